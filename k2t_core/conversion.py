@@ -1,0 +1,165 @@
+"""Write a conversion: model.py, model.safetensors, manifest.json and recipe.json, all or none."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from k2t_core.errors import K2TError
+from k2t_core.layout import Layout
+from k2t_core.planning import Plan, plan as make_plan
+from k2t_core.transforms import apply_chain
+
+FILES = ("model.py", "model.safetensors", "manifest.json", "recipe.json")
+MANIFEST_VERSION = 1
+
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Conversion:
+    """What `convert` wrote and the plan behind it."""
+
+    folder: Path
+    plan: Plan
+
+    @property
+    def model_path(self) -> Path:
+        return self.folder / "model.py"
+
+
+def convert(model: Any, out: str | Path, recipe: Any = None, *, allow_unsafe: bool = False, progress: Progress | None = None) -> Conversion:
+    """Convert a Keras model file (or a loaded `Source`, `Plan` or ``keras.Model``) into the folder ``out``.
+
+    recipe: a path to recipe.json, a `Recipe`, or None. progress: called with (share done, what is being done).
+
+    Nothing is written unless everything can be: the files appear together.
+    Raises K2TError; UnsupportedError lists all layers that cannot be converted.
+    """
+    say = progress or (lambda share, text: None)
+    say(0.0, "Reading the model")
+    plan = model if isinstance(model, Plan) else make_plan(model, recipe, allow_unsafe=allow_unsafe)
+    plan.raise_for_problems()
+    say(0.3, "Writing the source")
+    code = plan.code
+    folder = Path(out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=".k2t-", dir=folder))
+    except OSError as error:
+        raise K2TError(f"{folder}: cannot write there: {error.strerror or error}") from error
+    try:
+        (staging / "model.py").write_text(code.text, encoding="utf-8")
+        say(0.4, "Moving the weights")
+        write_weights(plan, staging / "model.safetensors")
+        say(0.9, "Writing the manifest")
+        (staging / "manifest.json").write_text(json.dumps(manifest(plan), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        (staging / "recipe.json").write_text(plan.recipe.to_json(), encoding="utf-8")
+        check_state_dict(staging)
+        for name in FILES:
+            os.replace(staging / name, folder / name)
+    except OSError as error:
+        raise K2TError(f"{folder}: cannot write the conversion: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    say(1.0, "Done")
+    return Conversion(folder, plan)
+
+
+def weight_arrays(plan: Plan, value: Callable[[str], np.ndarray] | None = None) -> dict[str, np.ndarray]:
+    """The state_dict as numpy arrays. ``value``: where a variable path's array comes from; default the live model."""
+    value = value or plan.traced.value
+    arrays = {}
+    for weight in plan.weights:
+        array = apply_chain(weight.steps, value(weight.source) if weight.source else None)
+        arrays[weight.key] = np.array(array, copy=True) if array.base is not None else array
+    return arrays
+
+
+def write_weights(plan: Plan, path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    save_file(weight_arrays(plan), path, metadata={"format": "pt"})
+
+
+def check_state_dict(folder: Path) -> None:
+    """The written source, built without memory, must have exactly the written weights."""
+    from safetensors import safe_open
+
+    from k2t_core.verification.module import import_model
+
+    import torch
+
+    module = import_model(folder)
+    with torch.device("meta"):
+        model = getattr(module, root_class(folder))()
+    expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    with safe_open(folder / "model.safetensors", "np") as file:
+        written = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}
+    for key in sorted(expected.keys() | written.keys()):
+        if expected.get(key) != written.get(key):
+            raise K2TError(f"state_dict key {key!r}: the module has shape {expected.get(key)}, the weights {written.get(key)}; an override of a constructor argument may not change a weight's shape")
+
+
+def root_class(folder: Path) -> str:
+    return json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["class"]
+
+
+def manifest(plan: Plan) -> dict[str, Any]:
+    """manifest.json: see section 3 of the design. Permutations are null where Keras and torch agree."""
+    import keras
+
+    root = plan.root
+    graph = root.graph
+
+    def side(tensor: str, name: str, layout: Layout) -> dict[str, Any]:
+        spec = graph.tensors[tensor]
+        return {
+            "name": name,
+            "keras_shape": list(spec.shape),
+            "torch_shape": list(layout.shape(spec.shape)),
+            "dtype": spec.dtype,
+            "permutation": None if layout.is_identity else list(layout.perm),
+        }
+
+    return {
+        "k2t_manifest": MANIFEST_VERSION,
+        "model": plan.source.name,
+        "class": root.class_name,
+        "fingerprint": plan.source.fingerprint,
+        "source_sha256": hashlib.sha256(plan.code.text.encode()).hexdigest(),
+        "reference": {"package": "keras", "version": keras.__version__, "backend": keras.backend.backend()},
+        "inputs": [side(t, n, layout) for t, n, layout in zip(graph.inputs, graph.input_names, root.input_layouts)],
+        "outputs": [side(t, n, layout) for t, n, layout in zip(graph.outputs, graph.output_names, root.output_layouts)],
+        "variables": {
+            w.key: {
+                "keras": [w.source] if w.source else [],
+                "layer": w.layer,
+                "transform": w.transform,
+                "keras_shape": list(w.keras_shape) if w.keras_shape is not None else None,
+                "torch_shape": list(w.shape),
+                "steps": [step.to_json() for step in w.steps],
+            }
+            for w in plan.weights
+        },
+        "taps": [
+            {"class": tap.class_name, "statement": tap.statement, "variable": tap.variable, "tensor": tap.tensor, "layer": tap.layer, **_layout_json(tap.layout)}
+            for tap in plan.code.taps
+        ],
+    }
+
+
+def _layout_json(layout: Layout) -> dict[str, Any]:
+    data: dict[str, Any] = {"permutation": None if layout.perm == tuple(range(layout.rank)) else list(layout.perm)}
+    if layout.flat:
+        data["flat"] = {"shape": list(layout.flat.shape), "permutation": list(layout.flat.perm)}
+    return data

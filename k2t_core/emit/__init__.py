@@ -1,0 +1,1 @@
+"""Plan → the four files of a conversion."""

@@ -1,0 +1,39 @@
+"""Every error a user can cause. Each message is one line: what is wrong, where, and the way out."""
+
+from __future__ import annotations
+
+
+class K2TError(Exception):
+    """Base of all errors that a user can cause and mend."""
+
+
+class ModelFileError(K2TError):
+    """The model file cannot be read: missing, truncated, foreign, or of an unknown version."""
+
+
+class UnsafeModelError(K2TError):
+    """The file holds Python code (a Lambda layer) and the user has not allowed it to run."""
+
+
+class UnsupportedError(K2TError):
+    """The model holds layers, options or operations that k2t does not convert.
+
+    ``problems`` lists all of them, not only the first, so that everything wrong is seen at once.
+    """
+
+    def __init__(self, problems: list[str]):
+        self.problems = list(problems)
+        head = f"{len(self.problems)} unsupported: " if len(self.problems) > 1 else ""
+        super().__init__(head + " | ".join(self.problems))
+
+
+class OverrideError(K2TError):
+    """An override of the recipe is impossible: unknown layer, wrong shape, not a permutation."""
+
+
+class InputError(K2TError):
+    """Verification inputs do not fit the model: wrong count, shape or dtype."""
+
+
+class OutputError(K2TError):
+    """A folder of converted files is incomplete, or its model.py cannot be loaded or run."""

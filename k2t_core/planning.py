@@ -1,0 +1,397 @@
+"""Graph → Plan: a PyTorch counterpart, a layout and the weight transforms for every call, overrides applied."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from k2t_core.errors import K2TError, OverrideError, UnsupportedError
+from k2t_core.graph import Graph, Layer, Node
+from k2t_core.layout import Layout, channels_first, identity
+from k2t_core.loading import Source, load
+from k2t_core.recipe import Recipe, read_recipe
+from k2t_core.rules import registry
+from k2t_core.rules.registry import ANY, FIRST, LAST, SELF, Call, Mapping, Module, Unconvertible, Weight
+from k2t_core.tracing import Traced, trace
+from k2t_core.transforms import Permute, Transform, chain_shape, describe
+
+# Names that generated code uses for itself.
+RESERVED = {"self", "nn", "F", "torch", "math", "Path", "load_file", "load_model", "hidden", "cell", "states", "_"} | set(keyword.kwlist)
+# Attributes of nn.Module that a submodule must not hide.
+MODULE_ATTRIBUTES = {"forward", "train", "eval", "training", "type", "half", "float", "double", "to", "cpu", "cuda", "apply", "modules", "parameters", "buffers", "children", "state_dict", "requires_grad_", "compile", "share_memory", "register_buffer", "dump_patches", "call_super_init", "zero_grad", "add_module", "bfloat16", "ipu", "xpu", "mtia", "to_empty", "extra_repr", "named_parameters", "named_modules", "named_children", "named_buffers", "get_parameter", "get_buffer", "get_submodule", "set_submodule", "get_extra_state", "set_extra_state", "load_state_dict", "T_destination", "register_module", "register_parameter"}
+
+
+@dataclass(frozen=True, eq=False)
+class PlannedNode:
+    """A call with its counterpart. ``mapping`` is None where ``problem`` says why there is none."""
+
+    node: Node
+    mapping: Mapping | None
+    problem: str | None
+    inputs: tuple[Layout, ...]  # layouts of the inputs as they come
+    outputs: tuple[Layout, ...]
+    attr: str | None  # attribute of the module in its class
+    child: PlannedScope | None = None
+    choice: str | None = None
+
+    @property
+    def wants(self) -> tuple[Layout, ...]:
+        return (self.mapping.wants if self.mapping else ()) or self.inputs
+
+
+@dataclass(frozen=True, eq=False)
+class PlannedScope:
+    """A graph and the class it becomes."""
+
+    graph: Graph
+    class_name: str
+    nodes: tuple[PlannedNode, ...]
+    layouts: dict[str, Layout]
+
+    @property
+    def input_layouts(self) -> tuple[Layout, ...]:
+        return tuple(self.layouts[t] for t in self.graph.inputs)
+
+    @property
+    def output_layouts(self) -> tuple[Layout, ...]:
+        return tuple(self.layouts[t] for t in self.graph.outputs)
+
+    def walk(self, scope: str = "", prefix: str = "") -> Iterator[tuple[str, str, PlannedScope, PlannedNode]]:
+        """(Keras scope, state_dict prefix, class, call) for every call; a nested class's calls follow its caller."""
+        for planned in self.nodes:
+            yield scope, prefix, self, planned
+            if planned.child is not None:
+                yield from planned.child.walk(f"{scope}{planned.node.id}/", f"{prefix}{planned.attr}.")
+
+    def scopes(self) -> list[PlannedScope]:
+        """The classes to write, inner ones first, each once."""
+        found: dict[int, PlannedScope] = {}
+        for planned in self.nodes:
+            if planned.child is not None:
+                found.update({id(s): s for s in planned.child.scopes()})
+        found[id(self)] = self
+        return list(found.values())
+
+
+@dataclass(frozen=True)
+class PlannedWeight:
+    """A state_dict entry and where it comes from."""
+
+    key: str
+    layer: str
+    source: str | None  # Keras variable path
+    steps: tuple[Transform, ...]
+    keras_shape: tuple[int, ...] | None
+    shape: tuple[int, ...]
+
+    @property
+    def transform(self) -> str:
+        return describe(self.steps)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """How a model will be converted: data only; `emit` writes it, `table` shows it."""
+
+    source: Source
+    traced: Traced
+    root: PlannedScope
+    recipe: Recipe
+    weights: tuple[PlannedWeight, ...]
+
+    @cached_property
+    def problems(self) -> list[str]:
+        """Everything that keeps the model from being converted, one line each."""
+        return list(dict.fromkeys(p.problem for _, _, _, p in self.root.walk() if p.problem))
+
+    def raise_for_problems(self) -> None:
+        if self.problems:
+            raise UnsupportedError(self.problems)
+
+    def table(self):
+        """The Mapping page's table: a pandas DataFrame, a row for each call of a Keras layer or operation."""
+        from k2t_core.table import table
+
+        return table(self)
+
+    @cached_property
+    def code(self):
+        """The generated source with its map back to the layers: see `k2t_core.emit.source.Code`."""
+        from k2t_core.emit.source import write_source
+
+        self.raise_for_problems()
+        return write_source(self)
+
+
+def plan(model: Any, recipe: Any = None, *, allow_unsafe: bool = False) -> Plan:
+    """Plan the conversion of a model file, a keras.Model, a loaded `Source` or a `Traced` graph.
+
+    Unsupported layers do not raise here: they are rows of the table with their reason. `Plan.raise_for_problems` does.
+    Raises OverrideError for a recipe that does not fit the model.
+    """
+    traced = model if isinstance(model, Traced) else trace(load(model, allow_unsafe=allow_unsafe))
+    recipe = read_recipe(recipe)
+    planner = _Planner(recipe)
+    root = planner.scope(traced.graph, None, top=True)
+    planner.check_recipe(root)
+    recipe = replace(recipe, fingerprint=traced.source.fingerprint)
+    return Plan(traced.source, traced, root, recipe, tuple(_weights(root)))
+
+
+@dataclass(eq=False)
+class _Planner:
+    recipe: Recipe
+    class_names: set[str] = field(default_factory=set)
+
+    def scope(self, graph: Graph, hints: Sequence[Layout] | None, top: bool = False) -> PlannedScope:
+        """Plan a graph. ``hints``: the layouts in which a nested model's inputs arrive, for inputs nobody has a wish for."""
+        wanted = demands(graph)
+        consumers = graph.consumers()
+        layouts: dict[str, Layout] = {}
+        for index, t in enumerate(graph.inputs):
+            rank = len(graph.tensors[t].shape)
+            hint = hints[index] if hints and index < len(hints) and hints[index].flat is None else identity(rank)
+            layouts[t] = _layout_of(wanted.get(t), rank) or hint
+        modules: dict[int, PlannedNode] = {}
+        attrs = _Names(MODULE_ATTRIBUTES | RESERVED)
+        nodes = []
+        for node in graph.nodes:
+            planned = self.node(node, graph, layouts, wanted, consumers, modules, attrs)
+            layouts.update(zip(node.outputs, planned.outputs))
+            modules.setdefault(id(node.layer), planned)
+            nodes.append(planned)
+        return PlannedScope(graph, self.class_name(graph.name), tuple(nodes), layouts)
+
+    def node(self, node, graph, layouts, wanted, consumers, modules, attrs) -> PlannedNode:
+        layer = node.layer
+        arriving = tuple(layouts[t] for t in node.inputs)
+        rule = registry.find(layer.kind)
+        choice = self.recipe.get(layer.path, "alternative")
+        first = modules.get(id(layer))
+        call = Call(
+            node,
+            graph,
+            arriving,
+            wanted=tuple(_layout_of(wanted.get(t), len(graph.tensors[t].shape)) for t in node.outputs),
+            choice=choice,
+            absorbs_flat=all(_absorbs_flat(t, graph, consumers) for t in node.outputs),
+            plan_child=self.scope,
+        )
+        child = None
+        try:
+            if self.recipe.get(layer.path, "snippet") is not None:
+                mapping = _snippet(call, self.recipe.get(layer.path, "snippet"))
+            elif layer.graph is not None:
+                child = first.child if first is not None else self.scope(layer.graph, arriving)
+                mapping = _nested(call, child)
+            elif rule is None:
+                raise Unconvertible(_no_rule(layer))
+            else:
+                call.refuse(call.arguments.get("training") is True, "it is called with training=True; k2t converts inference, so build the model without it")
+                mapping = _checked(rule.function(call), call)
+            mapping = self.overridden(mapping, call)
+            if first is not None and first.mapping is not None and (first.mapping.module, first.mapping.weights) != (mapping.module, mapping.weights):
+                raise Unconvertible("it is shared, and its calls would need different modules; give each call a layer of its own")
+        except Unconvertible as reason:
+            outputs = tuple(identity(len(graph.tensors[t].shape)) for t in node.outputs)
+            return PlannedNode(node, None, f"layer {layer.path!r} ({layer.kind}): {reason}", arriving, outputs, None, None, choice)
+        outputs = mapping.gives or tuple(identity(len(graph.tensors[t].shape)) for t in node.outputs)
+        attr = None
+        if mapping.module is not None or child is not None:
+            attr = first.attr if first is not None and first.attr else attrs.new(layer.name)
+        return PlannedNode(node, mapping, None, arriving, outputs, attr, child, choice)
+
+    def overridden(self, mapping: Mapping, call: Call) -> Mapping:
+        """The mapping with the recipe's arguments and permutations, each checked for shape."""
+        layer = call.layer
+        names = [a.name for a in mapping.alternatives]
+        if call.choice is not None and call.choice not in names and call.choice != "default":
+            raise OverrideError(f"layer {layer.path!r}: no alternative {call.choice!r}; it has {', '.join(['default', *names])}")
+        for override in self.recipe.of(layer.path):
+            if override.kind == "arguments":
+                if mapping.module is None:
+                    raise OverrideError(f"layer {layer.path!r}: becomes a function call and has no constructor arguments to override")
+                mapping = replace(mapping, module=replace(mapping.module, args={**mapping.module.args, **override.value}))
+            elif override.kind == "permutation":
+                mapping = replace(mapping, weights=_permuted(mapping.weights, override.value, call))
+        return mapping
+
+    def class_name(self, name: str) -> str:
+        base = "".join(part[:1].upper() + part[1:] for part in re.split(r"\W+|_", name) if part) or "Model"
+        base = f"Model{base}" if base[0].isdigit() else base
+        result, k = base, 2
+        while result in self.class_names:
+            result, k = f"{base}{k}", k + 1
+        self.class_names.add(result)
+        return result
+
+    def check_recipe(self, root: PlannedScope) -> None:
+        paths = {planned.node.layer.path for _, _, _, planned in root.walk()}
+        for override in self.recipe.overrides:
+            if override.layer not in paths:
+                raise OverrideError(f"the recipe overrides layer {override.layer!r}, which this model does not have")
+
+
+def demands(graph: Graph) -> dict[str, str | None]:
+    """For each tensor, the order of axes that most of its consumers want: FIRST, LAST, or None for no wish."""
+    votes: dict[str, list[str]] = {t: [] for t in graph.tensors}
+    for node in reversed(graph.nodes):
+        rule = registry.find(node.layer.kind)
+        inner = None
+        if node.layer.graph is not None:
+            inner_wishes = demands(node.layer.graph)
+            inner = [inner_wishes.get(t) for t in node.layer.graph.inputs]
+        ranks = {len(graph.tensors[t].shape) for t in node.outputs}
+        for index, t in enumerate(node.inputs):
+            if inner is not None:
+                wish = inner[index] if index < len(inner) else None
+            else:
+                wish = rule.demand_of(node.layer) if rule else LAST
+            if wish == ANY:
+                wish = _majority([v for out in node.outputs for v in votes[out]]) if len(graph.tensors[t].shape) in ranks else None
+            if wish is not None:
+                votes[t].append(wish)
+    return {t: _majority(found) for t, found in votes.items()}
+
+
+def _majority(votes: list[str]) -> str | None:
+    if not votes:
+        return None
+    return FIRST if votes.count(FIRST) >= votes.count(LAST) else LAST
+
+
+def _layout_of(wish: str | None, rank: int) -> Layout | None:
+    if wish is None:
+        return None
+    return channels_first(rank) if wish == FIRST and rank >= 3 else identity(rank)
+
+
+def _absorbs_flat(tensor: str, graph: Graph, consumers: dict[str, list[Node]]) -> bool:
+    """Whether everything that reads a flattened tensor can take it in torch's order (Dense re-orders its kernel)."""
+    if tensor in graph.outputs or not consumers[tensor]:
+        return False
+    for node in consumers[tensor]:
+        rule = registry.find(node.layer.kind)
+        if rule is None or rule.flat is None or len(node.inputs) != 1:
+            return False
+        if rule.flat == "absorb" and sum(n.layer is node.layer for n in graph.nodes) > 1:
+            return False
+        if rule.flat == "pass" and not all(_absorbs_flat(t, graph, consumers) for t in node.outputs):
+            return False
+    return True
+
+
+def _nested(call: Call, child: PlannedScope) -> Mapping:
+    return Mapping(
+        forward=f"{SELF}({', '.join(map(str, call.inputs))})",
+        wants=child.input_layouts,
+        gives=child.output_layouts,
+        module=Module(child.class_name),
+        why="A nested model becomes a class of its own" + ("; calls share one instance and its weights." if sum(n.layer is call.layer for n in call.graph.nodes) > 1 else "."),
+        keras=f"{call.layer.name}(inputs)",
+        torch=f"{child.class_name}()",
+    )
+
+
+def _snippet(call: Call, code: str) -> Mapping:
+    """The user's PyTorch for a layer: inputs ``x``/``x0``… in Keras's axis order, its variables as ``w['name']``."""
+    names = {"x": str(call.x)} if call.inputs else {}
+    names.update({f"x{i}": str(slot) for i, slot in enumerate(call.inputs)})
+    text = code.strip()
+    try:
+        compile(text, "snippet", "eval")
+    except SyntaxError as error:
+        raise OverrideError(f"layer {call.layer.path!r}: the snippet is not one Python expression ({error.msg}, line {error.lineno})") from error
+    text = " ".join(text.split("\n"))
+    variables = {v.name.replace("/", "_"): v for v in call.layer.variables}
+    text = re.sub(r"\bw\b(?=\[)", SELF, text)
+    for name in sorted(names, key=len, reverse=True):
+        text = re.sub(rf"(?<![\w.]){name}\b", names[name], text)
+    module = Module("nn.ParameterDict", {"parameters": {name: list(v.shape) for name, v in variables.items()}}, 1) if variables else None
+    return Mapping(
+        forward=text,
+        module=module,
+        weights=tuple(Weight(name, v.name) for name, v in variables.items()),
+        wants=tuple(identity(slot.rank) for slot in call.inputs),
+        status=registry.AMBIGUOUS,
+        why="Your snippet: k2t runs it as it is and verifies it against Keras.",
+        torch=code.strip(),
+    )
+
+
+def _permuted(weights: tuple[Weight, ...], value: dict, call: Call) -> tuple[Weight, ...]:
+    key, axes = value.get("key"), tuple(value.get("axes", ()))
+    if key not in {w.key for w in weights}:
+        raise OverrideError(f"layer {call.layer.path!r}: no weight {key!r}; it has {', '.join(w.key for w in weights) or 'none'}")
+    result = []
+    for weight in weights:
+        if weight.key == key:
+            shape = call.variable(weight.source).shape if weight.source else None
+            at = next((i for i, step in enumerate(weight.steps) if isinstance(step, Permute)), None)
+            steps = (*weight.steps, Permute(axes)) if at is None else (*weight.steps[:at], Permute(axes), *weight.steps[at + 1 :])
+            before, after = chain_shape(weight.steps, shape), None
+            try:
+                after = chain_shape(steps, shape)
+            except K2TError as error:
+                raise OverrideError(f"layer {call.layer.path!r}, {key}: {error}") from error
+            if before != after:
+                raise OverrideError(f"layer {call.layer.path!r}, {key}: permutation {axes} gives shape {after}, but the module needs {before}")
+            weight = replace(weight, steps=steps)
+        result.append(weight)
+    return tuple(result)
+
+
+def _checked(mapping: Mapping, call: Call) -> Mapping:
+    """Refuse what the rule left unread, and weights that the mapping forgot."""
+    unread = call.unread()
+    if unread:
+        raise Unconvertible(f"its option {', '.join(unread)} is not known to k2t; a newer Keras may have added it, so update k2t or override the layer with a snippet")
+    used = {call.variable(w.source).path for w in mapping.weights if w.source}
+    lost = [v.path for v in call.layer.all_variables() if v.path not in used and not v.name.endswith(("count", "seed_generator_state"))]
+    if lost and not any(child.graph for child in call.layer.children.values()):
+        raise Unconvertible(f"its variables {', '.join(lost)} have no place in the PyTorch module")
+    return mapping
+
+
+def _no_rule(layer: Layer) -> str:
+    what = "operation" if layer.kind.startswith("ops.") else "layer class"
+    return f"k2t has no rule for this {what}; override it with a PyTorch snippet on the Mapping page (or in the recipe), register a rule with --rules FILE, or rebuild the model without it"
+
+
+def _weights(root: PlannedScope) -> Iterator[PlannedWeight]:
+    seen: set[str] = set()
+    for _, prefix, _, planned in root.walk():
+        if planned.mapping is None or planned.attr is None:
+            continue
+        layer = planned.node.layer
+        for weight in planned.mapping.weights:
+            key = f"{prefix}{planned.attr}.{weight.key}"
+            if key in seen:
+                continue
+            seen.add(key)
+            variable = layer.variable(weight.source) if weight.source else None
+            shape = variable.shape if variable else None
+            yield PlannedWeight(key, layer.path, variable.path if variable else None, weight.steps, shape, chain_shape(weight.steps, shape))
+
+
+class _Names:
+    """Python identifiers from layer names, each given once."""
+
+    def __init__(self, taken: set[str]):
+        self.taken = set(taken)
+
+    def new(self, name: str) -> str:
+        base = re.sub(r"\W", "_", name)
+        base = f"layer_{base}" if not base or base[0].isdigit() or base.startswith("__") else base
+        result, k = base, 2
+        if result in self.taken:
+            result = f"{base}_layer" if base in RESERVED | MODULE_ATTRIBUTES else f"{base}_{k}"
+        while result in self.taken:
+            result, k = f"{base}_{k}", k + 1
+        self.taken.add(result)
+        return result
+

@@ -1,0 +1,99 @@
+"""The recipe: every override a person has made, by layer path, as JSON that replays to the same bytes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from k2t_core.errors import OverrideError
+
+VERSION = 1
+KINDS = ("alternative", "permutation", "arguments", "snippet")
+
+
+@dataclass(frozen=True)
+class Override:
+    """One decision about one layer.
+
+    kind and value:
+        alternative: the name of one of the rule's alternatives.
+        permutation: {"key": state_dict key relative to the layer ("weight"), "axes": [...]}.
+        arguments:   {constructor argument of the torch module: value}.
+        snippet:     PyTorch code over the inputs ``x`` (or ``x0``, ``x1``, …) in Keras's axis order, for a layer without a rule.
+    """
+
+    layer: str
+    kind: str
+    value: Any
+    reason: str = ""
+
+    def __post_init__(self):
+        if self.kind not in KINDS:
+            raise OverrideError(f"layer {self.layer!r}: unknown kind of override {self.kind!r}; one of {', '.join(KINDS)}")
+
+    @property
+    def target(self) -> tuple[str, str, str]:
+        """What it decides; a later override of the same target replaces this one."""
+        return (self.layer, self.kind, self.value.get("key", "") if self.kind == "permutation" else "")
+
+    def describe(self) -> str:
+        if self.kind == "permutation":
+            return f"{self.layer}: {self.value['key']} permuted by {tuple(self.value['axes'])}"
+        if self.kind == "arguments":
+            return f"{self.layer}: " + ", ".join(f"{k}={v!r}" for k, v in self.value.items())
+        return f"{self.layer}: {self.kind} {self.value}"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """An immutable list of overrides, bound to a model by its fingerprint."""
+
+    overrides: tuple[Override, ...] = ()
+    fingerprint: str | None = None
+
+    def with_override(self, override: Override) -> Recipe:
+        """The recipe with this override in force; one for the same target is replaced."""
+        kept = tuple(o for o in self.overrides if o.target != override.target)
+        return replace(self, overrides=(*kept, override))
+
+    def without(self, index: int) -> Recipe:
+        """The recipe with override number ``index`` taken back."""
+        return replace(self, overrides=self.overrides[:index] + self.overrides[index + 1 :])
+
+    def of(self, layer: str) -> list[Override]:
+        return [o for o in self.overrides if o.layer == layer]
+
+    def get(self, layer: str, kind: str) -> Any:
+        """The value of the override of this kind for a layer, None where there is none."""
+        return next((o.value for o in self.overrides if (o.layer, o.kind) == (layer, kind)), None)
+
+    def to_json(self) -> str:
+        data = {"k2t_recipe": VERSION, "fingerprint": self.fingerprint, "overrides": [asdict(o) for o in self.overrides]}
+        return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+
+
+def read_recipe(recipe: Recipe | str | Path | dict | Iterable[Override] | None) -> Recipe:
+    """A recipe from a file, parsed JSON, a list of overrides, or nothing. Raises OverrideError for a foreign file."""
+    if recipe is None:
+        return Recipe()
+    if isinstance(recipe, Recipe):
+        return recipe
+    if isinstance(recipe, (str, Path)):
+        try:
+            recipe = json.loads(Path(recipe).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise OverrideError(f"recipe {recipe}: {error.strerror or error}") from error
+        except ValueError as error:
+            raise OverrideError(f"recipe {recipe}: not JSON ({error})") from error
+    if isinstance(recipe, dict):
+        if recipe.get("k2t_recipe") != VERSION or not isinstance(recipe.get("overrides"), list):
+            raise OverrideError(f"not a k2t recipe of version {VERSION}: export one from the app or take recipe.json from a conversion")
+        try:
+            overrides = tuple(Override(**item) for item in recipe["overrides"])
+        except TypeError as error:
+            raise OverrideError(f"recipe: an override is malformed ({error})") from error
+        return Recipe(overrides, recipe.get("fingerprint"))
+    return Recipe(tuple(recipe))

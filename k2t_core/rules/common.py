@@ -1,0 +1,54 @@
+"""Small pieces that several families of rules share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from k2t_core.layout import Layout
+from k2t_core.rules.registry import Call
+
+
+def ntuple(value: Any, rank: int) -> tuple[int, ...]:
+    """An int or sequence as a tuple of ``rank`` ints."""
+    return (int(value),) * rank if isinstance(value, (int, float)) else tuple(int(v) for v in value)
+
+
+def compact(values: Sequence[int]) -> int | tuple[int, ...]:
+    """(3, 3) → 3: torch reads a single number for every axis."""
+    return values[0] if len(set(values)) == 1 else tuple(values)
+
+
+def spatial_axes(layout: Layout) -> tuple[int, ...]:
+    """The Keras axes that torch sees as space, in torch's order."""
+    return layout.perm[2:]
+
+
+def same_pads(sizes: Sequence[int | None], kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> list[tuple[int, int]] | None:
+    """(before, after) for each axis under TensorFlow's SAME; None where a size must be known and is not.
+
+    P = max((⌈n/s⌉ − 1)·s + (k − 1)·d + 1 − n, 0), the smaller half before
+    (tensorflow/core/framework/kernel_shape_util.cc). With stride 1 it does not depend on n.
+    """
+    pads = []
+    for n, k, s, d in zip(sizes, kernel, stride, dilation):
+        reach = (k - 1) * d + 1
+        if s == 1:
+            total = reach - 1
+        elif n is None:
+            return None
+        else:
+            total = max((-(-n // s) - 1) * s + reach - n, 0)
+        pads.append((total // 2, total - total // 2))
+    return pads
+
+
+def pad_expression(x: Any, pads: Sequence[tuple[int, int]], value: str = "") -> str:
+    """``F.pad`` over the spatial axes: torch takes its pairs last axis first."""
+    flat = ", ".join(str(p) for before, after in reversed(pads) for p in (before, after))
+    return f"F.pad({x}, ({flat}){', value=' + value if value else ''})"
+
+
+def elementwise_layout(call: Call) -> Layout:
+    """The layout for a call that treats every element alike: what its input has."""
+    return call.layout(0)

@@ -1,0 +1,271 @@
+"""The registry of rules, and what a rule is given (`Call`) and gives back (`Mapping`).
+
+A rule is a pure function from one call of a Keras layer to its PyTorch counterpart. It imports no framework. Code in
+a `Mapping` is text in which a `Slot` (an input tensor) and ``SELF`` (the layer's own module) stand for names that the
+emitter chooses.
+
+    @rule("Dense", demand=LAST, flat="absorb")
+    def dense(call): ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from k2t_core.graph import Graph, Layer, Node, Ref, Shape, Tensor, Variable
+from k2t_core.layout import Layout, identity
+from k2t_core.transforms import Transform
+
+SELF = "⟦self⟧"  # the layer's module in the generated forward
+OUT = "⟦out{}⟧"  # output k, for rules that write statements of their own
+
+# What a layer's consumers vote for when the layout of an input is free.
+FIRST, LAST, ANY = "channels_first", "channels_last", "any"
+
+EXACT, AMBIGUOUS, INERT, UNSUPPORTED = "exact", "ambiguous", "inert", "unsupported"
+
+# Constructor arguments that do not change what a layer computes in inference.
+INERT_OPTIONS = frozenset(
+    """name trainable dtype seed autocast kernel_initializer bias_initializer recurrent_initializer depthwise_initializer
+    pointwise_initializer embeddings_initializer beta_initializer gamma_initializer moving_mean_initializer
+    moving_variance_initializer alpha_initializer scale_initializer kernel_regularizer bias_regularizer
+    recurrent_regularizer depthwise_regularizer pointwise_regularizer embeddings_regularizer beta_regularizer
+    gamma_regularizer alpha_regularizer activity_regularizer kernel_constraint bias_constraint recurrent_constraint
+    depthwise_constraint pointwise_constraint embeddings_constraint beta_constraint gamma_constraint alpha_constraint
+    lora_rank lora_alpha quantization_config unit_forget_bias build_config synchronized sparse ragged""".split()
+)
+
+
+class Unconvertible(Exception):
+    """Raised by a rule: this call has no counterpart. The message says why and what the user can do."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """An input tensor of a call. In code it stands for the torch tensor in the layout that the rule wants."""
+
+    index: int
+    tensor: Tensor
+    layout: Layout
+
+    @property
+    def shape(self) -> Shape:
+        """The Keras shape."""
+        return self.tensor.shape
+
+    @property
+    def rank(self) -> int:
+        return len(self.tensor.shape)
+
+    @property
+    def dtype(self) -> str:
+        return self.tensor.dtype
+
+    def __str__(self) -> str:
+        return f"⟦{self.index}⟧"
+
+
+@dataclass(frozen=True)
+class Module:
+    """The constructor call of a torch module, or of a helper class written into the file.
+
+    args: by parameter name, in order; the first ``positional`` are written without their names.
+    """
+
+    cls: str
+    args: dict[str, Any] = field(default_factory=dict)
+    positional: int = 0
+
+
+@dataclass(frozen=True)
+class Weight:
+    """An entry of the module's state_dict: ``key`` relative to the module, fed by ``source``, a relative Keras name.
+
+    source None marks an entry that no Keras variable feeds.
+    """
+
+    key: str
+    source: str | None
+    steps: tuple[Transform, ...] = ()
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """Another defensible (or often mistaken) reading of a layer: what it means and when it is right."""
+
+    name: str
+    meaning: str
+    when: str
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """The PyTorch counterpart of one call.
+
+    forward: an expression over Slots and SELF; or statements, the outputs assigned to OUT.
+    wants: the layout of each Slot, in order; empty: as they come. gives: the layout of each output; empty: Keras's own.
+    init: statements after the module's construction. why, keras, torch: for the reader of the table.
+    """
+
+    forward: str | tuple[str, ...]
+    module: Module | None = None
+    weights: tuple[Weight, ...] = ()
+    wants: tuple[Layout, ...] = ()
+    gives: tuple[Layout, ...] = ()
+    init: tuple[str, ...] = ()
+    status: str = EXACT
+    why: str = ""
+    keras: str = ""
+    torch: str = ""
+    alternatives: tuple[Alternative, ...] = ()
+
+
+_REQUIRED = object()
+
+
+@dataclass(eq=False)
+class Call:
+    """One call of a layer, as a rule sees it.
+
+    Reading an option or an argument marks it as understood; whatever a rule leaves unread makes the layer
+    unsupported, so that an option k2t does not know is refused by name and never ignored.
+    """
+
+    node: Node
+    graph: Graph
+    layouts: Sequence[Layout]
+    wanted: Sequence[Layout | None] = ()
+    choice: str | None = None
+    absorbs_flat: bool = False
+    inner: Any = None  # the plan of a nested model
+    plan_child: Callable[..., Any] | None = None
+    read_options: set[str] = field(default_factory=set)
+    read_arguments: set[str] = field(default_factory=set)
+
+    def __post_init__(self):
+        self.inputs = tuple(Slot(i, self.graph.tensors[t], layout) for i, (t, layout) in enumerate(zip(self.node.inputs, self.layouts)))
+        slots = iter(self.inputs)
+        self.arguments = {name: _with_slots(value, slots) for name, value in self.node.arguments.items()}
+        self.outputs = tuple(self.graph.tensors[t] for t in self.node.outputs)
+
+    @property
+    def layer(self) -> Layer:
+        return self.node.layer
+
+    @property
+    def x(self) -> Slot:
+        """The first argument of the call, a single tensor."""
+        name, value = next(iter(self.arguments.items()))
+        if not isinstance(value, Slot):
+            raise Unconvertible(f"it is called with {type(value).__name__} where k2t expects one tensor")
+        self.read_arguments.add(name)
+        return value
+
+    def option(self, name: str, default: Any = _REQUIRED) -> Any:
+        """A constructor argument of the layer."""
+        self.read_options.add(name)
+        if name in self.layer.config:
+            return self.layer.config[name]
+        if default is _REQUIRED:
+            raise Unconvertible(f"its option {name!r} is missing from the file; save the model again with a current Keras")
+        return default
+
+    def argument(self, name: str, default: Any = None) -> Any:
+        """An argument of the call: a Slot, a nest of Slots, or plain data."""
+        self.read_arguments.add(name)
+        return self.arguments.get(name, default)
+
+    def variable(self, name: str) -> Variable:
+        """The layer's variable called ``name``, or whose relative name ends in ``/name``."""
+        found = self.layer.variable(name)
+        if found is None:
+            raise Unconvertible(f"its variable {name!r} is missing; build the model before saving it")
+        return found
+
+    def layout(self, index: int = 0) -> Layout:
+        return self.inputs[index].layout
+
+    def refuse(self, condition: bool, message: str) -> None:
+        """Raise Unconvertible(message) where ``condition`` holds."""
+        if condition:
+            raise Unconvertible(message)
+
+    def unread(self) -> list[str]:
+        """Options and call arguments that the rule has not looked at."""
+        options = [name for name in self.layer.config if name not in self.read_options | INERT_OPTIONS]
+        arguments = [f"{name} (in the call)" for name in self.arguments if name not in self.read_arguments]
+        return options + arguments
+
+
+def _with_slots(value: Any, slots: Any) -> Any:
+    if isinstance(value, Ref):
+        return next(slots)
+    if isinstance(value, dict):
+        return {k: _with_slots(v, slots) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_with_slots(v, slots) for v in value)
+    if isinstance(value, slice):
+        return slice(*(_with_slots(v, slots) for v in (value.start, value.stop, value.step)))
+    return value
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A registered rule.
+
+    demand: what its input votes for: FIRST, LAST, ANY (pass on what the output's consumers want), None (no vote);
+    or a function of the Layer that says so. flat: "absorb" if it can take a flattened input in torch's order,
+    "pass" if it treats every element alike.
+    """
+
+    function: Callable[[Call], Mapping]
+    kinds: tuple[str, ...]
+    demand: str | None | Callable[[Layer], str | None]
+    flat: str | None
+
+    def demand_of(self, layer: Layer) -> str | None:
+        return self.demand(layer) if callable(self.demand) else self.demand
+
+
+_rules: dict[str, Rule] = {}
+
+
+def rule(*kinds: str, demand: Any = None, flat: str | None = None, override: bool = False) -> Callable:
+    """Register a rule for Keras layer classes (``"Conv2D"``), operations (``"ops.Mean"``) or your own classes (full path).
+
+    Registering a kind twice raises ValueError unless ``override=True``.
+    """
+
+    def register(function: Callable[[Call], Mapping]) -> Callable[[Call], Mapping]:
+        entry = Rule(function, kinds, demand, flat)
+        for kind in kinds:
+            if kind in _rules and not override:
+                raise ValueError(f"a rule for {kind} is registered already; pass override=True to replace it")
+            _rules[kind] = entry
+        return function
+
+    return register
+
+
+def find(kind: str) -> Rule | None:
+    """The rule for a kind, None where there is none."""
+    return _rules.get(kind)
+
+
+def kinds() -> list[str]:
+    """Every kind that has a rule."""
+    return sorted(_rules)
+
+
+def demand_channels_first(layer: Layer) -> str:
+    """Demand of a layer with ``data_format``: its Keras axes already are torch's where it says channels_first."""
+    return LAST if layer.config.get("data_format") == "channels_first" else FIRST
+
+
+def image_layout(call: Call) -> Layout:
+    """The layout in which torch wants the input of a layer with ``data_format``: N, C, space."""
+    from k2t_core.layout import channels_first
+
+    return identity(call.x.rank) if call.option("data_format", None) == "channels_first" else channels_first(call.x.rank)

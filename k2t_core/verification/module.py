@@ -1,0 +1,44 @@
+"""Import the model.py that was written, the way a user would, and nothing else."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from k2t_core.errors import OutputError
+
+_count = itertools.count()
+
+
+def import_model(folder: str | Path) -> ModuleType:
+    """The module object of ``folder/model.py``, under a name of its own. Raises OutputError where it does not import."""
+    path = Path(folder) / "model.py"
+    if not path.is_file():
+        raise OutputError(f"{path}: no such file; run `k2t convert MODEL -o {folder}` first")
+    name = f"k2t_generated_{next(_count)}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    previous, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # a hand-edited file can raise anything
+        raise OutputError(f"{path}: does not import: {type(error).__name__}: {error}") from error
+    finally:
+        sys.dont_write_bytecode = previous
+    return module
+
+
+def load_module(folder: str | Path) -> Any:
+    """``load_model()`` of the folder's model.py: the nn.Module with its weights, in eval mode."""
+    module = import_model(folder)
+    if not hasattr(module, "load_model"):
+        raise OutputError(f"{Path(folder) / 'model.py'}: has no load_model()")
+    try:
+        return module.load_model()
+    except Exception as error:  # missing or extra keys, a damaged safetensors file, a constructor that raises
+        text = " ".join(str(error).split())
+        raise OutputError(f"{Path(folder) / 'model.py'}: load_model() fails: {text[:300]}") from error
