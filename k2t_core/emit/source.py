@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
 import re
 import subprocess
@@ -256,29 +257,41 @@ def _defaults(cls: str) -> dict[str, Any]:
 
         constructor = getattr(nn, cls[3:])
     else:
-        from k2t_core.emit import helpers
-
-        constructor = getattr(helpers, cls, None)
-        if constructor is None:
-            return {}
+        if cls not in _helper_sources():
+            return {}  # the class of a nested model takes no arguments
+        constructor = getattr(importlib.import_module(_helper_sources()[cls].module), cls)
     return {p.name: p.default for p in inspect.signature(constructor).parameters.values() if p.default is not p.empty}
 
 
+@dataclass(frozen=True)
+class _Helper:
+    source: str
+    mentions: frozenset[str]
+    module: str
+
+
 @cache
-def _helper_sources() -> dict[str, tuple[str, frozenset[str]]]:
-    """Helper name → (source, names it mentions)."""
-    text = resources.files("k2t_core.emit").joinpath("helpers.py").read_text(encoding="utf-8")
-    found = {}
-    for item in ast.parse(text).body:
-        if isinstance(item, (ast.FunctionDef, ast.ClassDef)):
-            start = min([item.lineno, *(d.lineno for d in item.decorator_list)])
-            source = "\n".join(text.splitlines()[start - 1 : item.end_lineno])
-            found[item.name] = (source, frozenset(n.id for n in ast.walk(item) if isinstance(n, ast.Name)))
+def _helper_sources() -> dict[str, _Helper]:
+    """Every helper, by name, read from the text of its module: torch is not imported for it."""
+    found: dict[str, _Helper] = {}
+    folder = resources.files("k2t_core.emit").joinpath("helpers")
+    for file in sorted(folder.iterdir(), key=lambda f: f.name):
+        if not file.name.endswith(".py"):
+            continue
+        text = file.read_text(encoding="utf-8")
+        for item in ast.parse(text).body:
+            if isinstance(item, (ast.FunctionDef, ast.ClassDef)):
+                if item.name in found:
+                    raise K2TError(f"internal: helper {item.name} is defined twice")
+                start = min([item.lineno, *(d.lineno for d in item.decorator_list)])
+                source = "\n".join(text.splitlines()[start - 1 : item.end_lineno])
+                mentions = frozenset(n.id for n in ast.walk(item) if isinstance(n, ast.Name))
+                found[item.name] = _Helper(source, mentions, f"k2t_core.emit.helpers.{file.name[:-3]}")
     return found
 
 
 def _helpers(code: str) -> str:
-    """The helpers that ``code`` calls, and those they call, in the order of helpers.py."""
+    """The helpers that ``code`` calls, and those they call, in a fixed order."""
     sources = _helper_sources()
     needed: set[str] = set()
     queue = [name for name in sources if re.search(rf"(?<![\w.]){name}\(", code)]
@@ -286,8 +299,8 @@ def _helpers(code: str) -> str:
         name = queue.pop()
         if name not in needed:
             needed.add(name)
-            queue += [n for n in sources[name][1] if n in sources]
-    return "\n\n\n".join(source for name, (source, _) in sources.items() if name in needed)
+            queue += [n for n in sources[name].mentions if n in sources]
+    return "\n\n\n".join(helper.source for name, helper in sources.items() if name in needed)
 
 
 def format_source(text: str) -> str:

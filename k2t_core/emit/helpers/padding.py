@@ -1,13 +1,8 @@
-"""Functions and modules that generated files carry where torch has no equal. Copied into model.py only when used.
-
-This file is ordinary, importable torch code, so that each helper is tested on its own.
-"""
+"""Padding that torch's own ``padding`` argument cannot do."""
 
 import math
 
-import torch
 import torch.nn.functional as F
-from torch import nn
 
 
 def same_padding(x, kernel_size, stride, dilation, value=0.0):
