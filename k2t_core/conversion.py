@@ -151,11 +151,21 @@ def manifest(plan: Plan) -> dict[str, Any]:
             }
             for w in plan.weights
         },
+        "scopes": scopes(root),
         "taps": [
             {"class": tap.class_name, "statement": tap.statement, "variable": tap.variable, "tensor": tap.tensor, "layer": tap.layer, **_layout_json(tap.layout)}
             for tap in plan.code.taps
         ],
     }
+
+
+def scopes(root: Any) -> dict[str, list[str]]:
+    """Module path of each class instance → the Keras scopes it stands for, in order of its calls."""
+    found: dict[str, list[str]] = {"": [""]}
+    for scope, prefix, _, planned in root.walk():
+        if planned.child is not None:
+            found.setdefault(f"{prefix}{planned.attr}", []).append(f"{scope}{planned.node.id}/")
+    return found
 
 
 def _layout_json(layout: Layout) -> dict[str, Any]:

@@ -34,8 +34,13 @@ def random_value(name: str, shape: tuple[int, ...], dtype: str, seed: int = 0) -
     return value.astype(dtype)
 
 
+def is_weight(path: str) -> bool:
+    """Whether a variable is one that a layer computes with, not a random generator's state or an adaptation count."""
+    return "seed_generator" not in path and path.rsplit("/", 1)[-1] != "count"
+
+
 def randomise(model: Any, seed: int = 0) -> None:
     """Give every variable of a Keras model a random value, in place. Random-generator states are left alone."""
     for variable in model.variables:
-        if "seed_generator" not in variable.path and variable.name != "count":
+        if is_weight(variable.path):
             variable.assign(random_value(variable.path, tuple(variable.shape), str(variable.dtype), seed))

@@ -1,0 +1,66 @@
+"""The Keras side of a comparison: the framework that wrote the file, run on a batch, every tensor kept.
+
+The runner repeats `keras.Functional.call` node by node, nested models included, so that each intermediate tensor is
+known by the name that the graph gives it. The model's outputs are taken from the model itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from k2t_core.tracing import Scope, Traced
+
+
+def predict(traced: Traced, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The model's outputs in inference mode, flat, as Keras computes them when called."""
+    from keras import tree
+
+    model = traced.source.model
+    inputs = tree.pack_sequence_as(_inputs_struct(traced), list(arrays))
+    return [np.asarray(y) for y in tree.flatten(model(inputs, training=False))]
+
+
+def tensors(traced: Traced, arrays: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """Every tensor of the graph by scope and id (``"conv1"``, ``"encoder#2/dense"``), in Keras's layout."""
+    record: dict[str, np.ndarray] = {}
+    _run(traced.scope, list(arrays), "", record)
+    return record
+
+
+def _inputs_struct(traced: Traced) -> Any:
+    return traced.scope.functional._inputs_struct
+
+
+def _run(scope: Scope, inputs: Sequence[Any], prefix: str, record: dict[str, np.ndarray]) -> list[Any]:
+    from keras import ops, tree
+    from keras.src.backend import get_keras_mask, set_keras_mask
+    from keras.src.models.functional import operation_fn
+
+    functional = scope.functional
+    live = {}
+    for reference, value in zip(functional.inputs, inputs):
+        tensor = ops.convert_to_tensor(value, dtype=reference.dtype)
+        if get_keras_mask(value) is not None:
+            set_keras_mask(tensor, get_keras_mask(value))
+        live[id(reference)] = tensor
+    for depth in sorted(functional._nodes_by_depth, reverse=True):
+        for node in functional._nodes_by_depth[depth]:
+            if not node.operation or node.is_input or any(id(x) not in live for x in node.input_tensors):
+                continue
+            args, kwargs = node.arguments.fill_in(live)
+            nested = scope.nested.get(id(node.operation))
+            if nested is not None:
+                values = args[0] if args else kwargs[next(iter(kwargs))]
+                name = scope.node_ids.get(id(node), node.operation.name)
+                outputs = _run(nested, tree.flatten(values), f"{prefix}{name}/", record)
+            else:
+                outputs = tree.flatten(operation_fn(node.operation, training=False)(*args, **kwargs))
+            for index, (x, y) in enumerate(zip(node.outputs, outputs)):
+                live[id(x)] = y
+                label = scope.outputs.get((id(node), index))
+                if label is not None:
+                    record[prefix + label] = np.asarray(y)
+    return [live[id(x)] for x in functional.outputs]

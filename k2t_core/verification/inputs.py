@@ -1,0 +1,126 @@
+"""Batches to compare on: drawn at random for what each input means, or the user's own."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from k2t_core.errors import InputError
+from k2t_core.graph import Graph
+
+DISTRIBUTIONS = {
+    "normal": "standard normal",
+    "uniform": "uniform in [0, 1)",
+    "image": "whole numbers 0…255, as pixels",
+    "zeros": "all zeros",
+    "ones": "all ones",
+}
+FREE_SIZE = 16  # a free dimension other than the batch gets this size, images 64
+
+
+def random_batch(graph: Graph, batch: int = 4, seed: int = 0, distribution: str = "normal") -> list[np.ndarray]:
+    """One array for each input, in Keras's layout and dtype, reproducible from ``seed``.
+
+    Token inputs (those that reach an Embedding) are drawn from its vocabulary, about a fifth of each sequence's end
+    set to 0 where the Embedding masks zeros. Other integers are 0…9, bools three quarters True.
+    """
+    if distribution not in DISTRIBUTIONS:
+        raise InputError(f"unknown input distribution {distribution!r}; one of {', '.join(DISTRIBUTIONS)}")
+    if batch < 1:
+        raise InputError(f"the batch size is {batch}; it must be at least 1")
+    rng = np.random.default_rng(seed)
+    return [_draw(graph, t, batch, rng, distribution) for t in graph.inputs]
+
+
+def _draw(graph: Graph, tensor: str, batch: int, rng: np.random.Generator, distribution: str) -> np.ndarray:
+    spec = graph.tensors[tensor]
+    free = 64 if len(spec.shape) >= 4 else FREE_SIZE
+    shape = (spec.shape[0] or batch, *(free if n is None else n for n in spec.shape[1:]))
+    vocabulary, masked = _vocabulary(graph, tensor)
+    if vocabulary is not None:
+        tokens = rng.integers(0, vocabulary, shape)
+        if masked and len(shape) >= 2:
+            lengths = rng.integers(max(1, shape[1] - max(1, shape[1] // 3)), shape[1] + 1, shape[0])
+            tokens[np.arange(shape[1])[None, :] >= lengths[:, None]] = 0
+        return tokens.astype(spec.dtype)
+    if spec.dtype == "bool":
+        return rng.random(shape) < 0.75
+    if "int" in spec.dtype:
+        return rng.integers(0, 10, shape).astype(spec.dtype)
+    if distribution == "uniform":
+        return rng.random(shape).astype(spec.dtype)
+    if distribution == "image":
+        return rng.integers(0, 256, shape).astype(spec.dtype)
+    if distribution in ("zeros", "ones"):
+        return np.full(shape, float(distribution == "ones")).astype(spec.dtype)
+    return rng.standard_normal(shape).astype(spec.dtype)
+
+
+def _vocabulary(graph: Graph, tensor: str) -> tuple[int | None, bool]:
+    """(input_dim, mask_zero) of the smallest Embedding that a tensor reaches unchanged, else (None, False)."""
+    sizes, masked = [], False
+    for node in graph.consumers()[tensor]:
+        if node.layer.kind == "Embedding":
+            sizes.append(int(node.layer.config["input_dim"]))
+            masked |= bool(node.layer.config.get("mask_zero"))
+        elif node.layer.graph is not None:
+            for index, t in enumerate(node.inputs):
+                if t == tensor:
+                    size, inner = _vocabulary(node.layer.graph, node.layer.graph.inputs[index])
+                    sizes += [size] if size else []
+                    masked |= inner
+        elif node.layer.kind in ("ops.Cast", "Identity", "Reshape", "Flatten", "ops.Reshape", "ops.GetItem"):
+            size, inner = _vocabulary(graph, node.outputs[0])
+            sizes += [size] if size else []
+            masked |= inner
+    return (min(sizes), masked) if sizes else (None, False)
+
+
+def read_inputs(path: str | Path, graph: Graph) -> list[np.ndarray]:
+    """The user's batch: a ``.npy`` for a model of one input, or a ``.npz`` with an array per input, by name or in order."""
+    path = Path(path)
+    try:
+        data = np.load(path, allow_pickle=False)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path.name}: not a .npy or .npz file of numbers ({' '.join(str(error).split())[:120]})") from error
+    if isinstance(data, np.ndarray):
+        arrays: Any = [data]
+    else:
+        with data:
+            arrays = {name: data[name] for name in data.files}
+        names = graph.input_names
+        arrays = [arrays[name] for name in names] if set(names) <= set(arrays) else list(arrays.values())
+    return check_inputs(arrays, graph, path.name)
+
+
+def check_inputs(arrays: Sequence[np.ndarray], graph: Graph, name: str = "inputs") -> list[np.ndarray]:
+    """The arrays in the model's dtypes. Raises InputError where count, shape, dtype or values do not fit."""
+    if len(arrays) != len(graph.inputs):
+        raise InputError(f"{name}: {len(arrays)} arrays for a model of {len(graph.inputs)} inputs ({', '.join(graph.input_names)})")
+    batches = {len(a) if np.ndim(a) else 0 for a in arrays}
+    if len(batches) > 1 or 0 in batches:
+        raise InputError(f"{name}: the inputs must have the same batch size of at least 1, not {sorted(batches)}")
+    checked = []
+    for label, t, array in zip(graph.input_names, graph.inputs, arrays):
+        spec = graph.tensors[t]
+        array = np.asarray(array)
+        if array.ndim != len(spec.shape) or any(want is not None and want != got for want, got in zip(spec.shape, array.shape)):
+            wanted = "(" + ", ".join("any" if n is None else str(n) for n in spec.shape) + ")"
+            raise InputError(f"{name}: input {label!r} has shape {array.shape}, the model takes {wanted} in Keras's axis order")
+        if array.dtype.kind not in "biuf":
+            raise InputError(f"{name}: input {label!r} is of dtype {array.dtype}, not numbers")
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise InputError(f"{name}: input {label!r} holds NaN or infinity")
+        if "int" in spec.dtype and array.dtype.kind == "f" and not np.array_equal(array, np.trunc(array)):
+            raise InputError(f"{name}: input {label!r} must be whole numbers ({spec.dtype})")
+        vocabulary, _ = _vocabulary(graph, t)
+        if vocabulary is not None and (array.min() < 0 or array.max() >= vocabulary):
+            raise InputError(f"{name}: input {label!r} holds tokens from {array.min():g} to {array.max():g}, but the Embedding knows 0 to {vocabulary - 1}")
+        checked.append(array.astype(spec.dtype))
+    return checked
