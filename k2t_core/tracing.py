@@ -107,7 +107,8 @@ class _Tracer:
         references = functional.inputs
         masks = masks or [False] * len(references)
         shapes = shapes or [x.shape for x in references]
-        fresh = [KerasTensor(shape, dtype=x.dtype, name=x.name) for shape, x in zip(shapes, references)]
+        labels = _input_labels(references)
+        fresh = [KerasTensor(shape, dtype=x.dtype, name=label) for shape, x, label in zip(shapes, references, labels)]
         mask_inputs = []
         for x, masked in zip(fresh, masks):
             if masked:
@@ -407,6 +408,13 @@ def _with_refs(value: Any, ids: Mapping[int, str]) -> Any:
     if hasattr(value, "numpy"):
         return np.asarray(value.numpy())
     return value
+
+
+def _input_labels(references: Sequence[Any]) -> list[str]:
+    """The names of the Input layers: those of their tensors count up over a whole Python session."""
+    names: set[str] = set()
+    histories = [getattr(x, "_keras_history", None) for x in references]
+    return [_unique(h.operation.name if h is not None and h.operation is not None else x.name, names) for x, h in zip(references, histories)]
 
 
 def _output_names(functional: Any, ids: list[str]) -> tuple[str, ...]:
