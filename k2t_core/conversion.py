@@ -16,7 +16,7 @@ import numpy as np
 
 from k2t_core.errors import K2TError
 from k2t_core.layout import Layout
-from k2t_core.planning import Plan, plan as make_plan
+from k2t_core.planning import Plan, PlannedScope, plan as make_plan
 from k2t_core.transforms import apply_chain
 
 FILES = ("model.py", "model.safetensors", "manifest.json", "recipe.json")
@@ -153,18 +153,24 @@ def manifest(plan: Plan) -> dict[str, Any]:
         },
         "scopes": scopes(root),
         "taps": [
-            {"class": tap.class_name, "statement": tap.statement, "variable": tap.variable, "tensor": tap.tensor, "layer": tap.layer, **_layout_json(tap.layout)}
+            {"module": tap.module, "class": tap.class_name, "statement": tap.statement, "variable": tap.variable, "tensor": tap.tensor, "layer": tap.layer, **_layout_json(tap.layout)}
             for tap in plan.code.taps
         ],
     }
 
 
-def scopes(root: Any) -> dict[str, list[str]]:
+def scopes(root: PlannedScope) -> dict[str, list[str]]:
     """Module path of each class instance → the Keras scopes it stands for, in order of its calls."""
-    found: dict[str, list[str]] = {"": [""]}
-    for scope, prefix, _, planned in root.walk():
-        if planned.child is not None:
-            found.setdefault(f"{prefix}{planned.attr}", []).append(f"{scope}{planned.node.id}/")
+    found: dict[str, list[str]] = {}
+
+    def visit(planned_scope: PlannedScope, keras: str, prefix: str) -> None:
+        for path in dict.fromkeys([prefix.rstrip("."), *(f"{prefix}{use.attr}" for use in planned_scope.uses)]):
+            found.setdefault(path, []).append(keras)
+        for planned in planned_scope.nodes:
+            if planned.child is not None:
+                visit(planned.child, f"{keras}{planned.node.id}/", f"{prefix}{planned.attr}.")
+
+    visit(root, "", "")
     return found
 
 

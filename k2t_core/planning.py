@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from k2t_core.blocks import Use, fold
 from k2t_core.errors import K2TError, OverrideError, UnsupportedError
 from k2t_core.graph import Graph, Layer, Node
 from k2t_core.layout import Layout, channels_first, identity
@@ -51,6 +52,7 @@ class PlannedScope:
     class_name: str
     nodes: tuple[PlannedNode, ...]
     layouts: dict[str, Layout]
+    uses: tuple[Use, ...] = ()  # runs of nodes that are instances of a block class
 
     @property
     def input_layouts(self) -> tuple[Layout, ...]:
@@ -105,8 +107,13 @@ class Plan:
 
     @cached_property
     def problems(self) -> list[str]:
-        """Everything that keeps the model from being converted, one line each."""
-        return list(dict.fromkeys(p.problem for _, _, _, p in self.root.walk() if p.problem))
+        """Everything that keeps the model from being converted, one line for each class and reason."""
+        layers: dict[tuple[str, str], dict[str, None]] = {}
+        for _, _, _, planned in self.root.walk():
+            if planned.problem:
+                layer = planned.node.layer
+                layers.setdefault((layer.kind, planned.problem), {})[layer.path] = None
+        return [f"layer{'s' if len(paths) > 1 else ''} {', '.join(map(repr, paths))} ({kind}): {problem}" for (kind, problem), paths in layers.items()]
 
     def raise_for_problems(self) -> None:
         if self.problems:
@@ -164,7 +171,9 @@ class _Planner:
             layouts.update(zip(node.outputs, planned.outputs))
             modules.setdefault(id(node.layer), planned)
             nodes.append(planned)
-        return PlannedScope(graph, self.class_name(graph.name), tuple(nodes), layouts)
+        name = self.class_name(graph.name)
+        uses, nodes = fold(graph, nodes, self.class_name, attrs.new, attrs.reserved)
+        return PlannedScope(graph, name, nodes, layouts, uses)
 
     def node(self, node, graph, layouts, wanted, consumers, modules, attrs) -> PlannedNode:
         layer = node.layer
@@ -198,7 +207,7 @@ class _Planner:
                 raise Unconvertible("it is shared, and its calls would need different modules; give each call a layer of its own")
         except Unconvertible as reason:
             outputs = tuple(identity(len(graph.tensors[t].shape)) for t in node.outputs)
-            return PlannedNode(node, None, f"layer {layer.path!r} ({layer.kind}): {reason}", arriving, outputs, None, None, choice)
+            return PlannedNode(node, None, str(reason), arriving, outputs, None, None, choice)
         outputs = mapping.gives or tuple(identity(len(graph.tensors[t].shape)) for t in node.outputs)
         attr = None
         if mapping.module is not None or child is not None:
@@ -381,15 +390,16 @@ def _weights(root: PlannedScope) -> Iterator[PlannedWeight]:
 class _Names:
     """Python identifiers from layer names, each given once."""
 
-    def __init__(self, taken: set[str]):
-        self.taken = set(taken)
+    def __init__(self, reserved: set[str]):
+        self.reserved = frozenset(reserved)
+        self.taken = set(reserved)
 
     def new(self, name: str) -> str:
         base = re.sub(r"\W", "_", name)
         base = f"layer_{base}" if not base or base[0].isdigit() or base.startswith("__") else base
         result, k = base, 2
         if result in self.taken:
-            result = f"{base}_layer" if base in RESERVED | MODULE_ATTRIBUTES else f"{base}_{k}"
+            result = f"{base}_layer" if base in self.reserved else f"{base}_{k}"
         while result in self.taken:
             result, k = f"{base}_{k}", k + 1
         self.taken.add(result)

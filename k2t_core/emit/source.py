@@ -7,12 +7,13 @@ import importlib
 import inspect
 import re
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import Any
 
+from k2t_core.blocks import Parameter, Use
 from k2t_core.errors import K2TError
 from k2t_core.layout import Layout, permute_expression
 from k2t_core.planning import RESERVED, Plan, PlannedNode, PlannedScope
@@ -25,8 +26,12 @@ _OUT = re.compile(r"⟦out(\d+)⟧")
 
 @dataclass(frozen=True)
 class Tap:
-    """Where a Keras tensor lives in the generated file: after statement ``statement`` of a class's forward, in ``variable``."""
+    """Where a Keras tensor lives in the running module: in ``variable`` after statement ``statement`` of forward.
 
+    module: path of the nn.Module instance ("" for the model itself), of class ``class_name``.
+    """
+
+    module: str
     class_name: str
     statement: int
     variable: str
@@ -50,11 +55,15 @@ class Code:
 
 def write_source(plan: Plan) -> Code:
     """The source of model.py. The same plan gives the same text."""
+    paths: dict[int, str] = {id(plan.root): ""}
+    for _, prefix, _, planned in plan.root.walk():
+        if planned.child is not None:
+            paths.setdefault(id(planned.child), f"{prefix}{planned.attr}.")
     bodies, taps = [], []
     for scope in plan.root.scopes():
-        body, found = _class(scope)
-        bodies.append(body)
-        taps += found
+        found, scope_taps = _classes(scope, paths[id(scope)])
+        bodies += found
+        taps += scope_taps
     code = "\n\n\n".join(bodies)
     helper_code = _helpers(code)
     imports = ["from pathlib import Path", "", "import torch"]
@@ -86,28 +95,120 @@ def write_source(plan: Plan) -> Code:
     return Code(format_source(text), tuple(taps))
 
 
-def _class(scope: PlannedScope) -> tuple[str, list[Tap]]:
-    init, seen = [], set()
-    for planned in scope.nodes:
-        if planned.attr and planned.attr not in seen:
-            seen.add(planned.attr)
-            init.append(f"        self.{planned.attr} = {module_source(planned.mapping.module)}")
-            init += [f"        {line.replace(SELF, 'self.' + planned.attr)}" for line in planned.mapping.init]
-    parameters, body, taps, result = _forward(scope)
-    doc = _docstring(scope, parameters, result)
-    lines = [f"class {scope.class_name}(nn.Module):", f'    """{doc}"""', ""]
+@dataclass(frozen=True)
+class _Item:
+    """One thing that forward does: a call, or a whole block."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    arriving: tuple[Layout, ...]
+    wants: tuple[Layout, ...]
+    forward: str | tuple[str, ...]
+    attr: str | None
+    label: str
+    layer: str | None  # None for a block: its own forward holds the taps
+
+    @classmethod
+    def of(cls, planned: PlannedNode, attr: str | None, label: str) -> _Item:
+        return cls(planned.node.inputs, planned.node.outputs, planned.inputs, planned.wants, planned.mapping.forward, attr, label, planned.node.layer.path)
+
+
+def _classes(scope: PlannedScope, path: str) -> tuple[list[str], list[Tap]]:
+    """The class of a scope at module path ``path``, the block classes it uses before it, and the taps of all."""
+    sources, taps = [], []
+    blocks: dict[int, list[Use]] = {}
+    for use in scope.uses:
+        blocks.setdefault(id(use.block), []).append(use)
+    for uses in blocks.values():
+        sources.append(_block_class(scope, uses))
+        for use in uses:
+            taps += _block_body(scope, use, f"{path}{use.attr}")[2]
+    items, init = [], []
+    starts = {use.start: use for use in scope.uses}
+    index, seen = 0, set()
+    while index < len(scope.nodes):
+        use = starts.get(index)
+        if use is None:
+            planned = scope.nodes[index]
+            items.append(_Item.of(planned, planned.attr, planned.node.layer.name))
+            if planned.attr and planned.attr not in seen:
+                seen.add(planned.attr)
+                init += _constructor(planned.attr, planned.mapping.module, planned.mapping.init)
+            index += 1
+            continue
+        home = use.attr.split(".")[0]
+        group = [u for u in scope.uses if u.attr.split(".")[0] == home]
+        init.append(f"self.{home} = {_instances(group)}")
+        layouts = tuple(scope.layouts[t] for t in use.entries)
+        call = f"{SELF}({', '.join(f'⟦{k}⟧' for k in range(len(use.entries)))})"
+        items.append(_Item(use.entries, (group[-1].exit,), layouts, layouts, call, home, home, None))
+        index = group[-1].stop
+    parameters = ["x"] if len(scope.graph.inputs) == 1 else _unique_identifiers(scope.graph.input_names)
+    lines, found = _forward(scope, items, parameters, scope.graph.inputs, scope.graph.outputs, path.rstrip("."), scope.class_name)
+    sources.append(_class_source(scope.class_name, _docstring(scope, parameters), "", init, parameters, lines))
+    return sources, taps + found
+
+
+def _block_class(scope: PlannedScope, uses: list[Use]) -> str:
+    block = uses[0].block
+    parameters, lines, _ = _block_body(scope, uses[0], "")
+    for use in uses[1:]:
+        if _block_body(scope, use, "")[:2] != (parameters, lines):
+            raise K2TError(f"internal: block {block.class_name} reads differently at {use.attr} than at {uses[0].attr}")
+    init = []
+    for offset, (attr, module) in enumerate(zip(block.attrs, block.modules)):
+        if module is not None:
+            init += _constructor(attr, module, scope.nodes[uses[0].start + offset].mapping.init)
+    places = list(dict.fromkeys(use.attr.split(".")[0] for use in uses))
+    doc = f"Used {len(uses)} times: {', '.join(places)}."
+    return _class_source(block.class_name, doc, "".join(f", {name}" for name in block.parameters), init, parameters, lines)
+
+
+def _block_body(scope: PlannedScope, use: Use, path: str) -> tuple[list[str], list[str], list[Tap]]:
+    items = [_Item.of(scope.nodes[use.start + k], attr, label) for k, (attr, label) in enumerate(zip(use.block.attrs, use.block.labels))]
+    names = ["x"] + _unique_identifiers(use.entries[1:])
+    lines, taps = _forward(scope, items, names, use.entries, (use.exit,), path, use.block.class_name)
+    return names, lines, taps
+
+
+def _class_source(name: str, doc: str, arguments: str, init: list[str], parameters: list[str], body: list[str]) -> str:
+    lines = [f"class {name}(nn.Module):", f'    """{doc}"""', ""]
     if init:
-        lines += ["    def __init__(self):", "        super().__init__()", *init, ""]
+        lines += [f"    def __init__(self{arguments}):", "        super().__init__()", *(f"        {line}" for line in init), ""]
     lines += [f"    def forward(self, {', '.join(parameters)}):", *(f"        {line}" for line in body)]
-    return "\n".join(lines), taps
+    return "\n".join(lines)
 
 
-def _docstring(scope: PlannedScope, parameters: list[str], result: list[str]) -> str:
-    def describe(names: Iterable[str], tensors: Iterable[str]) -> str:
-        return ", ".join(f"{name} {_shape(scope, t)}" for name, t in zip(names, tensors))
+def _constructor(attr: str, module: Module, init: tuple[str, ...]) -> list[str]:
+    return [f"self.{attr} = {module_source(module)}", *(line.replace(SELF, f"self.{attr}") for line in init)]
 
-    outputs = " and ".join(_shape(scope, t) for t in scope.graph.outputs)
-    return f"{describe(parameters, scope.graph.inputs)} → {outputs}."
+
+def _instances(group: list[Use]) -> str:
+    """The constructor of a block, or of the nn.Sequential of several; arithmetic series become a comprehension."""
+    name = group[0].block.class_name
+    if "." not in group[0].attr:
+        return _instance(group[0])
+    columns = list(zip(*(use.values for use in group)))
+    if len(group) > 2 and all(_is_series(column) for column in columns):
+        terms = [literal(c[0]) if c[0] == c[-1] else f"{literal(c[0])} + {c[1] - c[0]} * i" for c in columns]
+        index = "i" if any(" * i" in term for term in terms) else "_"
+        return f"nn.Sequential(*({name}({', '.join(terms)}) for {index} in range({len(group)})))"
+    return f"nn.Sequential({', '.join(_instance(use) for use in group)})"
+
+
+def _instance(use: Use) -> str:
+    return f"{use.block.class_name}({', '.join(map(literal, use.values))})"
+
+
+def _is_series(column: tuple[Any, ...]) -> bool:
+    if all(value == column[0] for value in column):
+        return True
+    return all(type(value) is int for value in column) and len({b - a for a, b in zip(column, column[1:])}) == 1
+
+
+def _docstring(scope: PlannedScope, parameters: list[str]) -> str:
+    inputs = ", ".join(f"{name} {_shape(scope, t)}" for name, t in zip(parameters, scope.graph.inputs))
+    return f"{inputs} → {' and '.join(_shape(scope, t) for t in scope.graph.outputs)}."
 
 
 def _shape(scope: PlannedScope, tensor: str) -> str:
@@ -116,44 +217,41 @@ def _shape(scope: PlannedScope, tensor: str) -> str:
     return f"({', '.join(dims)}{',' if len(dims) == 1 else ''})"
 
 
-def _forward(scope: PlannedScope) -> tuple[list[str], list[str], list[Tap], list[str]]:
-    """Parameters, statements, taps and returned names of a class's forward."""
-    graph = scope.graph
-    last_use = {t: -1 for t in graph.tensors}
-    for step, planned in enumerate(scope.nodes):
-        for t in planned.node.inputs:
+def _forward(scope, items: list[_Item], parameters: list[str], inputs, outputs, path: str, class_name: str) -> tuple[list[str], list[Tap]]:
+    """The statements of a forward and the taps of one instance of its class."""
+    shapes = {t: spec.shape for t, spec in scope.graph.tensors.items()}
+    last_use = {t: -1 for t in shapes}
+    for step, item in enumerate(items):
+        for t in item.inputs:
             last_use[t] = step
-    for t in graph.outputs:
-        last_use[t] = len(scope.nodes)
-    names = _Locals(scope)
-    parameters = names.parameters()
+    for t in outputs:
+        last_use[t] = len(items)
+    names = _Locals(inputs, parameters)
     statements: list[str] = []
     taps: list[Tap] = []
-    for step, planned in enumerate(scope.nodes):
-        node = planned.node
-        operands = [_operand(names.of[t], layout, want, graph.tensors[t].shape) for t, layout, want in zip(node.inputs, planned.inputs, planned.wants)]
-        forward = planned.mapping.forward
-        lines = [forward] if isinstance(forward, str) else list(forward)
-        used = {t for t in node.outputs if last_use[t] >= 0}
-        lines = [_fill(line, operands, planned) for line in lines]
-        if isinstance(forward, str) and len(node.outputs) == 1 and lines[0] in names.of.values():
-            source = next(t for t, name in names.of.items() if name == lines[0] and t in node.inputs)
-            last_use[source] = max(last_use[source], last_use[node.outputs[0]])
-            names.of[node.outputs[0]] = lines[0]  # the layer does nothing in torch: no statement for it
-            names.holder[lines[0]] = node.outputs[0]
+    for step, item in enumerate(items):
+        operands = [_operand(names.of[t], layout, want, shapes[t]) for t, layout, want in zip(item.inputs, item.arriving, item.wants)]
+        single = isinstance(item.forward, str)
+        lines = [_fill(line, operands, item.attr) for line in ([item.forward] if single else item.forward)]
+        if single and len(item.outputs) == 1 and lines[0] in {names.of[t] for t in item.inputs}:
+            # The layer does nothing in torch: its output goes by its input's name, and no statement is written.
+            source = next(t for t in item.inputs if names.of[t] == lines[0])
+            last_use[source] = max(last_use[source], last_use[item.outputs[0]])
+            names.of[item.outputs[0]] = lines[0]
+            names.holder[lines[0]] = item.outputs[0]
             continue
-        targets = [names.assign(t, planned, step, last_use) if t in used else "_" for t in node.outputs]
-        if isinstance(forward, str):
+        targets = [names.assign(t, item, step, last_use) if last_use[t] >= 0 else "_" for t in item.outputs]
+        if single:
             lines = [f"{', '.join(targets)} = {lines[0]}"]
         else:
             lines = [_OUT.sub(lambda m: targets[int(m[1])], line) for line in lines]
         statements += lines
-        for t, target in zip(node.outputs, targets):
-            if target != "_":
-                taps.append(Tap(scope.class_name, len(statements) - 1, target, t, node.layer.path, scope.layouts[t]))
-    result = [names.of[t] for t in graph.outputs]
-    statements.append(f"return {', '.join(result)}")
-    return parameters, statements, taps, result
+        if item.layer is not None:
+            taps += [
+                Tap(path, class_name, len(statements) - 1, target, t, item.layer, scope.layouts[t]) for t, target in zip(item.outputs, targets) if target != "_"
+            ]
+    statements.append(f"return {', '.join(names.of[t] for t in outputs)}")
+    return statements, taps
 
 
 def _operand(name: str, layout: Layout, want: Layout, shape: tuple) -> str:
@@ -162,41 +260,31 @@ def _operand(name: str, layout: Layout, want: Layout, shape: tuple) -> str:
     return permute_expression(name, layout, want, shape)
 
 
-def _fill(line: str, operands: list[str], planned: PlannedNode) -> str:
-    line = line.replace(SELF, f"self.{planned.attr}")
+def _fill(line: str, operands: list[str], attr: str | None) -> str:
+    line = line.replace(SELF, f"self.{attr}")
     return _SLOT.sub(lambda m: operands[int(m[1])], line)
 
 
 class _Locals:
     """Local variable names: ``x`` flows along the main path, a branch that is kept gets its layer's name."""
 
-    def __init__(self, scope: PlannedScope):
-        self.scope = scope
+    def __init__(self, inputs: Sequence[str], parameters: Sequence[str]):
         self.of: dict[str, str] = {}
         self.holder: dict[str, str] = {}
-
-    def parameters(self) -> list[str]:
-        graph = self.scope.graph
-        if len(graph.inputs) == 1:
-            names = ["x"]
-        else:
-            names = []
-            for label in graph.input_names:
-                names.append(_identifier(label, set(names)))
-        for t, name in zip(graph.inputs, names):
+        for t, name in zip(inputs, parameters):
             self._hold(t, name)
-        return names
 
-    def assign(self, tensor: str, planned: PlannedNode, step: int, last_use: dict[str, int]) -> str:
+    def assign(self, tensor: str, item: _Item, step: int, last_use: dict[str, int]) -> str:
         """A name for a new tensor: that of its dying first input, else ``x`` if free, else the layer's."""
-        free = [self.of[t] for t in planned.node.inputs if last_use[t] <= step and self.holder.get(self.of[t]) == t]
+        free = [self.of[t] for t in item.inputs if last_use[t] <= step and self.holder.get(self.of[t]) == t]
         if "x" in free or not self._alive("x", step, last_use):
             name = "x"
         elif free:
             name = free[0]
         else:
             busy = {name for name in self.holder if self._alive(name, step, last_use)}
-            name = _identifier(planned.node.layer.name if len(planned.node.outputs) == 1 else tensor, busy | {"x"})
+            suffix = f"_{item.outputs.index(tensor)}" if len(item.outputs) > 1 else ""
+            name = _identifier(item.label + suffix, busy | {"x"})
         self._hold(tensor, name)
         return name
 
@@ -206,6 +294,13 @@ class _Locals:
     def _hold(self, tensor: str, name: str) -> None:
         self.of[tensor] = name
         self.holder[name] = tensor
+
+
+def _unique_identifiers(labels: Iterable[str]) -> list[str]:
+    names: list[str] = []
+    for label in labels:
+        names.append(_identifier(label, set(names)))
+    return names
 
 
 def _identifier(label: str, taken: set[str]) -> str:
@@ -237,6 +332,8 @@ def literal(value: Any) -> str:
     """Python source of a plain value: floats short, infinities as torch spells them; a `Module` as its constructor."""
     if isinstance(value, Module):
         return module_source(value)
+    if isinstance(value, Parameter):
+        return value.name
     if isinstance(value, float):
         return {float("inf"): "math.inf", float("-inf"): "-math.inf"}.get(value, repr(value))
     if isinstance(value, tuple):

@@ -31,15 +31,18 @@ class TappedModel:
 
     def __init__(self, folder: Path, manifest: Mapping[str, Any]):
         self.manifest = manifest
-        self.taps: dict[tuple[str, int], list[dict[str, Any]]] = {}
+        self.taps = {(tap["module"], tap["statement"], tap["variable"]): tap for tap in manifest["taps"]}
+        places: dict[tuple[str, int], list[str]] = {}
         for tap in manifest["taps"]:
-            self.taps.setdefault((tap["class"], tap["statement"]), []).append(tap)
-        self.namespace = _compile(folder / "model.py", self.taps)
+            variables = places.setdefault((tap["class"], tap["statement"]), [])
+            if tap["variable"] not in variables:
+                variables.append(tap["variable"])
+        self.namespace = _compile(folder / "model.py", places)
         self.namespace[TAP] = self._tap
         self.model = self.namespace[manifest["class"]]().eval()
         self.paths = {id(module): name for name, module in self.model.named_modules(remove_duplicate=True)}
         self.observer: Observer | None = None
-        self.counts: dict[tuple[int, str, int, str], int] = {}
+        self.counts: dict[tuple[str, int, str], int] = {}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Load a state_dict, all keys required."""
@@ -60,12 +63,12 @@ class TappedModel:
             self.observer = None
         return outputs if isinstance(outputs, tuple) else (outputs,)
 
-    def _tap(self, module: Any, class_name: str, statement: int, variable: str, value: Any) -> Any:
-        key = (id(module), class_name, statement, variable)
+    def _tap(self, module: Any, statement: int, variable: str, value: Any) -> Any:
+        key = (self.paths[id(module)], statement, variable)
         occurrence = self.counts.get(key, 0)
         self.counts[key] = occurrence + 1
-        scopes = self.manifest["scopes"][self.paths[id(module)]]
-        tap = next(t for t in self.taps[class_name, statement] if t["variable"] == variable)
+        scopes = self.manifest["scopes"][key[0]]
+        tap = self.taps[key]
         layout = tap_layout(tap, value.dim())
         return self.observer(scopes[occurrence] + tap["tensor"], tap["layer"], layout, value)
 
@@ -76,7 +79,7 @@ def tap_layout(tap: Mapping[str, Any], rank: int) -> Layout:
     return Layout(perm, Flat(tuple(flat["shape"]), tuple(flat["permutation"])) if flat else None)
 
 
-def _compile(path: Path, taps: Mapping[tuple[str, int], list[dict[str, Any]]]) -> dict[str, Any]:
+def _compile(path: Path, places: Mapping[tuple[str, int], list[str]]) -> dict[str, Any]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for item in tree.body:
         if not isinstance(item, ast.ClassDef):
@@ -89,9 +92,8 @@ def _compile(path: Path, taps: Mapping[tuple[str, int], list[dict[str, Any]]]) -
                 body.append(statement)
                 if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
                     continue  # the docstring
-                for tap in taps.get((item.name, index), ()):
-                    name = tap["variable"]
-                    body += ast.parse(f"{name} = {TAP}(self, {item.name!r}, {index}, {name!r}, {name})").body
+                for name in places.get((item.name, index), ()):
+                    body += ast.parse(f"{name} = {TAP}(self, {index}, {name!r}, {name})").body
                 index += 1
             function.body = body
     module = ModuleType(f"tapped_{path.parent.name}")
