@@ -226,7 +226,7 @@ def _forward(scope, items: list[_Item], parameters: list[str], inputs, outputs, 
             last_use[t] = step
     for t in outputs:
         last_use[t] = len(items)
-    names = _Locals(inputs, parameters)
+    names = _Locals(inputs, parameters, last_use)
     statements: list[str] = []
     taps: list[Tap] = []
     for step, item in enumerate(items):
@@ -240,7 +240,7 @@ def _forward(scope, items: list[_Item], parameters: list[str], inputs, outputs, 
             names.of[item.outputs[0]] = lines[0]
             names.holder[lines[0]] = item.outputs[0]
             continue
-        targets = [names.assign(t, item, step, last_use) if last_use[t] >= 0 else "_" for t in item.outputs]
+        targets = [names.assign(t, item, step) if last_use[t] >= 0 else "_" for t in item.outputs]
         if single:
             lines = [f"{', '.join(targets)} = {lines[0]}"]
         else:
@@ -266,30 +266,37 @@ def _fill(line: str, operands: list[str], attr: str | None) -> str:
 
 
 class _Locals:
-    """Local variable names: ``x`` flows along the main path, a branch that is kept gets its layer's name."""
+    """Local variable names: ``x`` flows along the main path, ``y`` and ``z`` along side branches; what is kept for long
+    (a U-Net's skip connection) gets its layer's name."""
 
-    def __init__(self, inputs: Sequence[str], parameters: Sequence[str]):
+    LONG = 15  # statements
+
+    def __init__(self, inputs: Sequence[str], parameters: Sequence[str], last_use: dict[str, int]):
+        self.last_use = last_use
         self.of: dict[str, str] = {}
         self.holder: dict[str, str] = {}
         for t, name in zip(inputs, parameters):
             self._hold(t, name)
 
-    def assign(self, tensor: str, item: _Item, step: int, last_use: dict[str, int]) -> str:
-        """A name for a new tensor: that of its dying first input, else ``x`` if free, else the layer's."""
-        free = [self.of[t] for t in item.inputs if last_use[t] <= step and self.holder.get(self.of[t]) == t]
-        if "x" in free or not self._alive("x", step, last_use):
+    def assign(self, tensor: str, item: _Item, step: int) -> str:
+        """A name for a new tensor: that of its dying input, else the first free of x, y, z, else the layer's."""
+        dying = [self.of[t] for t in item.inputs if self.last_use[t] <= step and self.holder.get(self.of[t]) == t]
+        free = [name for name in ("x", "y", "z") if not self._alive(name, step)]
+        if len(item.outputs) > 1 or self.last_use[tensor] - step > self.LONG:
+            free = dying = []
+        if "x" in dying or free[:1] == ["x"]:
             name = "x"
-        elif free:
-            name = free[0]
+        elif dying or free:
+            name = (dying or free)[0]
         else:
-            busy = {name for name in self.holder if self._alive(name, step, last_use)}
+            busy = {name for name in self.holder if self._alive(name, step)}
             suffix = f"_{item.outputs.index(tensor)}" if len(item.outputs) > 1 else ""
             name = _identifier(item.label + suffix, busy | {"x"})
         self._hold(tensor, name)
         return name
 
-    def _alive(self, name: str, step: int, last_use: dict[str, int]) -> bool:
-        return name in self.holder and last_use[self.holder[name]] > step
+    def _alive(self, name: str, step: int) -> bool:
+        return name in self.holder and self.last_use[self.holder[name]] > step
 
     def _hold(self, tensor: str, name: str) -> None:
         self.of[tensor] = name
