@@ -320,7 +320,8 @@ def _snippet(call: Call, code: str) -> Mapping:
     text = re.sub(r"\bw\b(?=\[)", SELF, text)
     for name in sorted(names, key=len, reverse=True):
         text = re.sub(rf"(?<![\w.]){name}\b", names[name], text)
-    module = Module("nn.ParameterDict", {"parameters": {name: list(v.shape) for name, v in variables.items()}}, 1) if variables else None
+    parameters = {name: Module("nn.Parameter", {"data": Module("torch.empty", {"size": v.shape}, 1)}, 1) for name, v in variables.items()}
+    module = Module("nn.ParameterDict", {"parameters": parameters}, 1) if variables else None
     return Mapping(
         forward=text,
         module=module,

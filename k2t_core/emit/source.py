@@ -329,9 +329,6 @@ def module_source(module: Module) -> str:
             parts.append(literal(value))
         elif name not in defaults or defaults[name] != value or isinstance(value, bool) != isinstance(defaults[name], bool):
             parts.append(f"{name}={literal(value)}")
-    if module.cls == "nn.ParameterDict":
-        items = ", ".join(f"{name!r}: nn.Parameter(torch.empty({', '.join(map(str, shape))}))" for name, shape in module.args["parameters"].items())
-        return f"nn.ParameterDict({{{items}}})"
     return f"{module.cls}({', '.join(parts)})"
 
 
@@ -347,6 +344,8 @@ def literal(value: Any) -> str:
         return f"({', '.join(map(literal, value))}{',' if len(value) == 1 else ''})"
     if isinstance(value, list):
         return f"[{', '.join(map(literal, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{literal(k)}: {literal(v)}' for k, v in value.items())}}}"
     if isinstance(value, (bool, int, str, type(None))):
         return repr(value)
     if hasattr(value, "tolist"):
