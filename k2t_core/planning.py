@@ -200,6 +200,8 @@ class _Planner:
             elif rule is None:
                 raise Unconvertible(_no_rule(layer))
             else:
+                policy = _dtype_policy(layer)
+                call.refuse(policy not in ("float32", None), f"its dtype policy is {policy}; k2t converts float32, so set the policy to float32 and save the model again")
                 call.refuse(call.arguments.get("training") is True, "it is called with training=True; k2t converts inference, so build the model without it")
                 mapping = _checked(rule.function(call), call)
             mapping = self.overridden(mapping, call)
@@ -365,6 +367,15 @@ def _checked(mapping: Mapping, call: Call) -> Mapping:
     if lost and not any(child.graph for child in call.layer.children.values()):
         raise Unconvertible(f"its variables {', '.join(lost)} have no place in the PyTorch module")
     return mapping
+
+
+def _dtype_policy(layer: Layer) -> str | None:
+    """The floating-point policy of a layer; None for operations and for layers that compute with integers."""
+    policy = layer.config.get("dtype")
+    if isinstance(policy, dict):
+        config = policy.get("config") or {}
+        policy = config.get("name") or policy.get("class_name")
+    return policy if isinstance(policy, str) and "float" in policy else None
 
 
 def _no_rule(layer: Layer) -> str:

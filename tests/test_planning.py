@@ -146,3 +146,10 @@ def test_awkward_names_become_identifiers():
     y = layers.Dense(3, name="forward")(y)
     conversion, _ = check(keras.Model(x, layers.Dense(2, name="self")(y), name="9-lives"))
     assert "class Model9Lives(nn.Module)" in conversion.plan.code.text
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "bfloat16", "float64"])
+def test_other_dtype_policies_are_refused_by_name(policy):
+    x = keras.Input((4,))
+    problems = k2t.plan(keras.Model(x, layers.Dense(2, dtype=policy, name="half")(x))).problems
+    assert len(problems) == 1 and "'half'" in problems[0] and policy in problems[0]
