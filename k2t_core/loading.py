@@ -207,7 +207,7 @@ def _from_memory(model: Any) -> Source:
         raise ModelFileError(f"expected a path or a keras.Model, not {type(model).__name__}")
     digest = hashlib.sha256(model.to_json().encode())
     for variable in model.variables:
-        digest.update(memoryview(variable.numpy()).cast("B") if variable.shape and 0 not in variable.shape else bytes(variable.numpy()))
+        digest.update(variable.numpy().tobytes())
     return Source(model, None, digest.hexdigest(), {"format": "memory", "keras_version": keras.__version__, "config": json.loads(model.to_json()), "bytes": 0})
 
 

@@ -220,7 +220,7 @@ class _Tracer:
         for call in order:
             op = call.operation
             if id(op) not in layers:
-                label = op.name if id(op) in known else "mask_" + _snake(type(op).__name__)
+                label = op.name if id(op) in known else _snake(type(op).__name__)  # made by a mask or a cast: its own name counts up
                 layers[id(op)] = self._layer(op, _unique(label, names), prefix, call.scope)
             calls_of[id(op)] = calls_of.get(id(op), 0) + 1
             layer = layers[id(op)]
