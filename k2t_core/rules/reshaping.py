@@ -160,9 +160,7 @@ def _reshape_expression(x: Slot, layout: Layout, before: Shape, gives: Layout, a
     unknown = [i for i, n in enumerate(after) if n is None]
     if len(unknown) <= 1:
         return f"{x}.reshape({_dims(after)})"
-    batch = gives.perm.index(0)
-    if len(unknown) > 2 or batch not in unknown:
-        raise Unconvertible("more than one size besides the batch is unknown; give the model's Input its sizes")
+    batch = gives.perm.index(0)  # Keras allows one unknown size besides the batch
     sizes = [f"{x}.shape[{layout.perm.index(0)}]" if i == batch else "-1" if n is None else str(n) for i, n in enumerate(after)]
     return f"{x}.reshape({', '.join(sizes)})"
 
