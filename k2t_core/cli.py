@@ -1,0 +1,307 @@
+"""The command line: ``k2t inspect | convert | verify | app``.
+
+Exit codes: 0 done or verified, 1 differs, 2 bad input or unsupported, 3 a fault in k2t itself (with its traceback).
+Results go to stdout, everything else to stderr. Neither framework is imported before a command needs it, so that
+``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import os
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from k2t_core.errors import K2TError, UnsupportedError
+
+DIFFERS, BAD_INPUT, FAULT, INTERRUPTED = 1, 2, 3, 130
+
+app = typer.Typer(
+    name="k2t",
+    help="Convert a Keras model to a readable PyTorch module, and prove that both compute the same.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="A .keras or .h5 file.")]
+Rules = Annotated[Path | None, typer.Option("--rules", metavar="FILE", help="A Python file that registers rules for your own layers (and their Keras classes).")]
+AllowUnsafe = Annotated[bool, typer.Option("--allow-unsafe", help="Run Python code stored in the model (Lambda layers). Only for files you trust.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+class WeightsChoice(enum.StrEnum):
+    """Which weights `k2t verify` compares with."""
+
+    both = "both"
+    model = "model"
+    randomised = "randomised"
+
+
+@app.command()
+def convert(
+    model: ModelFile,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="The folder to write to.")],
+    recipe: Annotated[Path | None, typer.Option("--recipe", metavar="R", help="A recipe.json with overrides to replay.")] = None,
+    rules: Rules = None,
+    allow_unsafe: AllowUnsafe = False,
+) -> None:
+    """Write model.py, model.safetensors, manifest.json and recipe.json: all of them or none."""
+    with progress() as say:
+        load_frameworks(say)
+        import k2t_core as k2t
+
+        _use_rules(rules)
+        result = k2t.convert(model, out, recipe, allow_unsafe=allow_unsafe, progress=say)
+    from k2t_core.conversion import FILES
+
+    plan = result.plan
+    count = sum(1 for _ in plan.root.walk())
+    print(f"{model.name}: {count} {'call' if count == 1 else 'calls'} of layers → {result.model_path}, {len(plan.code.text.splitlines())} lines")
+    for name in FILES:
+        print(f"  {result.folder / name}  {_size((result.folder / name).stat().st_size)}")
+    unsafe = " --allow-unsafe" if allow_unsafe else ""
+    registered = f" --rules {rules}" if rules else ""
+    print(f"verify with: k2t verify {out} --against {model}{registered}{unsafe}")
+
+
+@app.command()
+def inspect(model: ModelFile, as_json: AsJson = False, rules: Rules = None, allow_unsafe: AllowUnsafe = False) -> None:
+    """Show what each Keras layer becomes in PyTorch, and everything that cannot be converted (exit code 2)."""
+    with progress() as say:
+        load_frameworks(say)
+        import k2t_core as k2t
+
+        _use_rules(rules)
+        say(0.5, "Reading the model")
+        plan = k2t.plan(model, allow_unsafe=allow_unsafe)
+    card = model_card(plan)
+    if as_json:
+        print(json.dumps(card, indent=2, ensure_ascii=False))
+    else:
+        _print_card(card)
+    plan.raise_for_problems()
+
+
+@app.command()
+def verify(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder that `k2t convert` wrote.")],
+    against: Annotated[Path, typer.Option("--against", metavar="MODEL", help="The Keras file it came from.")],
+    inputs: Annotated[Path | None, typer.Option("--inputs", metavar="X.npz", help="A .npy or .npz batch in Keras's axis order; random without it.")] = None,
+    batch: Annotated[int, typer.Option(help="Size of the random batch.")] = 4,
+    seed: Annotated[int, typer.Option(help="Seed of the random batch and of the randomised weights.")] = 0,
+    distribution: Annotated[str, typer.Option(help="Of the random batch: normal, uniform, image, zeros, ones.")] = "normal",
+    weights: Annotated[WeightsChoice, typer.Option(help="The model's own, randomised ones in a copy, or both.")] = WeightsChoice.both,
+    tolerance: Annotated[float, typer.Option(help="Largest allowed max|torch − keras| / max|keras|.")] = 1e-4,
+    as_json: AsJson = False,
+    rules: Rules = None,
+    allow_unsafe: AllowUnsafe = False,
+) -> None:
+    """Run both frameworks on the same batch and compare every layer. Exit code 1 where they differ."""
+    with progress() as say:
+        load_frameworks(say)
+        import k2t_core as k2t
+
+        _use_rules(rules)
+        report = k2t.verify(
+            out,
+            against,
+            inputs=inputs,
+            batch=batch,
+            seed=seed,
+            distribution=distribution,
+            weights=weights.value,
+            tolerance=tolerance,
+            allow_unsafe=allow_unsafe,
+            progress=say,
+        )
+    if as_json:
+        print(json.dumps(report.to_json(), indent=2, ensure_ascii=False))
+    else:
+        _print_report(report)
+    if not report.passed:
+        raise typer.Exit(DIFFERS)
+
+
+@app.command("app")
+def run_app(
+    model: Annotated[Path | None, typer.Argument(metavar="[MODEL]", help="A .keras or .h5 file to open.")] = None,
+    example: Annotated[str | None, typer.Option("--example", metavar="NAME", help="Open a bundled model instead.")] = None,
+) -> None:
+    """Open the app in the browser, on a model file or a bundled example."""
+    from k2t_core.bundled import app_folder, examples
+
+    if model is not None and example is not None:
+        raise K2TError("give a model file or --example, not both")
+    if model is not None and not model.is_file():
+        raise K2TError(f"{model}: no such file")
+    if example is not None and example not in examples().EXAMPLES:
+        raise K2TError(f"no bundled example {example!r}; one of {', '.join(examples().EXAMPLES)}")
+    script = app_folder() / "app.py"
+    if not script.is_file():
+        raise K2TError(f"{script}: missing; install k2t again")
+    arguments = [str(model.resolve())] if model else ["--example", example] if example else []
+    options = ["--server.showEmailPrompt=false", "--browser.gatherUsageStats=false", "--server.maxUploadSize=4096"]
+    try:
+        code = subprocess.call([sys.executable, "-m", "streamlit", "run", str(script), *options, "--", *arguments])
+    except KeyboardInterrupt:  # Streamlit got it too and has stopped
+        code = 0
+    raise typer.Exit(code)
+
+
+def model_card(plan: Any) -> dict[str, Any]:
+    """What `k2t inspect` prints: the model, a row for each call, and what cannot be converted."""
+    from k2t_core.table import rows, weight_text
+
+    source, graph = plan.source, plan.root.graph
+    fields = ("call", "layer", "type", "keras_shape", "keras_layout", "module", "torch_shape", "torch_layout", "status", "why")
+    return {
+        "model": source.name,
+        "format": source.info.get("format"),
+        "keras_version": source.info.get("keras_version"),
+        "bytes": source.info.get("bytes"),
+        "fingerprint": source.fingerprint,
+        "parameters": int(source.model.count_params()),
+        "inputs": [{"name": n, "shape": list(graph.tensors[t].shape), "dtype": graph.tensors[t].dtype} for n, t in zip(graph.input_names, graph.inputs)],
+        "outputs": [{"name": n, "shape": list(graph.tensors[t].shape), "dtype": graph.tensors[t].dtype} for n, t in zip(graph.output_names, graph.outputs)],
+        "layers": [{**{name: getattr(row, name) for name in fields}, "weights": [weight_text(w) for w in row.weights]} for row in rows(plan)],
+        "problems": plan.problems,
+    }
+
+
+def _print_card(card: dict[str, Any]) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    console = _console()
+    console.print(Text(f"{card['model']}: {card['format']} of Keras {card['keras_version']}, {card['parameters']:,} parameters, {_size(card['bytes'])}", style="bold"))
+    for title in ("inputs", "outputs"):
+        tensors = ", ".join(f"{side['name']} {_shape(side['shape'])} {side['dtype']}" for side in card[title])
+        console.print(Text(f"{title}: {tensors}"))
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in ("Keras", "type", "shape", "PyTorch", "shape", "variables", "status"):
+        table.add_column(column, overflow="fold")
+    styles = {"unsupported": "red", "ambiguous": "yellow", "inert": "dim"}
+    for row in card["layers"]:
+        shape = row["torch_shape"] if row["torch_layout"] == row["keras_layout"] else f"{row['torch_shape']} {row['torch_layout']}"
+        cells = [row["call"], row["type"], row["keras_shape"], row["module"], shape, "\n".join(row["weights"]), row["status"]]
+        table.add_row(*map(Text, cells), style=styles.get(row["status"]))
+    console.print(table)
+
+
+def _print_report(report: Any) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    console = _console()
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in ("weights", "inputs", "output", "shape", "max abs", "max relative", ""):
+        table.add_column(column, overflow="fold")
+    for run in report.runs:
+        for output in run.outputs:
+            difference = output.difference
+            verdict = "agrees" if output.passed else "differs"
+            cells = [run.weights, run.inputs, output.name, _shape(output.keras_shape), f"{difference.max_abs:.2e}", f"{difference.relative:.2e}", verdict]
+            table.add_row(*map(Text, cells), style=None if output.passed else "red")
+    console.print(table)
+    for weakness in report.weaknesses:
+        console.print(Text(f"cannot tell a wrong transpose: {weakness.variable}: {weakness.reason}", style="yellow"))
+    for note in report.notes:
+        console.print(Text(note, style="yellow"))
+    console.print(Text(report.verdict, style="bold green" if report.passed and report.proves else "bold yellow" if report.passed else "bold red"))
+
+
+def _console() -> Any:
+    """Terminal width on a terminal; in a pipe or file, lines as long as they need to be."""
+    from rich.console import Console
+
+    return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=100_000)
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[float, str], None]]:
+    """A progress bar on stderr, where that is a terminal: yields ``say(share done, what is being done)``."""
+    if not sys.stderr.isatty():
+        yield lambda share, text: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    # A handle of its own: `load_frameworks` turns off what others write to stderr.
+    with os.fdopen(os.dup(2), "w") as terminal:
+        console = Console(file=terminal, force_terminal=True)
+        with Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console, transient=True) as bar:
+            task = bar.add_task("Starting", total=1.0)
+            yield lambda share, text: bar.update(task, completed=share, description=text)
+
+
+def load_frameworks(say: Callable[[float, str], None] = lambda share, text: None) -> None:
+    """Import Keras on TensorFlow without its start-up messages, which no setting silences; errors are shown."""
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # the reference, whatever the user's own default is
+    say(0.0, "Starting TensorFlow")
+    sys.stderr.flush()
+    kept = os.dup(2)
+    silent = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(silent, 2)
+        import keras  # noqa: F401
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(silent)
+
+
+def _use_rules(path: Path | None) -> None:
+    from k2t_core.loading import load_rules
+
+    if path is not None:
+        load_rules(path)
+
+
+def _shape(shape: Any) -> str:
+    return "(" + ", ".join("?" if n is None else str(n) for n in shape) + ("," if len(shape) == 1 else "") + ")"
+
+
+def _size(count: int) -> str:
+    """1536 → ``1.5 KiB``."""
+    size = float(count)
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} GiB"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit. An error that the user can mend is a line on stderr and exit code 2."""
+    try:
+        app(arguments)
+    except UnsupportedError as error:
+        for problem in error.problems:
+            print(f"k2t: {problem}", file=sys.stderr)
+        sys.exit(BAD_INPUT)
+    except K2TError as error:
+        print(f"k2t: {error}", file=sys.stderr)
+        sys.exit(BAD_INPUT)
+    except BrokenPipeError:  # the reader of a pipe has gone: nothing more to say
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(0)
+    except Exception:
+        traceback.print_exc()
+        print("k2t: a fault in k2t itself; please report the lines above", file=sys.stderr)
+        sys.exit(FAULT)
+
+
+if __name__ == "__main__":
+    main()
