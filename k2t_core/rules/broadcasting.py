@@ -14,7 +14,15 @@ from k2t_core.layout import Layout, identity
 from k2t_core.rules.registry import SELF, Call, Module, Slot, Unconvertible, Weight
 from k2t_core.transforms import Constant
 
-CASTS = {"float32": ".float()", "float64": ".double()", "float16": ".half()", "bfloat16": ".bfloat16()", "int64": ".long()", "int32": ".int()", "bool": ".bool()"}
+CASTS = {
+    "float32": ".float()",
+    "float64": ".double()",
+    "float16": ".half()",
+    "bfloat16": ".bfloat16()",
+    "int64": ".long()",
+    "int32": ".int()",
+    "bool": ".bool()",
+}
 TORCH_DTYPES = {*CASTS, "int8", "int16", "uint8"}
 # An array of more elements becomes a buffer of the module, a smaller one is written into the source.
 LARGEST_LITERAL = 16
@@ -129,6 +137,8 @@ def _slot_text(slot: Slot, layout: Layout, batch_first: bool, build: Builder) ->
             return f"{slot}.reshape({', '.join('-1' if n is None else str(n) for n in layout.shape(slot.shape))})"
         build.wants[slot.index] = layout
         return str(slot)
+    if slot.layout.flat:
+        raise Unconvertible("it broadcasts a flattened image to more axes; put a Reshape in between")
     place = _places(slot.rank, rank, batch_first)
     build.wants[slot.index] = Layout(tuple(place.index(axis) for axis in layout.perm if axis in place))
     items = [":" if axis in place else "None" for axis in layout.perm]
@@ -163,7 +173,9 @@ def write_array(array: np.ndarray, like: Slot, build: Builder) -> str:
     dtype = str(array.dtype)
     if array.size <= LARGEST_LITERAL and (array.dtype.kind != "f" or np.isfinite(array).all()):
         kind = "" if dtype in ("float32", "int64", "bool") else f"dtype={torch_dtype(dtype)}, "
-        return f"torch.tensor({_nested(array)}, {kind}device={like}.device)"
+        columns = array.ndim > 1 and 1 in array.shape
+        text = f"torch.tensor({_nested(array.ravel() if columns else array)}, {kind}device={like}.device)"
+        return f"{text}.reshape({', '.join(map(str, array.shape))})" if columns else text
     if build.module is not None:
         raise Unconvertible("it takes two large constants; add one of them in an operation of its own")
     build.module = Module("ConstantTensor", {"shape": list(array.shape), "dtype": dtype}, 1)

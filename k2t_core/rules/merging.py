@@ -8,7 +8,14 @@ from k2t_core.layout import Layout, identity
 from k2t_core.rules.broadcasting import align, common_layout, is_float
 from k2t_core.rules.registry import ANY, Call, Mapping, Slot, rule
 
-PAIRWISE = {"Add": "{} + {}", "Subtract": "{} - {}", "Multiply": "{} * {}", "Average": "{} + {}", "Maximum": "torch.maximum({}, {})", "Minimum": "torch.minimum({}, {})"}
+PAIRWISE = {
+    "Add": "{} + {}",
+    "Subtract": "{} - {}",
+    "Multiply": "{} * {}",
+    "Average": "{} + {}",
+    "Maximum": "torch.maximum({}, {})",
+    "Minimum": "torch.minimum({}, {})",
+}
 FORMULA = {"Add": "x + y", "Subtract": "x − y", "Multiply": "x · y", "Average": "(x + y) / 2", "Maximum": "max(x, y)", "Minimum": "min(x, y)"}
 
 
@@ -136,7 +143,8 @@ def dot(call: Call) -> Mapping:
         expression,
         wants=(x.layout, y.layout),
         gives=(identity(len(call.outputs[0].shape)),),
-        why="Keras's batch dot as an einsum: the axis named k is summed over" + (", both inputs scaled to length 1 along it." if call.option("normalize") else "."),
+        why="Keras's batch dot as an einsum: the axis named k is summed over"
+        + (", both inputs scaled to length 1 along it." if call.option("normalize") else "."),
         keras=f"batch_dot(x, y, axes=({a}, {b}))",
         torch=f"einsum {spec}",
     )

@@ -13,7 +13,7 @@ import numpy as np
 
 from k2t_core.graph import Layer
 from k2t_core.layout import Layout, identity
-from k2t_core.rules.broadcasting import Operands, Builder, align, cast, constant, is_float, is_scalar, number, promoted, shape_of, torch_dtype, write_array
+from k2t_core.rules.broadcasting import Builder, Operands, align, cast, constant, is_float, is_scalar, number, promoted, shape_of, torch_dtype, write_array
 from k2t_core.rules.merging import BIAS_ADD, static_bias
 from k2t_core.rules.registry import ANY, LAST, Call, Mapping, Slot, rule
 from k2t_core.rules.reshaping import indexed, reshaped, transposed
@@ -88,7 +88,13 @@ FLOAT_ONLY = {
 }
 # The dtype stays.
 SAME = {"Negative": "-{x}", "Sign": "torch.sign({x})", "Relu": "F.relu({x})", "Relu6": "F.relu6({x})"}
-TO_BOOL = {"Isnan": "torch.isnan({x})", "Isinf": "torch.isinf({x})", "Isfinite": "torch.isfinite({x})", "Isposinf": "torch.isposinf({x})", "Isneginf": "torch.isneginf({x})"}
+TO_BOOL = {
+    "Isnan": "torch.isnan({x})",
+    "Isinf": "torch.isinf({x})",
+    "Isfinite": "torch.isfinite({x})",
+    "Isposinf": "torch.isposinf({x})",
+    "Isneginf": "torch.isneginf({x})",
+}
 
 
 def _elementwise(call: Call, x: Slot, expression: str, why: str = "") -> Mapping:
@@ -163,7 +169,10 @@ def cast_(call: Call) -> Mapping:
     call.option("dtype")
     call.option("sparse", None)
     call.option("ragged", None)
-    call.refuse(_name(call) == "SaturateCast" and not (is_float(x.dtype) and is_float(target)) and x.dtype != target, "it saturates integers; use keras.ops.clip and keras.ops.cast")
+    call.refuse(
+        _name(call) == "SaturateCast" and not (is_float(x.dtype) and is_float(target)) and x.dtype != target,
+        "it saturates integers; use keras.ops.clip and keras.ops.cast",
+    )
     torch_dtype(x.dtype)
     return _elementwise(call, x, str(x) if x.dtype == target else cast(str(x), target), "A cast." if x.dtype != target else "The dtype stays.")
 
@@ -411,7 +420,8 @@ def reduction(call: Call) -> Mapping:
         expression,
         wants=(x.layout,),
         gives=(gives,),
-        why=f"Keras reduces axis {', '.join(map(str, axes))}, which torch holds as {dims.strip('()')}." + (" Divided by n, not n − 1." if name in ("Var", "Std") else ""),
+        why=f"Keras reduces axis {', '.join(map(str, axes))}, which torch holds as {dims.strip('()')}."
+        + (" Divided by n, not n − 1." if name in ("Var", "Std") else ""),
         keras=f"{name.lower()}(x, axis={call.layer.config.get('axis')})",
         torch=expression.replace(str(x), "x"),
     )
@@ -484,7 +494,13 @@ def cumulative(call: Call) -> Mapping:
     result = _result(call)
     kind = f", dtype={torch_dtype(result)}" if result != x.dtype or not is_float(result) else ""
     if axis is None:
-        return Mapping(f"{x}.flatten().{method}(0{kind})", wants=(identity(x.rank),), why="Over the whole tensor in Keras's order.", keras=f"{method}(x)", torch=f"x.flatten().{method}(0)")
+        return Mapping(
+            f"{x}.flatten().{method}(0{kind})",
+            wants=(identity(x.rank),),
+            why="Over the whole tensor in Keras's order.",
+            keras=f"{method}(x)",
+            torch=f"x.flatten().{method}(0)",
+        )
     dim = x.layout.axis(axis)
     return _elementwise(call, x, f"{x}.{method}({dim}{kind})", f"Keras's axis {axis} is torch's axis {dim}.")
 
@@ -552,7 +568,9 @@ def _index(call: Call, item: Any) -> Any:
         return slice(*(None if v is None else int(v) for v in parts))
     if isinstance(item, (np.ndarray, np.generic)) and item.ndim == 0:
         item = item.item()
-    call.refuse(isinstance(item, bool) or not isinstance(item, int), f"its index is a {'tensor' if isinstance(item, Slot) else type(item).__name__}; use keras.ops.take")
+    call.refuse(
+        isinstance(item, bool) or not isinstance(item, int), f"its index is a {'tensor' if isinstance(item, Slot) else type(item).__name__}; use keras.ops.take"
+    )
     return item
 
 
@@ -584,7 +602,14 @@ def squeeze(call: Call) -> Mapping:
     else:
         axes = _axes(call, x.rank)
     expression = f"{x}.squeeze({_torch_axes(x.layout, axes)})"
-    return Mapping(expression, wants=(x.layout,), gives=(x.layout.drop(set(axes)),), why="Axes of size 1 go.", keras=f"squeeze(x, {axis})", torch=expression.replace(str(x), "x"))
+    return Mapping(
+        expression,
+        wants=(x.layout,),
+        gives=(x.layout.drop(set(axes)),),
+        why="Axes of size 1 go.",
+        keras=f"squeeze(x, {axis})",
+        torch=expression.replace(str(x), "x"),
+    )
 
 
 @ops("Reshape", demand=None)
@@ -693,7 +718,13 @@ def unstack(call: Call) -> Mapping:
     call.option("num")  # must equal the size of the axis
     dim, count = x.layout.axis(axis), len(call.outputs)
     expression = f"{x}.squeeze({dim})" if count == 1 else f"{x}.unbind({dim})"
-    return Mapping(expression, gives=(x.layout.drop({axis}),) * count, why=f"Keras's axis {axis} is torch's axis {dim}.", keras=f"unstack(x, axis={axis})", torch=f"x.unbind({dim})")
+    return Mapping(
+        expression,
+        gives=(x.layout.drop({axis}),) * count,
+        why=f"Keras's axis {axis} is torch's axis {dim}.",
+        keras=f"unstack(x, axis={axis})",
+        torch=f"x.unbind({dim})",
+    )
 
 
 @ops("Repeat", demand=ANY)
@@ -702,7 +733,9 @@ def repeat(call: Call) -> Mapping:
     counts = [int(n) for n in np.ravel(repeats)]
     times = str(counts[0]) if len(counts) == 1 else f"torch.tensor({counts}, device={x}.device)"
     if axis is None:
-        return Mapping(f"{x}.flatten().repeat_interleave({times})", wants=(identity(x.rank),), keras=f"repeat(x, {counts})", torch="x.flatten().repeat_interleave(n)")
+        return Mapping(
+            f"{x}.flatten().repeat_interleave({times})", wants=(identity(x.rank),), keras=f"repeat(x, {counts})", torch="x.flatten().repeat_interleave(n)"
+        )
     return _elementwise(call, x, f"{x}.repeat_interleave({times}, dim={x.layout.axis(axis)})", f"Keras's axis {axis} is torch's axis {x.layout.axis(axis)}.")
 
 
@@ -715,7 +748,14 @@ def tile(call: Call) -> Mapping:
     order = layout.perm if len(repeats) == x.rank else range(len(repeats))
     sizes = ", ".join(str(repeats[axis]) for axis in order)
     gives = layout if len(repeats) == x.rank else identity(len(repeats))
-    return Mapping(f"{x}.repeat({sizes})", wants=(layout,), gives=(gives,), why="Once for each axis, in torch's order.", keras=f"tile(x, {repeats})", torch=f"x.repeat({sizes})")
+    return Mapping(
+        f"{x}.repeat({sizes})",
+        wants=(layout,),
+        gives=(gives,),
+        why="Once for each axis, in torch's order.",
+        keras=f"tile(x, {repeats})",
+        torch=f"x.repeat({sizes})",
+    )
 
 
 @ops("Flip", demand=ANY)
@@ -731,7 +771,13 @@ def roll(call: Call) -> Mapping:
     shift = shift if isinstance(shift, int) else tuple(int(s) for s in shift)
     if axis is None:
         wants = identity(x.rank)
-        return Mapping(f"torch.roll({x}, {shift})", wants=(wants,), why="Through the flattened tensor in Keras's order.", keras=f"roll(x, {shift})", torch=f"torch.roll(x, {shift})")
+        return Mapping(
+            f"torch.roll({x}, {shift})",
+            wants=(wants,),
+            why="Through the flattened tensor in Keras's order.",
+            keras=f"roll(x, {shift})",
+            torch=f"torch.roll(x, {shift})",
+        )
     dims = x.layout.axis(axis) if isinstance(axis, int) else tuple(x.layout.axis(a) for a in axis)
     call.refuse(isinstance(shift, int) != isinstance(dims, int), "it has several axes for one shift, or the other way round")
     return _elementwise(call, x, f"torch.roll({x}, {shift}, {dims})", "The same axes, as torch numbers them.")
@@ -779,7 +825,13 @@ def one_hot(call: Call) -> Mapping:
     call.refuse(bool(call.option("sparse")), "it makes a sparse tensor; use sparse=False")
     result = _result(call)
     parts = [str(x), str(classes), *([f"dim={axis}"] if axis != -1 else []), *([f"dtype={torch_dtype(result)}"] if result != "float32" else [])]
-    return Mapping(f"one_hot({', '.join(parts)})", wants=(identity(x.rank),), why="An index out of range gives zeros, as in Keras.", keras=f"one_hot(x, {classes}, axis={axis})", torch=f"one_hot(x, {classes})")
+    return Mapping(
+        f"one_hot({', '.join(parts)})",
+        wants=(identity(x.rank),),
+        why="An index out of range gives zeros, as in Keras.",
+        keras=f"one_hot(x, {classes}, axis={axis})",
+        torch=f"one_hot(x, {classes})",
+    )
 
 
 @ops("Take", demand=None)
@@ -803,7 +855,9 @@ def take(call: Call) -> Mapping:
     else:
         expression = f"{x}[{':, ' * (axis % x.rank)}{index}]"
         gives = identity(x.rank - 1 + rank)
-    return Mapping(expression, wants=wants, gives=(gives,), keras=f"take(x, indices, axis={axis})", torch="x[…, indices]", module=build.module, weights=build.weights)
+    return Mapping(
+        expression, wants=wants, gives=(gives,), keras=f"take(x, indices, axis={axis})", torch="x[…, indices]", module=build.module, weights=build.weights
+    )
 
 
 @ops("TakeAlongAxis", demand=LAST)
@@ -842,7 +896,16 @@ def _product(call: Call, values: Sequence[Any]) -> tuple[list[str], Builder, str
 def _product_mapping(call: Call, expression: str, build: Builder, formula: str) -> Mapping:
     rank = len(call.outputs[0].shape)
     wants = tuple(identity(slot.rank) for slot in call.inputs)
-    return Mapping(expression, wants=wants, gives=(identity(rank),), why="In Keras's order of axes.", keras=formula, torch=formula, module=build.module, weights=build.weights)
+    return Mapping(
+        expression,
+        wants=wants,
+        gives=(identity(rank),),
+        why="In Keras's order of axes.",
+        keras=formula,
+        torch=formula,
+        module=build.module,
+        weights=build.weights,
+    )
 
 
 @ops("Matmul", "Dot", "Tensordot", "Outer", demand=LAST)

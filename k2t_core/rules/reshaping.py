@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from k2t_core.graph import Shape
-from k2t_core.layout import Flat, Layout, identity
+from k2t_core.layout import Flat, Layout, channels_first, identity
 from k2t_core.rules.registry import AMBIGUOUS, Alternative, Call, Mapping, Slot, Unconvertible, rule
 
 PLAIN = Alternative(
@@ -37,7 +37,15 @@ def flatten(call: Call) -> Mapping:
     if x.layout.same_memory(target, x.shape):
         return Mapping(f"{x}.flatten(1)", wants=(x.layout,), gives=(identity(2),), why="Both run through the elements in the same order.", **common)
     if call.choice == PLAIN.name:
-        return Mapping(f"{x}.flatten(1)", wants=(x.layout,), gives=(identity(2),), status=AMBIGUOUS, why="Plain flatten: the order differs from Keras's.", alternatives=alternatives, **common)
+        return Mapping(
+            f"{x}.flatten(1)",
+            wants=(x.layout,),
+            gives=(identity(2),),
+            status=AMBIGUOUS,
+            why="Plain flatten: the order differs from Keras's.",
+            alternatives=alternatives,
+            **common,
+        )
     static = all(n is not None for n in x.shape[1:])
     if call.choice != PERMUTE.name and call.absorbs_flat and static and x.layout.perm[0] == 0:
         block = tuple(x.shape[axis] for axis in order[1:])
@@ -52,7 +60,14 @@ def flatten(call: Call) -> Mapping:
             alternatives=alternatives,
             **common,
         )
-    return Mapping(f"{x}.flatten(1)", wants=(target,), gives=(identity(2),), why="Brought into Keras's order first, because what follows needs it.", alternatives=alternatives, **common)
+    return Mapping(
+        f"{x}.flatten(1)",
+        wants=(target,),
+        gives=(identity(2),),
+        why="Brought into Keras's order first, because what follows needs it.",
+        alternatives=alternatives,
+        **common,
+    )
 
 
 @rule("Reshape", demand=None)
@@ -71,7 +86,7 @@ def reshaped(call: Call, x: Slot, target: Shape, keeps_batch: bool) -> Mapping:
     """
     source = x.shape
     groups = _groups(source, target, keeps_batch)
-    layout = x.layout if _in_groups(x.layout, source, groups) else identity(x.rank)
+    layout = x.layout if _in_groups(x.layout, source, groups) else _before(call, x.rank, target, groups)
     order = [axis for group in _ordered(layout, source, groups) for axis in group[1] if target[axis] != 1]
     gives = _placed(call, order, len(target))
     expression = _reshape_expression(x, layout, layout.shape(source), gives, gives.shape(target), groups)
@@ -137,9 +152,21 @@ def _in_groups(layout: Layout, source: Shape, groups: list) -> bool:
     return held == grouped
 
 
+def _before(call: Call, rank: int, target: Shape, groups: list) -> Layout:
+    """The layout from which a reshape gives what the consumers want; Keras's order where there is none."""
+    wanted = call.wanted[0] if call.wanted else None
+    if wanted is not None:
+        inverse = sorted(groups, key=lambda group: min((wanted.perm.index(axis) for axis in group[1] if target[axis] != 1), default=wanted.rank))
+        if [axis for axis in wanted.perm if target[axis] != 1] == [axis for _, axes in inverse for axis in axes if target[axis] != 1]:
+            return Layout(tuple(axis for axes, _ in inverse for axis in axes))
+    return identity(rank)
+
+
 def _placed(call: Call, order: list[int], rank: int) -> Layout:
     """A layout in which the axes of ``order`` follow each other; the rest, of size 1, go where consumers want them."""
     wanted = call.wanted[0] if call.wanted else None
+    if wanted is None and order == [0, rank - 1] and rank >= 4 and call.node.outputs[0] not in call.graph.outputs:
+        wanted = channels_first(rank)  # one number a channel: it meets an image next
     for layout in (wanted, identity(rank)):
         if layout is not None and [axis for axis in layout.perm if axis in order] == order:
             return layout
@@ -194,7 +221,9 @@ def transposed(call: Call, x: Slot, order: tuple[int, ...]) -> Mapping:
         f"{x}",
         wants=(wants,),
         gives=(gives,),
-        why="Only the names of the axes change: torch holds them in this order already." if wants == x.layout else "The data moves, because what follows needs this order.",
+        why="Only the names of the axes change: torch holds them in this order already."
+        if wants == x.layout
+        else "The data moves, because what follows needs this order.",
         keras=f"transpose(x, {order})",
         torch="x" if wants == x.layout else f"permute{x.layout.permutation_to(wants)}",
     )

@@ -27,7 +27,20 @@ def moves(conversion) -> bool:
 
 
 @pytest.mark.parametrize("kind", BINARY)
-@pytest.mark.parametrize("shapes", [((5,), (5,)), ((4, 5), (4, 5)), ((5, 5, 5), (5, 5, 5)), ((5, 5, 5), (5,)), ((5,), (5, 5, 5)), ((5, 5), (5, 5, 5)), ((5, 5, 5), (1, 1, 5)), ((5, 1, 5), (1, 5, 1)), ((None, 5), (None, 5))])
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        ((5,), (5,)),
+        ((4, 5), (4, 5)),
+        ((5, 5, 5), (5, 5, 5)),
+        ((5, 5, 5), (5,)),
+        ((5,), (5, 5, 5)),
+        ((5, 5), (5, 5, 5)),
+        ((5, 5, 5), (1, 1, 5)),
+        ((5, 1, 5), (1, 5, 1)),
+        ((None, 5), (None, 5)),
+    ],
+)
 def test_pairs(kind, shapes):
     check(merged(getattr(layers, kind)(), *shapes))
 

@@ -93,7 +93,17 @@ def test_reshape_of_a_vector_for_a_convolution_moves_nothing(target):
 
 @pytest.mark.parametrize(
     "shape, target",
-    [((None, 4), (-1, 2)), ((None, 4), (-1, 2, 2)), ((None, None, 5), (-1, 5)), ((None, 4, 5), (-1, 20)), ((None, 4, 5), (-1, 5)), ((4, None), (-1, 4)), ((None, 6, 5), (-1, 3, 10)), ((None,), (-1, 1)), ((None, 5), (5, -1))],
+    [
+        ((None, 4), (-1, 2)),
+        ((None, 4), (-1, 2, 2)),
+        ((None, None, 5), (-1, 5)),
+        ((None, 4, 5), (-1, 20)),
+        ((None, 4, 5), (-1, 5)),
+        ((4, None), (-1, 4)),
+        ((None, 6, 5), (-1, 3, 10)),
+        ((None,), (-1, 1)),
+        ((None, 5), (5, -1)),
+    ],
 )
 def test_reshape_of_unknown_sizes(shape, target):
     check_layer(layers.Reshape(target), shape)
@@ -186,3 +196,19 @@ def test_unknown_option_is_refused():
     traced.graph.nodes[0].layer.config["order"] = "F"
     with pytest.raises(UnsupportedError, match="fold.*order"):
         plan(traced).raise_for_problems()
+
+
+def test_reshape_of_a_permuted_image_for_a_sequence_moves_it_once():
+    x = keras.Input((5, 5, 5))
+    y = layers.Reshape((-1, 5))(layers.Permute((2, 1, 3))(layers.Conv2D(5, 3, padding="same")(x)))
+    conversion, _ = check(keras.Model(x, layers.Conv1D(3, 2)(y)))
+    text = conversion.plan.code.text
+    assert text.count(".transpose") + text.count(".permute") == 1
+
+
+def test_channel_weights_without_a_convolution_after_them_move_nothing():
+    x = keras.Input((5, 5, 5))
+    y = layers.Conv2D(5, 3, padding="same")(x)
+    s = layers.Reshape((1, 1, 5))(layers.Dense(5)(layers.Flatten()(layers.Conv2D(1, 5)(x))))
+    conversion, _ = check(keras.Model(x, layers.Dense(3)(layers.Flatten()(layers.Multiply()([y, s])))))
+    assert not moves(conversion) and conversion.plan.code.text.count("reshape") == 1
