@@ -1,0 +1,209 @@
+"""Plotly figures of a verification and of the lessons: pure functions. Values are binned here, so that a page sends bars.
+
+Colours are Okabe and Ito's, which every kind of sight tells apart; each series has a shape of its own besides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+    from k2t_core.verification.report import LayerResult, OutputResult, Run
+
+BLUE, ORANGE, VERMILION, GREY = "#0072B2", "#E69F00", "#D55E00", "#8A8A8A"
+BINS_PER_DECADE = 4
+# Where an exact zero is drawn on a logarithmic axis, below everything that float32 can tell from it.
+ZERO = 1e-12
+
+
+@dataclass(frozen=True)
+class Bins:
+    """A histogram over powers of ten. ``edges`` has one element more than ``counts``."""
+
+    edges: np.ndarray
+    counts: np.ndarray
+    zeros: int
+    not_finite: int
+
+    @property
+    def total(self) -> int:
+        return int(self.counts.sum()) + self.zeros + self.not_finite
+
+
+def log_bins(values: np.ndarray) -> Bins:
+    """Count positive values in logarithmic bins; zeros and what is not finite are counted apart."""
+    values = np.asarray(values, "float64").ravel()
+    finite = values[np.isfinite(values)]
+    positive = finite[finite > 0]
+    zeros, not_finite = int((finite == 0).sum()), int(values.size - finite.size)
+    if positive.size == 0:
+        return Bins(np.array([1e-8, 1e-7]), np.zeros(1, int), zeros, not_finite)
+    low = int(np.floor(np.log10(positive.min()) * BINS_PER_DECADE))
+    high = max(int(np.ceil(np.log10(positive.max()) * BINS_PER_DECADE)), low + 1)
+    edges = 10.0 ** (np.arange(low, high + 1) / BINS_PER_DECADE)
+    # Rounding may leave the extremes a hair outside of their own bins.
+    counts, _ = np.histogram(positive.clip(edges[0], edges[-1]), edges)
+    return Bins(edges, counts, zeros, not_finite)
+
+
+def differences(outputs: Sequence[OutputResult], relative: bool) -> np.ndarray:
+    """|torch − keras| of every output element; ``relative``: over the largest |keras| of its output."""
+    found = []
+    for output in outputs:
+        if output.keras.shape != output.torch.shape:
+            found.append(np.full(output.keras.size, np.inf))
+            continue
+        a, b = output.keras.astype("float64"), output.torch.astype("float64")
+        with np.errstate(invalid="ignore"):
+            distance = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a - b))
+        distance = np.where(np.isnan(distance), np.inf, distance)
+        if relative:
+            largest = output.difference.keras_max
+            distance = distance / largest if largest else np.where(distance == 0, 0.0, np.inf)
+        found.append(distance.ravel())
+    return np.concatenate(found) if found else np.zeros(0)
+
+
+def difference_histogram(run: Run, relative: bool) -> go.Figure:
+    """How far the output elements of a run are apart, on a logarithmic axis; exact zeros have a bar of their own."""
+    import plotly.graph_objects as go
+
+    bins = log_bins(differences(run.outputs, relative))
+    left, right = np.log10(bins.edges[0]), np.log10(bins.edges[-1])
+    tolerance = np.log10(run.tolerance) if relative and run.tolerance > 0 else None
+    if tolerance is not None:
+        left, right = min(left, tolerance), max(right, tolerance)
+    middle = (np.log10(bins.edges[:-1]) + np.log10(bins.edges[1:])) / 2
+    beyond = middle > tolerance if tolerance is not None else np.zeros(len(middle), bool)
+    figure = go.Figure()
+    text = [f"{a:.2g} to {b:.2g}" for a, b in zip(bins.edges[:-1], bins.edges[1:])]
+    common = {"width": 1 / BINS_PER_DECADE, "hovertemplate": "%{customdata}: %{y:,} elements<extra></extra>"}
+    for name, chosen, colour, shape in (("within tolerance" if relative else "elements", ~beyond, BLUE, ""), ("beyond tolerance", beyond, VERMILION, "/")):
+        if bins.counts[chosen].any():
+            figure.add_bar(
+                x=middle[chosen], y=bins.counts[chosen], customdata=np.array(text)[chosen], name=name, marker={"color": colour, "line": {"width": 0}, "pattern": {"shape": shape}}, **common
+            )
+    ticks = list(range(int(np.ceil(left)), int(np.floor(right)) + 1))
+    ticks = ticks[:: max(1, len(ticks) // 8)]
+    labels = [f"1e{tick}" for tick in ticks]
+    if bins.zeros:
+        at = left - 0.75
+        figure.add_bar(x=[at], y=[bins.zeros], customdata=["exactly 0"], name="exactly equal", marker={"color": GREY, "line": {"width": 0}}, **{**common, "width": 0.5})
+        ticks, labels = [at, *ticks], ["0", *labels]
+    if bins.not_finite:
+        at = right + 0.75
+        figure.add_bar(
+            x=[at], y=[bins.not_finite], customdata=["NaN or infinite"], name="not finite", marker={"color": ORANGE, "line": {"width": 0}, "pattern": {"shape": "x"}}, **{**common, "width": 0.5}
+        )
+        ticks, labels = [*ticks, at], [*labels, "∞"]
+    if tolerance is not None:
+        figure.add_vline(x=tolerance, line={"dash": "dash", "width": 1.5, "color": GREY}, annotation={"text": f"tolerance {run.tolerance:g}", "yanchor": "bottom"}, annotation_position="top")
+    title = "Relative difference: |torch − keras| / max |keras|" if relative else "Absolute difference: |torch − keras|"
+    figure.update_layout(
+        title={"text": title, "font": {"size": 15}},
+        xaxis={"tickvals": ticks, "ticktext": labels, "title": None, "range": [left - (1.25 if bins.zeros else 0.25), right + (1.25 if bins.not_finite else 0.25)]},
+        yaxis={"title": "output elements", "rangemode": "tozero"},
+        bargap=0.05,
+        barmode="overlay",
+        **_FRAME,
+        showlegend=False,
+        height=300,
+    )
+    return figure
+
+
+def layer_chart(run: Run) -> go.Figure:
+    """The difference of each layer along the depth of the network, alone and accumulated; the first divergence is marked."""
+    import plotly.graph_objects as go
+
+    from k2t_core.verification.report import LAYER_TOLERANCE
+
+    names = [layer.tensor for layer in run.layers]
+    positions = list(range(len(names)))
+    figure = go.Figure()
+    for label, pick, colour, symbol in (
+        ("accumulated: on torch's own inputs", lambda r: r.cumulative, BLUE, "circle"),
+        ("alone: on Keras's inputs to the layer", lambda r: r.isolated, ORANGE, "diamond"),
+    ):
+        values = [_relative(pick(layer)) for layer in run.layers]
+        figure.add_scatter(
+            x=positions,
+            y=[None if v is None else min(max(v, ZERO), 1e3) for v in values],
+            customdata=[[layer.layer, "no value" if v is None else "exactly 0" if v == 0 else f"{v:.2e}"] for layer, v in zip(run.layers, values)],
+            name=label,
+            mode="lines+markers",
+            line={"color": colour, "width": 1.5},
+            marker={"symbol": symbol, "size": 8 if len(names) < 60 else 4},
+            hovertemplate="%{customdata[0]}: %{customdata[1]}<extra></extra>",
+        )
+    figure.add_hline(y=LAYER_TOLERANCE, line={"dash": "dot", "width": 1, "color": GREY}, annotation={"text": f"allowed for a layer alone: {LAYER_TOLERANCE:g}", "font": {"size": 11}}, annotation_position="bottom right")
+    at = first_divergence(run.layers, run.first_divergence)
+    if at is not None:
+        # Plotly draws the words beside the line: on the side that has the room.
+        side = "left" if at > len(names) / 2 else "right"
+        figure.add_vline(x=at, line={"color": VERMILION, "width": 2}, annotation={"text": f" first divergence: {run.first_divergence} ", "font": {"color": VERMILION, "size": 13}}, annotation_position=f"top {side}")
+    step = max(1, len(names) // 30)
+    figure.update_layout(
+        title={"text": "Difference per layer, relative to the layer's largest Keras value", "font": {"size": 15}},
+        xaxis={"tickvals": positions[::step], "ticktext": [_short(name) for name in names[::step]], "tickangle": -40, "range": [-0.5, len(names) - 0.5]},
+        yaxis={"type": "log", "exponentformat": "e", "title": None, "dtick": 2},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        **{**_FRAME, "margin": {"l": 10, "r": 10, "t": 80, "b": 10}},
+        height=400,
+    )
+    return figure
+
+
+def first_divergence(layers: Sequence[LayerResult], path: str | None) -> int | None:
+    """Where in ``layers`` the layer of that path fails first."""
+    found = [index for index, layer in enumerate(layers) if layer.layer == path]
+    return next((index for index in found if not layers[index].passed), found[0] if found else None)
+
+
+def heat_map(values: np.ndarray, title: str, rows: Sequence[str] | None = None, columns: Sequence[str] | None = None, limit: float | None = None, text: str = ".2f") -> go.Figure:
+    """A small matrix as a picture with its numbers. ``limit``: the magnitude of the deepest colour, equal among pictures to compare."""
+    import plotly.graph_objects as go
+
+    values = np.atleast_2d(np.asarray(values, "float64"))
+    limit = limit or float(np.abs(values).max(initial=0.0)) or 1.0
+    numbers = [[format(v, text) for v in row] for row in values] if values.size <= 240 else None
+    figure = go.Figure(
+        go.Heatmap(
+            z=values,
+            zmin=-limit,
+            zmax=limit,
+            colorscale=[[0, VERMILION], [0.5, "#F7F7F7"], [1, BLUE]],
+            showscale=False,
+            text=numbers,
+            texttemplate="%{text}" if numbers else None,
+            textfont={"size": 11},
+            xgap=1,
+            ygap=1,
+            hovertemplate="%{z:.4g}<extra></extra>",
+        )
+    )
+    figure.update_layout(
+        title={"text": title, "font": {"size": 14}},
+        xaxis={"tickvals": list(range(values.shape[1])), "ticktext": list(columns) if columns else [""] * values.shape[1], "showgrid": False, "side": "bottom"},
+        yaxis={"tickvals": list(range(values.shape[0])), "ticktext": list(rows) if rows else [""] * values.shape[0], "showgrid": False, "autorange": "reversed"},
+        **_FRAME,
+        height=90 + 32 * values.shape[0],
+    )
+    return figure
+
+
+_FRAME = {"margin": {"l": 10, "r": 10, "t": 50, "b": 10}}
+
+
+def _relative(difference) -> float | None:
+    return None if difference is None else difference.relative
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 22 else f"…{name[-21:]}"

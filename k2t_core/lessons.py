@@ -1,0 +1,167 @@
+"""The experiments behind the Learn page: each runs a Keras layer and torch modules, a right one and a wrong one.
+
+Everything is computed by the frameworks when it is asked for; nothing here is a stored result.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+
+from k2t_core.verification.report import Difference
+
+KERAS_GATES = ("i", "f", "c", "o")  # keras/src/layers/rnn/lstm.py: the splits of z
+TORCH_GATES = ("i", "f", "g", "o")  # torch.nn.LSTM: W_ii|W_if|W_ig|W_io; g is Keras's c
+GATE_ORDERS = tuple(" ".join(order) for order in permutations(TORCH_GATES))
+BIASES = {"first": "all of it in bias_ih, zeros in bias_hh", "split": "one half in each", "doubled": "the whole bias in both"}
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What a torch module says, and how far it is from Keras."""
+
+    title: str
+    output: np.ndarray
+    difference: Difference
+
+    @classmethod
+    def of(cls, title: str, keras: np.ndarray, torch: Any) -> Answer:
+        output = torch.detach().numpy()
+        return cls(title, output, Difference.of(keras, output))
+
+    @property
+    def agrees(self) -> bool:
+        return self.difference.relative < 1e-5
+
+
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """Keras's answer beside a wrong and a right torch module's. ``pictures``: named arrays to look at."""
+
+    keras: np.ndarray
+    wrong: Answer
+    right: Answer
+    pictures: dict[str, np.ndarray]
+
+
+def flatten_order(height: int, width: int, channels: int, seed: int, units: int = 4) -> Experiment:
+    """Flatten, then Dense, on a channels-last image; torch flattens the same image channels first.
+
+    Pictures: the pixel numbers 0, 1, 2, … in the order in which either framework flattens them, and both kernels.
+    """
+    import keras
+    import torch
+    from torch import nn
+
+    rng = np.random.default_rng(seed)
+    image = rng.standard_normal((1, height, width, channels)).astype("float32")
+    model = keras.Sequential([keras.Input((height, width, channels)), keras.layers.Flatten(), keras.layers.Dense(units)])
+    kernel = rng.standard_normal((height * width * channels, units)).astype("float32")
+    bias = rng.standard_normal(units).astype("float32")
+    model.layers[-1].set_weights([kernel, bias])
+    expected = np.asarray(model(image))
+
+    numbered = np.arange(height * width * channels).reshape(1, height, width, channels)
+    keras_order = np.asarray(keras.layers.Flatten()(numbered))[0]
+    torch_order = nn.Flatten()(torch.from_numpy(numbered.transpose(0, 3, 1, 2).copy())).numpy()[0]
+
+    x = torch.from_numpy(image.transpose(0, 3, 1, 2).copy())
+    answers = {}
+    for title, rows in (("kernel only transposed", kernel), ("kernel's rows re-ordered, then transposed", kernel[torch_order])):
+        module = nn.Sequential(nn.Flatten(), nn.Linear(len(kernel), units))
+        module[1].load_state_dict({"weight": torch.from_numpy(rows.T.copy()), "bias": torch.from_numpy(bias)})
+        answers[title] = Answer.of(title, expected, module(x))
+    wrong, right = answers.values()
+    pictures = {"keras order": keras_order, "torch order": torch_order, "kernel": kernel, "re-ordered kernel": kernel[torch_order]}
+    return Experiment(expected, wrong, right, pictures)
+
+
+def transposed_kernel(size: int, seed: int, ones: bool) -> Experiment:
+    """A square Dense kernel, copied without and with its transpose. With ``ones`` no output can tell the two apart."""
+    import keras
+    import torch
+    from torch import nn
+
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((3, size)).astype("float32")
+    kernel = np.ones((size, size), "float32") if ones else rng.standard_normal((size, size)).astype("float32")
+    layer = keras.layers.Dense(size, use_bias=False)
+    layer.build((None, size))
+    layer.set_weights([kernel])
+    expected = np.asarray(layer(x))
+    answers = []
+    for title, weight in (("weight = kernel", kernel), ("weight = kernel.T", kernel.T)):
+        module = nn.Linear(size, size, bias=False)
+        module.load_state_dict({"weight": torch.from_numpy(weight.copy())})
+        answers.append(Answer.of(title, expected, module(torch.from_numpy(x))))
+    return Experiment(expected, *answers, {"kernel": kernel})
+
+
+def lstm_gates(units: int, features: int, steps: int, seed: int, order: str = "i f o g", bias: str = "doubled") -> Experiment:
+    """An LSTM's last output. The wrong module takes Keras's gate blocks in ``order`` and places the bias by ``bias``.
+
+    Pictures: Keras's three arrays and the right module's four, gates along the rows of all.
+    """
+    import keras
+    import torch
+    from torch import nn
+
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((1, steps, features)).astype("float32")
+    layer = keras.layers.LSTM(units)
+    layer.build((None, steps, features))
+    kernel, recurrent, keras_bias = (rng.standard_normal(v.shape).astype("float32") for v in layer.weights)
+    layer.set_weights([kernel, recurrent, keras_bias])
+    expected = np.asarray(layer(x))
+
+    def module(order: str, bias: str) -> nn.LSTM:
+        blocks = [TORCH_GATES.index(gate) for gate in order.split()]
+        take = np.concatenate([np.arange(units) + block * units for block in blocks])
+        b = keras_bias[take]
+        first, second = {"first": (b, np.zeros_like(b)), "split": (b / 2, b / 2), "doubled": (b, b)}[bias]
+        lstm = nn.LSTM(features, units, batch_first=True)
+        arrays = {"weight_ih_l0": kernel.T[take], "weight_hh_l0": recurrent.T[take], "bias_ih_l0": first, "bias_hh_l0": second}
+        lstm.load_state_dict({key: torch.from_numpy(np.ascontiguousarray(value)) for key, value in arrays.items()})
+        return lstm
+
+    def answer(title: str, lstm: nn.LSTM) -> Answer:
+        return Answer.of(title, expected, lstm(torch.from_numpy(x))[0][:, -1])
+
+    right = module(" ".join(TORCH_GATES), "first")
+    wrong = answer(f"gates {order}, {BIASES[bias]}", module(order, bias))
+    pictures = {"kernel": kernel, "recurrent_kernel": recurrent, "bias": keras_bias, **{key: value.numpy() for key, value in right.state_dict().items()}}
+    return Experiment(expected, wrong, answer(f"gates i f g o, {BIASES['first']}", right), pictures)
+
+
+def same_padding(size: int, kernel: int, stride: int, seed: int) -> Experiment:
+    """A strided convolution with padding="same" over a row. Keras pads what is odd on the right, torch both sides alike.
+
+    Pictures: the row as either framework pads it, and the padding (left, right) of both.
+    """
+    import keras
+    import torch
+    import torch.nn.functional as F
+    from torch import nn
+
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((1, size, 1)).astype("float32")
+    layer = keras.layers.Conv1D(1, kernel, strides=stride, padding="same", use_bias=False)
+    layer.build((None, size, 1))
+    weight = rng.standard_normal((kernel, 1, 1)).astype("float32")
+    layer.set_weights([weight])
+    expected = np.asarray(layer(x)).transpose(0, 2, 1)
+
+    # TensorFlow: ceil(size / stride) outputs, and as much padding as they need, the odd one at the end.
+    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+    keras_pads, torch_pads = (total // 2, total - total // 2), ((kernel - 1) // 2,) * 2
+    row = torch.from_numpy(x.transpose(0, 2, 1).copy())
+    answers = []
+    for title, pads in ((f"padding={torch_pads[0]}, both sides alike", torch_pads), (f"F.pad(x, {keras_pads})", keras_pads)):
+        conv = nn.Conv1d(1, 1, kernel, stride, bias=False)
+        conv.load_state_dict({"weight": torch.from_numpy(weight.transpose(2, 1, 0).copy())})
+        answers.append(Answer.of(title, expected, conv(F.pad(row, pads))))
+    padded = {name: F.pad(row, pads).numpy()[0] for name, pads in (("torch row", torch_pads), ("keras row", keras_pads))}
+    return Experiment(expected, *answers, {**padded, "torch pads": np.array(torch_pads), "keras pads": np.array(keras_pads)})

@@ -1,0 +1,549 @@
+"""The session model: one project of one user, kept on disk. It knows nothing of Streamlit.
+
+A project is a model file, the recipe with its undo history, the conversion, the last report and the settings of the
+pages. The folder holds all that a person made; the live Keras model is in memory only and is read again when needed.
+A project's id is the key to it: unguessable, and never listed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+import secrets
+import shutil
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import k2t_core as k2t
+from k2t_core.errors import K2TError, OverrideError, UnsafeModelError
+from k2t_core.recipe import Override, Recipe, read_recipe
+
+VERSION = 1
+KEEP_DAYS = 30
+
+# What the pages remember, with what they start from.
+SETTINGS: dict[str, Any] = {
+    "allow_unsafe": False,
+    "example": None,
+    "mapping.selected": None,
+    "mapping.text": "",
+    "mapping.status": [],
+    "mapping.overridden": False,
+    "convert.layer": None,
+    "verify.batch": 4,
+    "verify.seed": 0,
+    "verify.distribution": "normal",
+    "verify.weights": "both",
+    "verify.tolerance": 1e-4,
+    "verify.inputs": None,
+    "learn.flatten.height": 3,
+    "learn.flatten.width": 2,
+    "learn.flatten.channels": 3,
+    "learn.flatten.seed": 0,
+    "learn.ones.size": 4,
+    "learn.ones.seed": 0,
+    "learn.lstm.units": 3,
+    "learn.lstm.features": 2,
+    "learn.lstm.steps": 5,
+    "learn.lstm.order": "i f o g",
+    "learn.lstm.bias": "doubled",
+    "learn.lstm.seed": 0,
+    "learn.same.size": 6,
+    "learn.same.kernel": 3,
+    "learn.same.stride": 2,
+    "learn.same.seed": 0,
+}
+
+Progress = Callable[[float, str], None]
+log = logging.getLogger("k2t")
+
+
+def home() -> Path:
+    """Where projects are kept: $K2T_HOME, or the platform's cache folder."""
+    if os.environ.get("K2T_HOME"):
+        return Path(os.environ["K2T_HOME"]).expanduser()
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "k2t"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "k2t"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "k2t"
+
+
+class Job:
+    """Long work in a thread of its own: a rerun or a change of page neither stops it nor starts it again."""
+
+    def __init__(self, kind: str, text: str, work: Callable[[Progress], None]):
+        self.kind = kind
+        self.share, self.text = 0.0, text
+        self.error: Exception | None = None
+        self._thread = threading.Thread(target=self._run, args=(work,), name=f"k2t-{kind}", daemon=True)
+        self._thread.start()
+
+    @property
+    def running(self) -> bool:
+        return self._thread.is_alive()
+
+    def wait(self) -> None:
+        """Block until it has ended."""
+        self._thread.join()
+
+    def _run(self, work: Callable[[Progress], None]) -> None:
+        try:
+            work(self._say)
+        except K2TError as error:
+            self.error = error
+        except Exception as error:  # the page shows it: a framework's crash must not take the app down
+            log.exception("%s failed", self.kind)
+            self.error = error
+
+    def _say(self, share: float, text: str) -> None:
+        self.share, self.text = min(max(share, 0.0), 1.0), text
+
+
+class Project:
+    """Everything one user works on. Every change is on disk when the method returns."""
+
+    # The projects in memory by folder, so that a reloaded browser tab finds its running job and its live model again.
+    _live: weakref.WeakValueDictionary[Path, Project] = weakref.WeakValueDictionary()
+    _registry = threading.Lock()
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.model_path: Path | None = None
+        self.allow_unsafe = False
+        self.fingerprint: str | None = None
+        self.refused: Path | None = None  # a file that waits for the user's leave to run its code
+        self.settings: dict[str, Any] = dict(SETTINGS)
+        self.job: Job | None = None
+        self._history: list[Recipe] = [Recipe()]
+        self._position = 0
+        self._traced: Any = None
+        self._plan: Any = None
+        self._report: Any = None
+        self._lock = threading.RLock()
+
+    # Finding a project
+
+    @classmethod
+    def create(cls) -> Project:
+        """A new project. It takes no space on disk before something is kept in it."""
+        root = home() / "projects"
+        _prune(root)
+        return cls._register(cls(root / secrets.token_urlsafe(24)))
+
+    @classmethod
+    def restore(cls, id: str) -> Project | None:
+        """The project of that id, from memory or disk; None where there is none."""
+        if not re.fullmatch(r"[A-Za-z0-9_-]{32}", id):
+            return None
+        folder = home() / "projects" / id
+        with cls._registry:
+            project = cls._live.get(folder)
+        if project is not None:
+            return project
+        if not (folder / "project.json").is_file():
+            return None
+        project = cls(folder)
+        project._read()
+        return cls._register(project)
+
+    @classmethod
+    def _register(cls, project: Project) -> Project:
+        with cls._registry:
+            return cls._live.setdefault(project.folder, project)
+
+    @property
+    def id(self) -> str:
+        return self.folder.name
+
+    @property
+    def out(self) -> Path:
+        """The folder of the conversion."""
+        return self.folder / "out"
+
+    # The model
+
+    @property
+    def has_model(self) -> bool:
+        return self.model_path is not None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the live Keras model is in memory."""
+        return self._traced is not None
+
+    @property
+    def traced(self) -> Any:
+        """The live model with its graph. Read-only."""
+        if self._traced is None:
+            raise K2TError("no model is loaded; load one first")
+        return self._traced
+
+    def receive(self, name: str, data: BinaryIO, kind: str = "models") -> Path:
+        """Copy an uploaded file into the project and return where it is."""
+        folder = self.folder / kind / secrets.token_hex(4)
+        folder.mkdir(parents=True, mode=0o700)
+        path = folder / (Path(name.replace("\\", "/")).name or "upload")
+        with open(path, "wb") as file:
+            shutil.copyfileobj(data, file)
+        return path
+
+    def load(self, path: str | Path, *, allow_unsafe: bool = False, progress: Progress | None = None) -> None:
+        """Load a model file. Where it cannot be read, the model loaded before stays, with all that belongs to it.
+
+        Overrides are kept where the file is the one they were made for.
+        """
+        say = progress or _silent
+        path = Path(path).expanduser().absolute()
+        try:
+            say(0.05, "Starting TensorFlow")
+            import keras  # noqa: F401
+
+            say(0.4, f"Reading {path.name}")
+            source = k2t.load(path, allow_unsafe=allow_unsafe)
+            say(0.7, "Following the layers")
+            traced = k2t.trace(source)
+        except UnsafeModelError:
+            self.refused = path
+            raise
+        except K2TError:
+            self._discard(path)
+            raise
+        with self._lock:
+            if source.fingerprint != self.fingerprint:
+                self._history, self._position = [Recipe()], 0
+                self._forget_results()
+                self.settings["mapping.selected"] = self.settings["convert.layer"] = None
+            self.model_path, self.allow_unsafe, self.fingerprint, self.refused = path, allow_unsafe, source.fingerprint, None
+            self._traced, self._plan = traced, None
+            self._save()
+            self._tidy()
+        say(0.9, "Planning the conversion")
+        self.plan  # noqa: B018  computed here, where progress shows
+
+    def open(self, progress: Progress | None = None) -> None:
+        """Read the project's model file again, after the server was restarted."""
+        if self.model_path is None:
+            raise K2TError("no model is loaded; load one first")
+        self.load(self.model_path, allow_unsafe=self.allow_unsafe, progress=progress)
+
+    def _discard(self, path: Path) -> None:
+        """Delete a file that was copied in; a file of the user's own stays."""
+        models = self.folder / "models"
+        if models in path.parents and path != self.model_path:
+            shutil.rmtree(models / path.relative_to(models).parts[0])
+
+    def _tidy(self) -> None:
+        """Delete the files that were copied in before the current one."""
+        models = self.folder / "models"
+        for folder in models.iterdir() if models.is_dir() else ():
+            if folder not in self.model_path.parents:
+                shutil.rmtree(folder)
+
+    # The recipe
+
+    @property
+    def recipe(self) -> Recipe:
+        return self._history[self._position]
+
+    @property
+    def plan(self) -> Any:
+        """The plan of the model under the recipe. Raises OverrideError where the two do not fit."""
+        with self._lock:
+            if self._plan is None:
+                self._plan = k2t.plan(self.traced, self.recipe)
+            return self._plan
+
+    @property
+    def can_undo(self) -> bool:
+        return self._position > 0
+
+    @property
+    def can_redo(self) -> bool:
+        return self._position < len(self._history) - 1
+
+    def override(self, layer: str, kind: str, value: Any, reason: str = "") -> None:
+        """Put an override in force. Raises OverrideError where it is impossible; then nothing changes."""
+        plain = json.loads(json.dumps(value))  # as recipe.json gives it back, so that a replay writes the same bytes
+        self._change(self.recipe.with_override(Override(layer, kind, plain, reason)))
+
+    def take_back(self, override: Override) -> None:
+        """Undo one override, wherever it stands in the list. One that is gone already is gone."""
+        if override in self.recipe.overrides:
+            self._change(self.recipe.without(self.recipe.overrides.index(override)))
+
+    def reset(self) -> None:
+        """Undo all overrides, in one step that can itself be undone."""
+        if self.recipe.overrides:
+            self._change(Recipe())
+
+    def import_recipe(self, text: str | bytes) -> None:
+        """Replace the overrides by those of a recipe.json. Raises OverrideError where they do not fit the model."""
+        try:
+            data = json.loads(text)
+        except ValueError as error:
+            raise OverrideError(f"the recipe is not JSON ({error})") from error
+        if not isinstance(data, dict):
+            raise OverrideError("the file is JSON, but not a recipe; export one from the app or take recipe.json from a conversion")
+        self._change(Recipe(read_recipe(data).overrides))
+
+    def undo(self) -> None:
+        self._step(-1)
+
+    def redo(self) -> None:
+        self._step(1)
+
+    def _step(self, by: int) -> None:
+        with self._lock:
+            if 0 <= self._position + by < len(self._history):
+                self._position += by
+                self._plan = None
+                self._save()
+
+    def _change(self, recipe: Recipe) -> None:
+        plan = k2t.plan(self.traced, recipe)
+        _check_modules(plan)
+        with self._lock:
+            self._history = [*self._history[: self._position + 1], recipe]
+            self._position += 1
+            self._plan = plan
+            self._save()
+
+    # Conversion and verification
+
+    @property
+    def is_converted(self) -> bool:
+        """Whether the folder ``out`` holds what the plan, as it stands, would write."""
+        try:
+            manifest = json.loads((self.out / "manifest.json").read_text(encoding="utf-8"))
+            recipe = (self.out / "recipe.json").read_text(encoding="utf-8")
+        except OSError:
+            return False
+        if self.plan.problems or not all((self.out / name).is_file() for name in ("model.py", "model.safetensors")):
+            return False
+        source = hashlib.sha256(self.plan.code.text.encode()).hexdigest()
+        return (recipe, manifest["fingerprint"], manifest["source_sha256"]) == (self.plan.recipe.to_json(), self.fingerprint, source)
+
+    @property
+    def has_conversion(self) -> bool:
+        """Whether there is a conversion, be it of an earlier recipe."""
+        return (self.out / "manifest.json").is_file()
+
+    def convert(self, progress: Progress | None = None) -> None:
+        self.out.mkdir(parents=True, exist_ok=True)
+        k2t.convert(self.plan, self.out, progress=progress)
+
+    def verify(self, progress: Progress | None = None) -> None:
+        """Compare the conversion with the model; convert first where the overrides have changed since."""
+        say = progress or _silent
+        start = 0.0
+        if not self.is_converted:
+            start = 0.4
+            self.convert(lambda share, text: say(start * share, f"Converting first: {text[0].lower()}{text[1:]}"))
+        settings = self.settings
+        report = k2t.verify(
+            self.out,
+            self.traced,
+            inputs=settings["verify.inputs"],
+            batch=settings["verify.batch"],
+            seed=settings["verify.seed"],
+            distribution=settings["verify.distribution"],
+            weights=settings["verify.weights"],
+            tolerance=settings["verify.tolerance"],
+            progress=lambda share, text: say(start + (1 - start) * share, text),
+        )
+        from k2t_core.report_file import write_report
+
+        write_report(report, self.folder / "report", self._conversion_id())
+        self._report = report
+
+    @property
+    def report(self) -> Any:
+        """The last report, None where there is none."""
+        from k2t_core.report_file import read_report
+
+        if self._report is None:
+            self._report = read_report(self.folder / "report")
+        return self._report
+
+    @property
+    def report_is_current(self) -> bool:
+        """Whether the last report speaks of the model and overrides as they stand."""
+        from k2t_core.report_file import report_key
+
+        return self.is_converted and report_key(self.folder / "report") == self._conversion_id()
+
+    def _conversion_id(self) -> str:
+        return hashlib.sha256((self.out / "manifest.json").read_bytes() + (self.out / "recipe.json").read_bytes()).hexdigest()
+
+    def _forget_results(self) -> None:
+        self._report = None
+        for name in ("out", "report", "inputs"):
+            if (self.folder / name).exists():
+                shutil.rmtree(self.folder / name)
+        self.settings["verify.inputs"] = None
+
+    # Long work
+
+    def start(self, kind: str, text: str, work: Callable[[Progress], None]) -> Job:
+        """Start ``work`` in a thread; while another job runs, that one is returned and nothing starts."""
+        with self._lock:
+            if self.job is None or not self.job.running:
+                self.job = Job(kind, text, work)
+            return self.job
+
+    def start_load(self, path: str | Path, allow_unsafe: bool = False) -> Job:
+        return self.start("load", "Loading", lambda say: self.load(path, allow_unsafe=allow_unsafe, progress=say))
+
+    def start_example(self, name: str) -> Job:
+        """Build a bundled example and load it."""
+
+        def work(say: Progress) -> None:
+            from k2t_core.bundled import examples
+
+            say(0.02, "Starting TensorFlow")
+            folder = self.folder / "models" / secrets.token_hex(4)
+            folder.mkdir(parents=True, mode=0o700)
+            say(0.05, f"Building the example {name}")
+            path = examples().build(name, folder)
+            self.load(path, progress=say)
+
+        return self.start("load", "Loading", work)
+
+    def start_open(self) -> Job:
+        return self.start("load", "Loading", self.open)
+
+    def start_convert(self) -> Job:
+        return self.start("convert", "Converting", self.convert)
+
+    def start_verify(self) -> Job:
+        return self.start("verify", "Verifying", self.verify)
+
+    # Settings and disk
+
+    def set(self, name: str, value: Any) -> None:
+        """Remember a setting of a page. Raises KeyError for a name that no page has."""
+        if name not in SETTINGS:
+            raise KeyError(name)
+        with self._lock:
+            if self.settings[name] != value:
+                self.settings[name] = value
+                self._save()
+
+    def set_inputs(self, name: str | None, data: BinaryIO | None = None) -> None:
+        """Keep the user's own batch for Verify, or go back to a random one with None."""
+        if (self.folder / "inputs").exists():
+            shutil.rmtree(self.folder / "inputs")
+        self.set("verify.inputs", None if name is None else str(self.receive(name, data, "inputs")))
+
+    def _save(self) -> None:
+        data = {
+            "k2t_project": VERSION,
+            "model": {"path": self._relative(self.model_path), "allow_unsafe": self.allow_unsafe, "fingerprint": self.fingerprint},
+            "history": [[asdict(override) for override in recipe.overrides] for recipe in self._history],
+            "position": self._position,
+            "settings": {name: value for name, value in self.settings.items() if value != SETTINGS[name]},
+        }
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        staging = self.folder / "project.json.new"
+        staging.write_text(json.dumps(data, indent=2, ensure_ascii=False), encoding="utf-8")
+        os.replace(staging, self.folder / "project.json")
+
+    def _read(self) -> None:
+        data = json.loads((self.folder / "project.json").read_text(encoding="utf-8"))
+        model = data["model"]
+        self.model_path = self.folder / model["path"] if model["path"] else None
+        self.allow_unsafe, self.fingerprint = model["allow_unsafe"], model["fingerprint"]
+        self._history = [Recipe(tuple(Override(**item) for item in items)) for items in data["history"]]
+        self._position = data["position"]
+        self.settings.update({name: value for name, value in data["settings"].items() if name in SETTINGS})
+
+    def _relative(self, path: Path | None) -> str | None:
+        if path is None:
+            return None
+        return str(path.relative_to(self.folder)) if self.folder in path.parents else str(path)
+
+
+def permutable(plan: Any, layer: str) -> dict[str, Any]:
+    """The weights of a layer by the key that a permutation override names: ``weight`` → its `PlannedWeight`."""
+    found: dict[str, Any] = {}
+    by_key = {weight.key: weight for weight in plan.weights if weight.layer == layer}
+    for _, prefix, _, planned in plan.root.walk():
+        if planned.node.layer.path == layer and planned.mapping is not None and planned.attr is not None:
+            for weight in planned.mapping.weights:
+                full = by_key.get(f"{prefix}{planned.attr}.{weight.key}")
+                if full is not None and full.source is not None:
+                    found.setdefault(weight.key, full)
+    return found
+
+
+def permutation_of(weight: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """(shape that arrives at a weight's permutation, its axes): the identity where the weight has none."""
+    from k2t_core.transforms import Permute, chain_shape
+
+    at = next((i for i, step in enumerate(weight.steps) if isinstance(step, Permute)), None)
+    if at is None:
+        shape = chain_shape(weight.steps, weight.keras_shape)
+        return shape, tuple(range(len(shape)))
+    return chain_shape(weight.steps[:at], weight.keras_shape), tuple(weight.steps[at].axes)
+
+
+def parse_axes(text: str) -> tuple[int, ...]:
+    """``"1, 0"`` or ``"(1 0)"`` → ``(1, 0)``. Raises OverrideError for anything but whole numbers."""
+    parts = [part for part in re.split(r"[\s,;()\[\]]+", text) if part]
+    if not parts or not all(re.fullmatch(r"\d+", part) for part in parts):
+        raise OverrideError(f"a permutation is a list of axes such as 1, 0; not {text!r}")
+    return tuple(map(int, parts))
+
+
+def permuted_shape(shape: Iterable[int], axes: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape after a transposition. Raises OverrideError where ``axes`` is not a permutation of its axes."""
+    shape = tuple(shape)
+    if sorted(axes) != list(range(len(shape))):
+        raise OverrideError(f"{axes} is not a permutation of the axes 0 to {len(shape) - 1} of shape {shape}")
+    return tuple(shape[axis] for axis in axes)
+
+
+def _check_modules(plan: Any) -> None:
+    """Constructor arguments that torch refuses, or that change a weight's shape, are refused with the override."""
+    if plan.problems or not any(override.kind == "arguments" for override in plan.recipe.overrides):
+        return
+    import torch
+
+    namespace: dict[str, Any] = {"__name__": "model"}
+    try:
+        exec(compile(plan.code.text, "model.py", "exec"), namespace)  # the source that a conversion would write and import
+        with torch.device("meta"):
+            model = namespace[plan.root.class_name]()
+    except Exception as error:  # torch raises every type there is for arguments that it does not take
+        raise OverrideError(f"with this override the module cannot be built: {type(error).__name__}: {' '.join(str(error).split())[:200]}") from error
+    shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    for weight in plan.weights:
+        if shapes.get(weight.key) != weight.shape:
+            raise OverrideError(
+                f"layer {weight.layer!r}: with this override {weight.key} would have shape {shapes.get(weight.key)}, but the weights have {weight.shape}; "
+                "an argument may not change the shape of a weight"
+            )
+
+
+def _prune(root: Path) -> None:
+    """Delete projects that nobody has touched for KEEP_DAYS: their models would fill the disk."""
+    if not root.is_dir():
+        return
+    for folder in root.iterdir():
+        stamp = folder / "project.json"
+        if stamp.is_file() and time.time() - stamp.stat().st_mtime > KEEP_DAYS * 86400:
+            shutil.rmtree(folder, ignore_errors=True)  # another process may be doing the same
+
+
+def _silent(share: float, text: str) -> None:
+    pass

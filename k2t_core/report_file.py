@@ -1,0 +1,64 @@
+"""A verification report on disk: report.json with the numbers, arrays.npz with the outputs."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from k2t_core.verification.report import Difference, LayerResult, OutputResult, Report, Run, Weakness
+
+VERSION = 1
+
+
+def write_report(report: Report, folder: Path, key: str) -> None:
+    """Write a report, so that `read_report` gives an equal one. ``key`` says what it was a report on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "report.json").unlink(missing_ok=True)  # without it there is no report: never half of two
+    arrays = {f"{r}.{o}.{side}": getattr(output, side) for r, run in enumerate(report.runs) for o, output in enumerate(run.outputs) for side in ("keras", "torch")}
+    exotic = {name: str(array.dtype) for name, array in arrays.items() if array.dtype.kind == "V" or array.dtype.name == "bfloat16"}
+    np.savez(folder / "arrays.npz", **{name: array.astype("float32") if name in exotic else array for name, array in arrays.items()})
+    data = {"k2t_report": VERSION, "key": key, **report.to_json()}
+    staging = folder / "report.json.new"
+    staging.write_text(json.dumps(data, indent=2, ensure_ascii=False), encoding="utf-8")
+    os.replace(staging, folder / "report.json")
+
+
+def read_report(folder: Path) -> Report | None:
+    """The report in a folder, None where there is none of this version."""
+    data = _read(folder)
+    if data is None:
+        return None
+    with np.load(folder / "arrays.npz", allow_pickle=False) as arrays:
+        runs = tuple(_run(run, index, arrays) for index, run in enumerate(data["runs"]))
+    return Report(runs, tuple(Weakness(**w) for w in data["weaknesses"]), tuple(data["notes"]), data["reference"])
+
+
+def report_key(folder: Path) -> str | None:
+    """What the report in a folder was a report on."""
+    data = _read(folder)
+    return data and data["key"]
+
+
+def _read(folder: Path) -> dict[str, Any] | None:
+    path = folder / "report.json"
+    if not path.is_file():
+        return None
+    data = json.loads(path.read_text(encoding="utf-8"))
+    return data if data.get("k2t_report") == VERSION else None
+
+
+def _run(run: dict[str, Any], index: int, arrays: Any) -> Run:
+    outputs = tuple(
+        OutputResult(o["name"], tuple(o["shape"]), tuple(o["torch_shape"]), _difference(o), o["passed"], arrays[f"{index}.{k}.keras"], arrays[f"{index}.{k}.torch"])
+        for k, o in enumerate(run["outputs"])
+    )
+    layers = tuple(LayerResult(r["tensor"], r["layer"], _difference(r["cumulative"]), _difference(r["isolated"]), r["passed"]) for r in run["layers"])
+    return Run(run["weights"], run["inputs"], outputs, layers, run["first_divergence"], run["tolerance"])
+
+
+def _difference(data: dict[str, Any] | None) -> Difference | None:
+    return data and Difference(**{name: data[name] for name in ("max_abs", "mean_abs", "relative", "keras_max")})

@@ -1,0 +1,63 @@
+"""The lessons' experiments: the right version agrees with Keras, the wrong one differs where it should."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from k2t_core import lessons
+
+
+@pytest.mark.parametrize("size", [(3, 2, 3), (2, 2, 2), (4, 5, 2)])
+def test_flatten_order_right_and_wrong(size):
+    experiment = lessons.flatten_order(*size, seed=1)
+    assert experiment.right.agrees
+    assert not experiment.wrong.agrees
+    assert experiment.wrong.difference.relative > 0.01
+    count = int(np.prod(size))
+    assert experiment.pictures["keras order"].tolist() == list(range(count))
+    assert sorted(experiment.pictures["torch order"]) == list(range(count))
+
+
+def test_flatten_order_makes_no_difference_with_one_channel():
+    experiment = lessons.flatten_order(3, 4, 1, seed=0)
+    assert experiment.right.agrees and experiment.wrong.agrees
+
+
+def test_ones_hide_a_missing_transpose():
+    hidden, seen = lessons.transposed_kernel(4, 0, ones=True), lessons.transposed_kernel(4, 0, ones=False)
+    assert hidden.right.agrees and hidden.wrong.agrees
+    assert seen.right.agrees and not seen.wrong.agrees
+
+
+@pytest.mark.parametrize("order", [order for order in lessons.GATE_ORDERS if order != "i f g o"])
+def test_every_other_gate_order_is_wrong(order):
+    experiment = lessons.lstm_gates(3, 2, 4, seed=0, order=order, bias="first")
+    assert experiment.right.agrees
+    assert not experiment.wrong.agrees
+
+
+def test_lstm_biases_add_up():
+    assert lessons.lstm_gates(3, 2, 4, 0, "i f g o", "split").wrong.agrees
+    assert not lessons.lstm_gates(3, 2, 4, 0, "i f g o", "doubled").wrong.agrees
+
+
+def test_lstm_has_three_arrays_in_keras_and_four_in_torch():
+    pictures = lessons.lstm_gates(3, 2, 4, 0).pictures
+    assert {k: v.shape for k, v in pictures.items()} == {
+        "kernel": (2, 12),
+        "recurrent_kernel": (3, 12),
+        "bias": (12,),
+        "weight_ih_l0": (12, 2),
+        "weight_hh_l0": (12, 3),
+        "bias_ih_l0": (12,),
+        "bias_hh_l0": (12,),
+    }
+
+
+@pytest.mark.parametrize(("size", "kernel", "stride"), [(6, 3, 2), (8, 5, 2), (7, 3, 3), (5, 3, 1), (9, 2, 1)])
+def test_same_padding(size, kernel, stride):
+    experiment = lessons.same_padding(size, kernel, stride, seed=0)
+    assert experiment.right.agrees
+    alike = experiment.pictures["torch pads"].tolist() == experiment.pictures["keras pads"].tolist()
+    assert experiment.wrong.agrees == alike
