@@ -1,0 +1,21 @@
+"""Start the app: `streamlit run app.py`, or `k2t app`. Navigation and nothing else; each page is a file in pages/."""
+
+import os
+
+# TensorFlow's start-up messages say nothing to a user; the reference is Keras on TensorFlow, whatever the user's own default.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ["KERAS_BACKEND"] = "tensorflow"
+
+import streamlit as st  # noqa: E402
+
+st.set_page_config(page_title="k2t: Keras to PyTorch", page_icon=":material/compare_arrows:", layout="wide")
+st.navigation(
+    [
+        st.Page("pages/load.py", title="Load", icon=":material/upload_file:", default=True),
+        st.Page("pages/mapping.py", title="Mapping", icon=":material/table_chart:"),
+        st.Page("pages/convert.py", title="Convert", icon=":material/code:"),
+        st.Page("pages/verify.py", title="Verify", icon=":material/fact_check:"),
+        st.Page("pages/learn.py", title="Learn", icon=":material/school:"),
+    ],
+    position="top",
+).run()

@@ -1,0 +1,143 @@
+"""What every page needs: the session's project, settings bound to widgets, progress of long work, errors in words."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import streamlit as st
+
+from k2t_core.errors import K2TError, UnsupportedError
+from k2t_core.project import Project
+
+PAGES = {name: f"pages/{name}.py" for name in ("load", "mapping", "convert", "verify", "learn")}
+
+
+def project() -> Project:
+    """The project of this session: that of the URL, so that a reload finds it again, or a new one."""
+    if "project" not in st.session_state:
+        st.session_state["project"] = Project.restore(st.query_params.get("project", "")) or Project.create()
+    found = st.session_state["project"]
+    if st.query_params.get("project") != found.id:  # a change of page clears the URL
+        st.query_params["project"] = found.id
+    return found
+
+
+def bound(widget: Callable[..., Any], label: str, name: str, project: Project, *, convert: Callable[[Any], Any] = lambda value: value, **options: Any) -> Any:
+    """A widget that shows the setting ``name`` and writes it back: Streamlit forgets a widget when its page is left."""
+    key = f"setting:{name}"
+    if key not in st.session_state:
+        st.session_state[key] = project.settings[name]
+    return widget(label, key=key, on_change=lambda: project.set(name, convert(st.session_state[key])), **options)
+
+
+def link(page: str, label: str, project: Project, **parameters: str) -> None:
+    """A link to another page of the same project."""
+    st.page_link(PAGES[page], label=label, icon=":material/arrow_forward:", query_params={"project": project.id, **parameters})
+
+
+def go(page: str, project: Project, **parameters: str) -> None:
+    st.switch_page(PAGES[page], query_params={"project": project.id, **parameters})
+
+
+def show_error(error: Exception) -> None:
+    """An error the user can mend in its own words; any other in a plain sentence, its details folded away."""
+    if isinstance(error, UnsupportedError):
+        st.error("k2t cannot convert this model:\n" + "".join(f"\n- {plain(problem)}" for problem in error.problems), icon=":material/block:")
+    elif isinstance(error, K2TError):
+        st.error(plain(str(error)), icon=":material/error:")
+    else:
+        st.error("Something failed inside k2t or one of the frameworks. What you had before is unchanged.", icon=":material/error:")
+        with st.expander("Details for a bug report"):
+            st.code("".join(traceback.format_exception(error)), language=None)
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Show an error of what runs inside instead of raising it. Streamlit's own stop and rerun pass through."""
+    try:
+        yield
+    except Exception as error:
+        show_error(error)
+
+
+def attempt(action: Callable[..., None], *arguments: Any) -> None:
+    """For callbacks: run an action; its error is shown by `show_attempt` on the run that follows."""
+    try:
+        action(*arguments)
+    except Exception as error:
+        st.session_state["attempt"] = error
+
+
+def show_attempt() -> None:
+    """The error of the callback that led to this run, once."""
+    error = st.session_state.pop("attempt", None)
+    if error is not None:
+        show_error(error)
+
+
+def watch(project: Project, *kinds: str) -> None:
+    """While a job of these kinds (all, where none is named) runs, show its progress; then run the page anew with its result.
+
+    The job has a thread of its own: leaving the page or touching a widget ends this loop, not the work.
+    """
+    job = project.job
+    if job is None or not job.running or kinds and job.kind not in kinds:
+        return
+    bar = st.progress(job.share, text=job.text)
+    while job.running:
+        bar.progress(job.share, text=f"{job.text}…")
+        time.sleep(0.1)
+    bar.empty()
+    st.rerun()
+
+
+def job_error(project: Project, kind: str) -> None:
+    """The error with which the last job ended, if it was of this kind."""
+    job = project.job
+    if job is not None and job.kind == kind and job.error is not None:
+        show_error(job.error)
+
+
+def need_plan(project: Project) -> Any:
+    """The plan of the loaded model. Without one the page ends here, saying what to do."""
+    watch(project, "load")
+    if not project.has_model:
+        st.info("No model is loaded yet.", icon=":material/info:")
+        link("load", "Load a model", project)
+        st.stop()
+    if not project.is_open:
+        failed = project.job is not None and project.job.kind == "load" and project.job.error is not None
+        if failed:
+            show_error(project.job.error)
+            link("load", "Load a model", project)
+            st.stop()
+        project.start_open()
+        watch(project, "load")
+        st.rerun()
+    try:
+        return project.plan
+    except K2TError as error:  # a recipe of an older k2t may not fit any more
+        show_error(error)
+        st.button("Undo all overrides", on_click=attempt, args=(project.reset,))
+        st.stop()
+
+
+def heading(title: str, text: str, project: Project) -> None:
+    """The page's title, and on which model it works."""
+    st.title(title)
+    st.caption(text)
+    if project.has_model:
+        count = len(project.recipe.overrides)
+        state = f"{count} override{'s' if count != 1 else ''} in force" if count else "no overrides"
+        st.markdown(f":gray[Model] **{plain(project.model_path.name)}** :gray[· {state}]")
+
+
+def plain(text: str) -> str:
+    """Text as it is, with nothing that Markdown would take for its own."""
+    for mark in "\\`*_[]$<>~#|":
+        text = text.replace(mark, f"\\{mark}")
+    return text.replace(":", "\\:")

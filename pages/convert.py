@@ -1,0 +1,112 @@
+"""Convert: write the PyTorch model, read its source beside the Keras layers, take the files away."""
+
+from __future__ import annotations
+
+import html
+import tempfile
+import zipfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import streamlit as st
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import PythonLexer
+from pygments import highlight
+
+from k2t_core.card import size_text
+from k2t_core.conversion import FILES
+from k2t_core.project import Project
+from k2t_core.source_map import layers_by_line
+from pages import common
+
+CONTENTS = {
+    "model.py": "the module, in readable PyTorch",
+    "model.safetensors": "its weights",
+    "manifest.json": "inputs, outputs and where each weight comes from",
+    "recipe.json": "your overrides, to replay",
+}
+
+
+def main() -> None:
+    project = common.project()
+    plan = common.need_plan(project)
+    common.heading("Convert", "model.py needs torch and safetensors, nothing else: neither k2t nor Keras.", project)
+    common.show_attempt()
+    common.watch(project)
+    if plan.problems:
+        st.error("These layers have no counterpart yet:\n" + "".join(f"\n- {common.plain(problem)}" for problem in plan.problems), icon=":material/block:")
+        common.link("mapping", "Give PyTorch code for them on the Mapping page", project)
+        return
+    current = project.is_converted
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button("Convert again" if current else "Convert", type="secondary" if current else "primary", icon=":material/play_arrow:", on_click=common.attempt, args=(project.start_convert,))
+        if current:
+            st.markdown(":material/check_circle: Converted with the overrides in force.")
+        elif project.has_conversion:
+            st.markdown(":material/history: The overrides have changed since the last conversion.")
+    common.job_error(project, "convert")
+    if current:
+        downloads(project)
+    source(project, plan, current)
+    if current:
+        common.link("verify", "Verify that both compute the same", project)
+
+
+def downloads(project: Project) -> None:
+    stem = project.model_path.stem
+    with st.container(horizontal=True):
+        for name in FILES:
+            size = size_text((project.out / name).stat().st_size)
+            st.download_button(f"{name} ({size})", partial(open, project.out / name, "rb"), name, "application/octet-stream", icon=":material/download:", help=CONTENTS[name], on_click="ignore")
+        st.download_button("All in a zip", zipped(project.out), f"{stem}-pytorch.zip", "application/zip", icon=":material/folder_zip:", on_click="ignore", type="primary")
+
+
+def zipped(folder: Path) -> Callable[[], BinaryIO]:
+    """Packed when it is asked for; weights hardly shrink, so they are stored as they are."""
+
+    def pack() -> BinaryIO:
+        file = tempfile.TemporaryFile()
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+            for name in FILES:
+                archive.write(folder / name, name)
+        file.seek(0)
+        return file
+
+    return pack
+
+
+def source(project: Project, plan: Any, current: bool) -> None:
+    st.subheader("model.py" if current else "model.py, as it will be written")
+    by_line = layers_by_line(plan.code)
+    layers = list(dict.fromkeys(layer for number in sorted(by_line) for layer in by_line[number]))
+    if project.settings["convert.layer"] not in layers:
+        project.set("convert.layer", None)
+        st.session_state["setting:convert.layer"] = None
+    chosen = common.bound(st.selectbox, "Highlight the lines of a Keras layer", "convert.layer", project, options=[None, *layers], format_func=lambda layer: layer or "none", width=420)
+    st.html(listing(plan.code.text, by_line, chosen, st.context.theme.type == "dark"))
+
+
+def listing(text: str, by_line: dict[int, list[str]], chosen: str | None, dark: bool) -> str:
+    """The source as a table: line number, code, and the Keras layers it computes."""
+    formatter = HtmlFormatter(nowrap=True, noclasses=True, style="github-dark" if dark else "friendly")
+    lines = highlight(text, PythonLexer(stripnl=False), formatter).split("\n")
+    rows = []
+    for number, code in enumerate(lines[: text.count("\n")], 1):
+        layers = by_line.get(number, [])
+        words = ", ".join(layers[:3]) + (f" and {len(layers) - 3} more" if len(layers) > 3 else "")
+        mark = "background:rgba(230,159,0,.22);box-shadow:inset 3px 0 #E69F00;" if chosen is not None and chosen in layers else ""
+        rows.append(
+            f'<tr style="{mark}"><td style="{_CELL}text-align:right;opacity:.45;user-select:none;padding-right:1rem">{number}</td>'
+            f'<td style="{_CELL}white-space:pre;width:100%">{code}</td>'
+            f'<td style="{_CELL}opacity:.7;white-space:nowrap;padding-left:1.5rem;font-style:italic">{html.escape(words)}</td></tr>'
+        )
+    head = f'<tr><td style="{_CELL}"></td><td style="{_CELL}opacity:.6;padding-bottom:.4rem">PyTorch</td><td style="{_CELL}opacity:.6;padding-left:1.5rem">Keras layer</td></tr>'
+    table = f'<table style="border-collapse:collapse;width:100%;font-family:\'Source Code Pro\',ui-monospace,monospace;font-size:.82rem;line-height:1.5">{head}{"".join(rows)}</table>'
+    return f'<div style="overflow-x:auto;border:1px solid rgba(128,128,128,.25);border-radius:.5rem;padding:.75rem">{table}</div>'
+
+
+_CELL = "border:none;padding:0 .5rem;vertical-align:top;"
+
+main()

@@ -1,0 +1,115 @@
+"""Load: choose a model and see what it is."""
+
+from __future__ import annotations
+
+import sys
+
+import streamlit as st
+
+from k2t_core.bundled import examples
+from k2t_core.card import card, size_text
+from k2t_core.project import Project
+from pages import common
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+def main() -> None:
+    project = common.project()
+    st.title("Keras to PyTorch")
+    st.caption("Load a Keras model, see what each layer becomes in PyTorch, change what you know better, and prove that both compute the same.")
+    open_argument(project)
+    choose, show = st.columns([2, 3], gap="large")
+    with choose:
+        st.subheader("Choose a model")
+        choices(project)
+    with show:
+        common.watch(project)
+        common.job_error(project, "load")
+        if project.has_model:
+            model_card(project)
+        elif project.job is None:
+            st.subheader("The model")
+            st.markdown(":gray[Its inputs, outputs, layers and whatever k2t cannot convert appear here.]")
+
+
+def open_argument(project: Project) -> None:
+    """`k2t app MODEL` and `k2t app --example NAME` open a model in every new project."""
+    arguments = sys.argv[1:]
+    if project.has_model or project.job is not None or not arguments:
+        return
+    if arguments[0] == "--example" and len(arguments) == 2 and arguments[1] in examples().EXAMPLES:
+        project.start_example(arguments[1])
+    elif len(arguments) == 1 and not arguments[0].startswith("-"):
+        project.start_load(arguments[0])
+
+
+def choices(project: Project) -> None:
+    known = examples().EXAMPLES
+    busy = project.job is not None and project.job.running
+    names = ["Bundled example", "Upload"] + (["Path"] if served_locally() else [])
+    tabs = dict(zip(names, st.tabs(names)))
+    with tabs["Bundled example"]:
+        name = common.bound(st.selectbox, "Example", "example", project, options=[None, *known], format_func=lambda n: known[n].title if n else "Choose an example", label_visibility="collapsed")
+        st.caption(known[name].description if name else "Small models with the traps of real ones, built on your machine with random weights.")
+        st.button("Load example", type="primary", disabled=name is None or busy, on_click=project.start_example, args=(name,))
+    with tabs["Upload"]:
+        st.file_uploader("A .keras or .h5 file", type=["keras", "h5", "hdf5"], key="upload", on_change=receive, args=(project,), disabled=busy)
+    if "Path" in tabs:
+        with tabs["Path"], st.form("path", border=False):
+            path = st.text_input("Path of a file on this computer", placeholder="/home/me/model.keras", help="Read where it is: no copy is made, whatever its size.")
+            if st.form_submit_button("Load file", type="primary", disabled=busy) and path.strip():
+                project.start_load(path.strip(), project.settings["allow_unsafe"])
+                st.rerun()
+    st.divider()
+    common.bound(st.toggle, "This file may run its own Python code (Lambda)", "allow_unsafe", project, help="A Lambda layer is Python code inside the model file. Allow it only for files you trust.")
+    refused = project.refused
+    if refused is not None and project.settings["allow_unsafe"]:
+        st.button(f"Load {common.plain(refused.name)} with its code", type="primary", on_click=project.start_load, args=(refused, True), disabled=busy)
+
+
+def served_locally() -> bool:
+    """Only a server that nobody else can reach may read paths of this machine."""
+    return st.get_option("server.address") in LOOPBACK
+
+
+def receive(project: Project) -> None:
+    upload = st.session_state["upload"]
+    if upload is not None:
+        path = project.receive(upload.name, upload)
+        project.start_load(path, project.settings["allow_unsafe"])
+
+
+def model_card(project: Project) -> None:
+    plan = common.need_plan(project)
+    model = card(plan)
+    st.subheader(common.plain(model.name))
+    for column, (label, value) in zip(
+        st.columns(4), {"Parameters": f"{model.parameters:,}", "Layers": f"{sum(model.kinds.values()):,}", "Size on disk": size_text(model.bytes), "Keras version": model.keras_version}.items()
+    ):
+        column.metric(label, value)
+    if model.problems:
+        st.error("Not convertible as it is:\n" + "".join(f"\n- {common.plain(problem)}" for problem in model.problems), icon=":material/block:")
+        st.caption("Everything unsupported is listed. On the Mapping page you can give PyTorch code for these layers.")
+    else:
+        st.success("Every layer can be converted.", icon=":material/check_circle:")
+    if model.code:
+        st.warning(f"Runs Python code of its own in {', '.join(map(common.plain, model.code))}, because you allowed it.", icon=":material/warning:")
+    left, right = st.columns(2)
+    with left:
+        st.markdown("**Inputs and outputs**")
+        sides = [("in", side) for side in model.inputs] + [("out", side) for side in model.outputs]
+        st.dataframe({"": [way for way, _ in sides], "Name": [s.name for _, s in sides], "Shape in Keras": [s.shape for _, s in sides], "Type": [s.dtype for _, s in sides]}, hide_index=True)
+        st.caption(f"{model.trainable:,} of {model.parameters:,} parameters are trainable. Format {model.format}.")
+    with right:
+        st.markdown("**Layer kinds**")
+        st.dataframe(
+            {"Kind": list(model.kinds), "Count": list(model.kinds.values())},
+            hide_index=True,
+            height="auto" if len(model.kinds) < 9 else 300,
+            column_config={"Count": st.column_config.ProgressColumn(format="%d", min_value=0, max_value=max(model.kinds.values(), default=1))},
+        )
+    common.link("mapping", "See what each layer becomes", project)
+
+
+main()

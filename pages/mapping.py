@@ -1,0 +1,326 @@
+"""Mapping: what each layer becomes, why, and every way to overrule it."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import replace
+from itertools import permutations
+from math import factorial
+from typing import Any
+
+import streamlit as st
+
+from k2t_core.errors import OverrideError
+from k2t_core.project import Project, parse_axes, permutable, permutation_of, permuted_shape
+from k2t_core.rules.registry import AMBIGUOUS, EXACT, INERT, UNSUPPORTED
+from k2t_core.source_map import lines_by_layer
+from k2t_core.table import Row, rows, weight_text
+from pages import common
+
+# A shape and a word beside every colour, so that none of them is needed to tell two apart.
+STATUS = {
+    EXACT: ("✓", ":material/check:", "green", "one reading, and k2t has it"),
+    AMBIGUOUS: ("◆", ":material/alt_route:", "orange", "more than one defensible reading: look at the alternatives"),
+    INERT: ("–", ":material/remove:", "gray", "does nothing in inference"),
+    UNSUPPORTED: ("✕", ":material/block:", "red", "k2t has no counterpart: give PyTorch code"),
+}
+CHOICES = 24  # permutations offered as a list; beyond, they are typed
+
+
+def main() -> None:
+    project = common.project()
+    plan = common.need_plan(project)
+    common.heading("Mapping", "A row for each Keras layer and operation, with what it becomes in PyTorch. Select a row to see why and to overrule it.", project)
+    common.show_attempt()
+    found = rows(plan)
+    requested = st.query_params.get("layer")
+    if requested is not None:
+        select(project, next((row.call for row in found if requested in (row.layer, row.call)), None))
+        del st.query_params["layer"]
+        project.set("mapping.text", "")
+        project.set("mapping.status", [])
+        project.set("mapping.overridden", False)
+        for name in ("text", "status", "overridden"):
+            st.session_state.pop(f"setting:mapping.{name}", None)
+    table(project, filtered(project, found))
+    chosen = next((row for row in found if row.call == project.settings["mapping.selected"]), None)
+    if chosen is None:
+        st.markdown(":gray[Select a row of the table to see its mapping.]")
+    else:
+        detail(project, plan, chosen)
+    st.divider()
+    recipe(project, plan)
+
+
+def select(project: Project, call: str | None) -> None:
+    """Select a row from outside of the table: the table is made anew, with this row as its first selection."""
+    project.set("mapping.selected", call)
+    st.session_state["mapping.version"] = st.session_state.get("mapping.version", 0) + 1
+
+
+def filtered(project: Project, found: list[Row]) -> list[Row]:
+    text, status, overridden = st.columns([3, 3, 1], vertical_alignment="bottom")
+    with text:
+        words = common.bound(st.text_input, "Search", "mapping.text", project, placeholder="Search names, types, shapes, weights", label_visibility="collapsed").lower().split()
+    with status:
+        present = [s for s in STATUS if any(row.status == s for row in found)]
+        key = "setting:mapping.status"
+        st.session_state[key] = [s for s in st.session_state.get(key, project.settings["mapping.status"]) if s in present]
+        kinds = common.bound(
+            st.pills, "Status", "mapping.status", project, options=present, selection_mode="multi", format_func=lambda s: f"{STATUS[s][0]} {s} {sum(r.status == s for r in found)}", label_visibility="collapsed"
+        )
+    with overridden:
+        only = common.bound(st.toggle, "Overridden", "mapping.overridden", project)
+    return [row for row in found if (not kinds or row.status in kinds) and (not only or row.overrides) and all(word in _haystack(row) for word in words)]
+
+
+def table(project: Project, shown: list[Row]) -> None:
+    if not shown:
+        st.info("No row matches the filter.", icon=":material/filter_alt_off:")
+        return
+    calls = [row.call for row in shown]
+    selected = project.settings["mapping.selected"]
+    key = f"mapping.table.{st.session_state.get('mapping.version', 0)}.{hash(tuple(calls))}"
+
+    def changed() -> None:
+        chosen = st.session_state[key].selection.rows
+        project.set("mapping.selected", calls[chosen[0]] if chosen else None)
+
+    column = st.column_config.TextColumn
+    st.dataframe(
+        {
+            "Status": [f"{STATUS[row.status][0]} {row.status}" + (" · overridden" if row.overrides else "") for row in shown],
+            "Keras layer": [row.call for row in shown],
+            "Keras type": [row.type for row in shown],
+            "Keras output": [_output(row.keras_shape, row.keras_layout) for row in shown],
+            "PyTorch module": [row.module for row in shown],
+            "PyTorch output": [_output(row.torch_shape, row.torch_layout) for row in shown],
+            "Weights: Keras → PyTorch": ["; ".join(map(weight_text, row.weights)) for row in shown],
+        },
+        hide_index=True,
+        height=min(36 * len(shown) + 40, 430),
+        column_config={
+            "Status": column(width="small", help="\n\n".join(f"{mark} **{name}**: {meaning}" for name, (mark, _, _, meaning) in STATUS.items())),
+            "Keras layer": column(width="small"),
+            "Keras type": column(width="small"),
+            "Keras output": column(width="small", help="Shape and order of axes; N is the batch."),
+            "PyTorch module": column(width="medium"),
+            "PyTorch output": column(width="small", help="Shape and order of axes; N is the batch."),
+            "Weights: Keras → PyTorch": column(width="large"),
+        },
+        key=key,
+        on_select=changed,
+        selection_mode="single-row",
+        selection_default={"selection": {"rows": [calls.index(selected)] if selected in calls else []}},
+    )
+
+
+def detail(project: Project, plan: Any, row: Row) -> None:
+    mark, icon, colour, meaning = STATUS[row.status]
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.subheader(f"{common.plain(row.call)} :gray[{common.plain(row.type)}]", width="content")
+        st.badge(row.status, icon=icon, color=colour, help=meaning)
+        for override in row.overrides:
+            st.badge(f"overridden: {override.kind}", icon=":material/edit:", color="violet")
+    left, right = st.columns([3, 2], gap="large")
+    with left:
+        if row.why:
+            st.markdown(common.plain(row.why))
+        if row.keras_formula or row.torch_formula:
+            keras, torch = st.columns(2)
+            with keras:
+                st.caption("Keras computes")
+                st.code(row.keras_formula or "—", language=None, wrap_lines=True)
+            with torch:
+                st.caption("PyTorch computes")
+                st.code(row.torch_formula or "—", language=None, wrap_lines=True)
+        if row.weights:
+            st.caption("Weights")
+            st.dataframe(
+                {
+                    "Keras variable": [w.source or "(none)" for w in row.weights],
+                    "Shape": [str(w.keras_shape) if w.keras_shape is not None else "" for w in row.weights],
+                    "Transform": [w.transform for w in row.weights],
+                    "state_dict key": [w.key for w in row.weights],
+                    "Shape in PyTorch": [str(w.shape) for w in row.weights],
+                },
+                hide_index=True,
+            )
+        if not plan.problems:
+            source(plan, row)
+    with right:
+        st.markdown("**Overrule this mapping**")
+        if row.type == "InputLayer":
+            st.caption("An input has nothing to overrule.")
+        else:
+            overrides(project, plan, row)
+
+
+def source(plan: Any, row: Row) -> None:
+    numbers = lines_by_layer(plan.code).get(row.layer, [])
+    if not numbers:
+        st.caption("This layer needs no line of its own in model.py.")
+        return
+    lines = plan.code.text.splitlines()
+    st.caption(f"model.py, line{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}")
+    st.code("\n".join(lines[number - 1].strip() for number in numbers), wrap_lines=True)
+
+
+def overrides(project: Project, plan: Any, row: Row) -> None:
+    reason = st.text_input("Reason", key=f"reason:{row.layer}", placeholder="Why you overrule it (kept in recipe.json)")
+    if row.alternatives:
+        alternatives(project, row, reason)
+    weights = permutable(plan, row.layer)
+    if weights:
+        with st.expander("Permute a weight", icon=":material/swap_horiz:", expanded=any(o.kind == "permutation" for o in row.overrides)):
+            permutation(project, row, weights, reason)
+    arguments = {name: value for name, value in row.arguments.items() if _is_plain(value)}
+    if arguments:
+        with st.expander("Change constructor arguments", icon=":material/tune:", expanded=any(o.kind == "arguments" for o in row.overrides)):
+            constructor(project, row, arguments, reason)
+    with st.expander("Replace by PyTorch code", icon=":material/code_blocks:", expanded=row.status == UNSUPPORTED or any(o.kind == "snippet" for o in row.overrides)):
+        snippet(project, row, reason)
+
+
+def alternatives(project: Project, row: Row, reason: str) -> None:
+    names = ["default", *(a.name for a in row.alternatives)]
+    captions = ["k2t's own reading", *(f"{a.meaning}. Right {a.when}" for a in row.alternatives)]
+    key = f"alternative:{row.layer}:{row.choice}"
+
+    def changed() -> None:
+        chosen = st.session_state[key]
+        current = next((o for o in row.overrides if o.kind == "alternative"), None)
+        if chosen == "default" and current is not None:
+            common.attempt(project.take_back, current)
+        elif chosen != "default":
+            common.attempt(project.override, row.layer, "alternative", chosen, reason)
+
+    current = row.choice if row.choice in names else "default"
+    st.radio("Reading", names, index=names.index(current), captions=[common.plain(c) for c in captions], key=key, on_change=changed)
+
+
+def permutation(project: Project, row: Row, weights: dict[str, Any], reason: str) -> None:
+    name = st.selectbox("Weight", list(weights), key=f"weight:{row.layer}")
+    weight = weights[name]
+    shape, current = permutation_of(weight)
+    st.caption(f"{common.plain(weight.source)} arrives as {shape}, is permuted by {current}, and becomes {permuted_shape(shape, current)}.")
+    if factorial(len(shape)) <= CHOICES:
+        options = list(permutations(range(len(shape))))
+        axes = st.selectbox(
+            "Permutation", options, index=options.index(current), format_func=lambda axes: f"{axes} → {permuted_shape(shape, axes)}", key=f"axes:{row.layer}:{name}:{current}"
+        )
+    else:
+        text = st.text_input("Permutation", ", ".join(map(str, current)), key=f"axes:{row.layer}:{name}:{current}", help="The new order of the axes, such as 4, 3, 0, 1, 2.")
+        axes = None
+        with common.guarded():
+            axes = parse_axes(text)
+    if axes is None:
+        return
+    with common.guarded():
+        result, needed = permuted_shape(shape, axes), permuted_shape(shape, current)
+        if axes == current:
+            st.caption("This is the permutation in force.")
+        elif result != needed:
+            st.error(f"{axes} gives shape {result}, but the module needs {needed}.", icon=":material/error:")
+        else:
+            st.caption(f"Gives shape {result}, as the module needs. Shapes cannot tell whether it is right: verify it.")
+        st.button(
+            "Apply this permutation",
+            key=f"permute:{row.layer}",
+            disabled=axes == current or result != needed,
+            on_click=common.attempt,
+            args=(project.override, row.layer, "permutation", {"key": name, "axes": list(axes)}, reason),
+        )
+
+
+def constructor(project: Project, row: Row, arguments: dict[str, Any], reason: str) -> None:
+    in_force = next((o.value for o in row.overrides if o.kind == "arguments"), {})
+    with st.form(f"arguments:{row.layer}:{in_force}", border=False):
+        fields = {name: field(row.layer, name, value) for name, value in arguments.items()}
+        if st.form_submit_button("Apply arguments"):
+            changed = {}
+            try:
+                for name, value in fields.items():
+                    value = parsed(row.layer, name, value, arguments[name])
+                    if value != arguments[name]:
+                        changed[name] = value
+                if changed:
+                    project.override(row.layer, "arguments", {**in_force, **changed}, reason)
+                    st.rerun()
+                st.caption("Nothing was changed.")
+            except Exception as error:
+                common.show_error(error)
+
+
+def field(layer: str, name: str, value: Any) -> Any:
+    """A field for an argument, of its type; what is not a plain number, text or switch is typed as Python."""
+    key = f"argument:{layer}:{name}:{value!r}"
+    if isinstance(value, bool):
+        return st.checkbox(name, value, key=key)
+    if isinstance(value, int):
+        return st.number_input(name, value=value, step=1, key=key)
+    return st.text_input(name, value if isinstance(value, str) else repr(value), key=key)
+
+
+def parsed(layer: str, name: str, value: Any, before: Any) -> Any:
+    if not isinstance(value, str) or isinstance(before, str):
+        return value
+    try:
+        result = ast.literal_eval(value)
+    except (ValueError, SyntaxError) as error:
+        raise OverrideError(f"layer {layer!r}: {name} must be a value such as {before!r}, not {value!r}") from error
+    return float(result) if isinstance(before, float) and isinstance(result, int) else result
+
+
+def snippet(project: Project, row: Row, reason: str) -> None:
+    current = next((o.value for o in row.overrides if o.kind == "snippet"), "")
+    st.caption("One expression over the inputs x (or x0, x1, …) in Keras's order of axes; torch, nn and F are at hand, the layer's weights are w['kernel'] and so on.")
+    code = st.text_area("PyTorch code", current, key=f"snippet:{row.layer}:{current}", placeholder="torch.tanh(x) * 2", height=90)
+    st.button("Apply this code", key=f"apply-snippet:{row.layer}", on_click=common.attempt, args=(project.override, row.layer, "snippet", code, reason), disabled=not code.strip() or code == current)
+
+
+def recipe(project: Project, plan: Any) -> None:
+    in_force = project.recipe.overrides
+    st.subheader(f"Overrides in force: {len(in_force)}")
+    with st.container(horizontal=True):
+        st.button("Undo", icon=":material/undo:", disabled=not project.can_undo, on_click=common.attempt, args=(project.undo,))
+        st.button("Redo", icon=":material/redo:", disabled=not project.can_redo, on_click=common.attempt, args=(project.redo,))
+        st.button("Reset all", icon=":material/restart_alt:", disabled=not in_force, on_click=common.attempt, args=(project.reset,))
+        st.download_button("recipe.json", plan.recipe.to_json(), "recipe.json", "application/json", icon=":material/download:", on_click="ignore")
+        with st.popover("Use a recipe", icon=":material/upload:"):
+            st.file_uploader("A recipe.json made for this model", type=["json"], key="recipe", on_change=import_recipe, args=(project,))
+    for index, override in enumerate(in_force):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.button("Undo", key=f"take-back:{index}", help=f"Undo {override.describe()}", on_click=common.attempt, args=(project.take_back, override))
+            st.button(override.layer, key=f"show:{index}", type="tertiary", help="Show this layer", on_click=show_layer, args=(project, plan, override.layer))
+            words = replace(override, layer="").describe().removeprefix(": ")
+            st.markdown(f"{common.plain(words)}" + (f" :gray[· {common.plain(override.reason)}]" if override.reason else ""))
+    if in_force:
+        common.link("verify", "Verify what these overrides do to the numbers", project)
+
+
+def show_layer(project: Project, plan: Any, layer: str) -> None:
+    select(project, next((row.call for row in rows(plan) if row.layer == layer), None))
+
+
+def import_recipe(project: Project) -> None:
+    upload = st.session_state["recipe"]
+    if upload is not None:
+        common.attempt(project.import_recipe, upload.getvalue())
+
+
+def _output(shape: str, layout: str) -> str:
+    return f"{shape} {layout}".strip()
+
+
+def _haystack(row: Row) -> str:
+    return " ".join([row.call, row.type, row.keras_shape, row.keras_layout, row.module, row.torch_shape, row.torch_layout, row.status, *map(weight_text, row.weights)]).lower()
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, (bool, int, float, str))
+
+
+main()
