@@ -8,7 +8,9 @@ os.environ["KERAS_BACKEND"] = "tensorflow"
 
 import streamlit as st  # noqa: E402
 
+st.session_state["started by app.py"] = True
 st.set_page_config(page_title="k2t: Keras to PyTorch", page_icon=":material/compare_arrows:", layout="wide")
+st.html("<style>.stMainBlockContainer { padding-top: 4.5rem; padding-bottom: 3rem; }</style>")
 st.navigation(
     [
         st.Page("pages/load.py", title="Load", icon=":material/upload_file:", default=True),

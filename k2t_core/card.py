@@ -61,7 +61,7 @@ def card(plan: Any) -> Card:
 def size_text(count: float) -> str:
     """1536 → ``1.5 KiB``."""
     for unit in ("B", "KiB", "MiB"):
-        if count < 1024:
+        if count < 1000:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1024
     return f"{count:.1f} GiB"

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 
 from k2t_core.errors import K2TError
 from k2t_core.layout import Layout
 from k2t_core.planning import Plan, PlannedScope, plan as make_plan
+from k2t_core.tensors import to_tensor
 from k2t_core.transforms import apply_chain
 
 FILES = ("model.py", "model.safetensors", "manifest.json", "recipe.json")
@@ -52,6 +54,10 @@ def convert(model: Any, out: str | Path, recipe: Any = None, *, allow_unsafe: bo
     say(0.3, "Writing the source")
     code = plan.code
     folder = Path(out)
+    for name in FILES:
+        if (folder / name).is_dir():
+            raise K2TError(f"{folder / name}: a folder is in the way; give another output folder")
+    existed = folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=".k2t-", dir=folder))
@@ -65,12 +71,17 @@ def convert(model: Any, out: str | Path, recipe: Any = None, *, allow_unsafe: bo
         (staging / "manifest.json").write_text(json.dumps(manifest(plan), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         (staging / "recipe.json").write_text(plan.recipe.to_json(), encoding="utf-8")
         check_state_dict(staging)
-        for name in FILES:
+        # A folder without a manifest is no conversion: a process that dies here leaves nothing that could be mistaken for one.
+        (folder / "manifest.json").unlink(missing_ok=True)
+        for name in sorted(FILES, key=lambda name: name == "manifest.json"):
             os.replace(staging / name, folder / name)
-    except OSError as error:
-        raise K2TError(f"{folder}: cannot write the conversion: {error.strerror or error}") from error
+        existed = True
+    except (OSError, SafetensorError) as error:
+        raise K2TError(f"{folder}: cannot write the conversion: {getattr(error, 'strerror', None) or error}") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+        if not existed and not any(folder.iterdir()):
+            folder.rmdir()
     say(1.0, "Done")
     return Conversion(folder, plan)
 
@@ -86,9 +97,9 @@ def weight_arrays(plan: Plan, value: Callable[[str], np.ndarray] | None = None) 
 
 
 def write_weights(plan: Plan, path: Path) -> None:
-    from safetensors.numpy import save_file
+    from safetensors.torch import save_file
 
-    save_file(weight_arrays(plan), path, metadata={"format": "pt"})
+    save_file({key: to_tensor(array) for key, array in weight_arrays(plan).items()}, path, metadata={"format": "pt"})
 
 
 def check_state_dict(folder: Path) -> None:
@@ -103,7 +114,7 @@ def check_state_dict(folder: Path) -> None:
     with torch.device("meta"):
         model = getattr(module, root_class(folder))()
     expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
-    with safe_open(folder / "model.safetensors", "np") as file:
+    with safe_open(folder / "model.safetensors", "pt") as file:
         written = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}
     for key in sorted(expected.keys() | written.keys()):
         if expected.get(key) != written.get(key):

@@ -18,7 +18,7 @@ from k2t_core.recipe import Recipe, read_recipe
 from k2t_core.rules import registry
 from k2t_core.rules.registry import ANY, FIRST, LAST, SELF, Call, Mapping, Module, Unconvertible, Weight
 from k2t_core.tracing import Traced, trace
-from k2t_core.transforms import Permute, Transform, chain_shape, describe
+from k2t_core.transforms import Cast, Permute, Transform, chain_shape, describe
 
 # Names that generated code uses for itself.
 RESERVED = {"self", "nn", "F", "torch", "math", "Path", "load_file", "load_model", "hidden", "cell", "states", "_"} | set(keyword.kwlist)
@@ -200,10 +200,8 @@ class _Planner:
             elif rule is None:
                 raise Unconvertible(_no_rule(layer))
             else:
-                policy = _dtype_policy(layer)
-                call.refuse(policy not in ("float32", None), f"its dtype policy is {policy}; k2t converts float32, so set the policy to float32 and save the model again")
                 call.refuse(call.arguments.get("training") is True, "it is called with training=True; k2t converts inference, so build the model without it")
-                mapping = _checked(rule.function(call), call)
+                mapping = _in_dtype(_checked(rule.function(call), call), layer)
             mapping = self.overridden(mapping, call)
             if first is not None and first.mapping is not None and (first.mapping.module, first.mapping.weights) != (mapping.module, mapping.weights):
                 raise Unconvertible("it is shared, and its calls would need different modules; give each call a layer of its own")
@@ -369,13 +367,27 @@ def _checked(mapping: Mapping, call: Call) -> Mapping:
     return mapping
 
 
-def _dtype_policy(layer: Layer) -> str | None:
-    """The floating-point policy of a layer; None for operations and for layers that compute with integers."""
+def _in_dtype(mapping: Mapping, layer: Layer) -> Mapping:
+    """The mapping with its module in the dtype that the layer's policy computes in.
+
+    Keras casts a layer's float inputs (the graph shows it as ops.Cast) and its variables to the compute dtype.
+    """
+    dtype = _compute_dtype(layer)
+    if dtype == "float32" or mapping.module is None or not mapping.weights:
+        return mapping
+    weights = tuple(replace(w, steps=(*w.steps, Cast(dtype))) for w in mapping.weights)
+    return replace(mapping, module=replace(mapping.module, dtype=dtype), weights=weights)
+
+
+def _compute_dtype(layer: Layer) -> str:
+    """The floating-point dtype in which a layer computes. Raises Unconvertible for quantised policies."""
     policy = layer.config.get("dtype")
     if isinstance(policy, dict):
-        config = policy.get("config") or {}
-        policy = config.get("name") or policy.get("class_name")
-    return policy if isinstance(policy, str) and "float" in policy else None
+        if policy.get("class_name") != "DTypePolicy":
+            raise Unconvertible(f"its dtype policy {policy.get('class_name')} is not known to k2t; save the model with a floating-point policy")
+        policy = policy["config"]["name"]
+    name = str(policy).removeprefix("mixed_")
+    return name if name in ("float16", "bfloat16", "float64") else "float32"
 
 
 def _no_rule(layer: Layer) -> str:

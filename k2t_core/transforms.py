@@ -210,7 +210,37 @@ class Constant(Transform):
         return "constant of the Keras model, no variable"
 
 
-STEPS = {cls.name: cls for cls in (Permute, Reshape, ReorderBlocks, ReorderFlatten, Take, Fill, SqrtAtLeast, Constant)}
+@dataclass(frozen=True)
+class Cast(Transform):
+    """To the dtype in which the layer computes (its dtype policy); integers stay as they are."""
+
+    dtype: str
+    name: ClassVar[str] = "cast"
+
+    def apply(self, array):
+        return array.astype(float_dtype(self.dtype)) if is_float(array.dtype) else array
+
+    def invert(self, array):
+        return array
+
+    @property
+    def text(self):
+        return f"as {self.dtype}"
+
+
+def float_dtype(name: str) -> np.dtype:
+    """A numpy dtype by name, bfloat16 included (ml_dtypes registers it)."""
+    import ml_dtypes
+
+    return np.dtype(ml_dtypes.bfloat16) if name == "bfloat16" else np.dtype(name)
+
+
+def is_float(dtype: np.dtype) -> bool:
+    """Whether a dtype is floating point; numpy itself counts bfloat16 as a void."""
+    return dtype.kind == "f" or dtype.name == "bfloat16"
+
+
+STEPS = {cls.name: cls for cls in (Permute, Reshape, ReorderBlocks, ReorderFlatten, Take, Fill, SqrtAtLeast, Constant, Cast)}
 
 
 def from_json(data: dict[str, Any]) -> Transform:

@@ -18,6 +18,11 @@ PAGES = {name: f"pages/{name}.py" for name in ("load", "mapping", "convert", "ve
 
 def project() -> Project:
     """The project of this session: that of the URL, so that a reload finds it again, or a new one."""
+    if "started by app.py" not in st.session_state:
+        # The first address that a new server answers may be that of a page. Streamlit then takes pages/ for the pages of an
+        # app without navigation and runs the page by itself; a call of st.navigation tells it better.
+        st.navigation([st.Page(lambda: None, url_path="none")], position="hidden")
+        st.rerun()
     if "project" not in st.session_state:
         st.session_state["project"] = Project.restore(st.query_params.get("project", "")) or Project.create()
     found = st.session_state["project"]

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import html
-import tempfile
+import io
 import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import streamlit as st
+from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
-from pygments import highlight
 
 from k2t_core.card import size_text
 from k2t_core.conversion import FILES
@@ -63,11 +63,11 @@ def downloads(project: Project) -> None:
         st.download_button("All in a zip", zipped(project.out), f"{stem}-pytorch.zip", "application/zip", icon=":material/folder_zip:", on_click="ignore", type="primary")
 
 
-def zipped(folder: Path) -> Callable[[], BinaryIO]:
+def zipped(folder: Path) -> Callable[[], io.BytesIO]:
     """Packed when it is asked for; weights hardly shrink, so they are stored as they are."""
 
-    def pack() -> BinaryIO:
-        file = tempfile.TemporaryFile()
+    def pack() -> io.BytesIO:
+        file = io.BytesIO()
         with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
             for name in FILES:
                 archive.write(folder / name, name)

@@ -106,8 +106,7 @@ def model_card(project: Project) -> None:
         st.dataframe(
             {"Kind": list(model.kinds), "Count": list(model.kinds.values())},
             hide_index=True,
-            height="auto" if len(model.kinds) < 9 else 300,
-            column_config={"Count": st.column_config.ProgressColumn(format="%d", min_value=0, max_value=max(model.kinds.values(), default=1))},
+            height="auto" if len(model.kinds) < 9 else 320,
         )
     common.link("mapping", "See what each layer becomes", project)
 

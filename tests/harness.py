@@ -19,6 +19,7 @@ import torch
 
 import k2t_core as k2t
 from k2t_core.randomise import randomise
+from k2t_core.tensors import to_array, to_tensor
 from k2t_core.verification.module import load_module
 
 TOLERANCE = 1e-5
@@ -57,11 +58,11 @@ def convert_and_run(model, arrays: Sequence[np.ndarray] | None = None, recipe=No
     module = load_module(folder)
     layouts = conversion.plan.root.input_layouts
     with torch.no_grad():
-        got = module(*(torch.from_numpy(layout.to_torch(a).copy()) for layout, a in zip(layouts, arrays)))
+        got = module(*(to_tensor(layout.to_torch(a)) for layout, a in zip(layouts, arrays)))
     got = got if isinstance(got, tuple) else (got,)
     expected = keras.tree.flatten(model(arrays if len(arrays) > 1 else arrays[0], training=False))
     expected = [np.asarray(y) for y in expected]
-    actual = [layout.to_keras(y.numpy()) for layout, y in zip(conversion.plan.root.output_layouts, got)]
+    actual = [layout.to_keras(to_array(y)) for layout, y in zip(conversion.plan.root.output_layouts, got)]
     return conversion, module, expected, actual
 
 
@@ -79,6 +80,7 @@ def check(model, arrays=None, tolerance=TOLERANCE, recipe=None, randomised=True)
     assert len(expected) == len(actual)
     for want, got in zip(expected, actual):
         assert want.shape == got.shape, f"shape {got.shape}, Keras {want.shape}\n{conversion.plan.code.text}"
+        assert want.dtype == got.dtype, f"dtype {got.dtype}, Keras {want.dtype}\n{conversion.plan.code.text}"
         if want.dtype.kind in "biu":
             assert np.array_equal(want, got), conversion.plan.code.text
         else:

@@ -313,7 +313,7 @@ def _unique_identifiers(labels: Iterable[str]) -> list[str]:
 def _identifier(label: str, taken: set[str]) -> str:
     base = re.sub(r"\W", "_", label)
     base = f"x_{base}" if base[0].isdigit() else base
-    base = f"{base}_out" if base in RESERVED else base
+    base = f"{base}_out" if base in RESERVED or base in _helper_sources() else base
     name, k = base, 2
     while name in taken:
         name, k = f"{base}_{k}", k + 1
@@ -329,7 +329,13 @@ def module_source(module: Module) -> str:
             parts.append(literal(value))
         elif name not in defaults or defaults[name] != value or isinstance(value, bool) != isinstance(defaults[name], bool):
             parts.append(f"{name}={literal(value)}")
-    return f"{module.cls}({', '.join(parts)})"
+    cast = ""
+    if module.dtype is not None:
+        if "dtype" in defaults:
+            parts.append(f"dtype=torch.{module.dtype}")
+        else:
+            cast = f".to(torch.{module.dtype})"
+    return f"{module.cls}({', '.join(parts)}){cast}"
 
 
 def literal(value: Any) -> str:

@@ -72,11 +72,13 @@ class Module:
     """The constructor call of a torch module, or of a helper class written into the file.
 
     args: by parameter name, in order; the first ``positional`` are written without their names.
+    dtype: of its weights, None for torch's default; the planner sets it from the layer's dtype policy.
     """
 
     cls: str
     args: dict[str, Any] = field(default_factory=dict)
     positional: int = 0
+    dtype: str | None = None
 
 
 @dataclass(frozen=True)

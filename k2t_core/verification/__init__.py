@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,13 @@ from k2t_core.errors import K2TError, OutputError
 from k2t_core.graph import Variable
 from k2t_core.loading import Source, load
 from k2t_core.randomise import is_weight, random_value
+from k2t_core.tensors import to_array, to_tensor
 from k2t_core.tracing import Traced, trace
-from k2t_core.transforms import apply_chain, from_json
+from k2t_core.transforms import apply_chain, from_json, is_float
 from k2t_core.verification.inputs import check_inputs, random_batch, read_inputs
+from k2t_core.verification.manifest import read_manifest
 from k2t_core.verification.module import load_module
-from k2t_core.verification.report import LAYER_TOLERANCE, OUTPUT_TOLERANCE, Difference, LayerResult, OutputResult, Report, Run, first_failure
+from k2t_core.verification.report import LAYER_TOLERANCE, OUTPUT_TOLERANCE, Difference, LayerResult, OutputResult, Report, Run, coarseness, first_failure
 from k2t_core.verification.taps import TappedModel, is_untouched
 from k2t_core.verification.weakness import find_weaknesses
 
@@ -49,6 +50,8 @@ def verify(
     """
     if weights not in WEIGHTS:
         raise K2TError(f"weights must be one of {', '.join(WEIGHTS)}, not {weights!r}")
+    if not 0 <= tolerance < float("inf"):
+        raise K2TError(f"the tolerance is {tolerance}; it must be a number from 0 up")
     say = progress or (lambda share, text: None)
     folder = Path(out)
     manifest = read_manifest(folder)
@@ -76,19 +79,6 @@ def verify(
     return Report(tuple(runs), find_weaknesses(manifest, traced.value), tuple(notes), dict(manifest["reference"]))
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """manifest.json of a conversion. Raises OutputError where it is missing or damaged."""
-    path = Path(folder) / "manifest.json"
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        data["variables"], data["taps"], data["scopes"], data["inputs"], data["outputs"], data["source_sha256"], data["class"]
-    except FileNotFoundError as error:
-        raise OutputError(f"{path}: no such file; run `k2t convert MODEL -o {folder}` first") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise OutputError(f"{path}: damaged or not a k2t manifest ({error})") from error
-    return data
-
-
 def _check_same_model(manifest: dict[str, Any], traced: Traced, folder: Path) -> None:
     missing = [path for entry in manifest["variables"].values() for path in entry["keras"] if path not in traced.variables]
     shapes = [tuple(side["keras_shape"]) for side in manifest["inputs"]]
@@ -100,9 +90,11 @@ def _check_same_model(manifest: dict[str, Any], traced: Traced, folder: Path) ->
 def _randomised_copy(traced: Traced, seed: int) -> Traced:
     """A copy of the model with every variable random. The original is not touched."""
     import keras
+    from keras.src.saving.serialization_lib import SafeModeScope
 
     try:
-        model = keras.models.clone_model(traced.source.model)
+        with SafeModeScope(False):  # code in the model, if any, was allowed when it was loaded
+            model = keras.models.clone_model(traced.source.model)
     except Exception as error:  # custom classes may not rebuild from their config
         raise K2TError(f"{traced.source.name}: Keras cannot copy the model to randomise its weights ({' '.join(str(error).split())[:200]}); verify with weights='model'") from error
     copy = trace(Source(model, traced.source.path, traced.source.fingerprint, traced.source.info))
@@ -139,8 +131,8 @@ def _compare(folder, manifest, traced: Traced, arrays, state: dict[str, np.ndarr
 
     expected = reference.predict(traced, arrays)
     permutations = [side["permutation"] for side in manifest["inputs"]]
-    torch_inputs = [torch.from_numpy(np.ascontiguousarray(a.transpose(p) if p else a)) for a, p in zip(arrays, permutations)]
-    tensors = {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in state.items()} if state is not None else None
+    torch_inputs = [to_tensor(a.transpose(p) if p else a) for a, p in zip(arrays, permutations)]
+    tensors = {k: to_tensor(v) for k, v in state.items()} if state is not None else None
     layers: tuple[LayerResult, ...] = ()
     if is_untouched(folder, manifest):
         model = TappedModel(folder, manifest)
@@ -158,7 +150,7 @@ def _compare(folder, manifest, traced: Traced, arrays, state: dict[str, np.ndarr
             outputs = _call(module, torch_inputs, folder)
     if len(outputs) != len(expected) or not all(isinstance(y, torch.Tensor) for y in outputs):
         raise OutputError(f"{folder / 'model.py'}: returns {len(outputs)} outputs, the Keras model {len(expected)} tensors")
-    results = [_judge_output(side, want, got.numpy(), tolerance) for side, want, got in zip(manifest["outputs"], expected, outputs)]
+    results = [_judge_output(side, want, to_array(got), tolerance) for side, want, got in zip(manifest["outputs"], expected, outputs)]
     failed = first_failure(layers, all(r.passed for r in results))
     return Run(weights, described, tuple(results), layers, failed, tolerance)
 
@@ -184,21 +176,19 @@ def _call(module: Any, inputs: list[Any], folder: Path) -> tuple[Any, ...]:
 
 def _watch(model: TappedModel, inputs: list[Any], record: dict[str, np.ndarray], folder: Path) -> tuple[tuple[Any, ...], tuple[LayerResult, ...]]:
     """Outputs and layer results: one pass as a user runs it, one in which each layer gets Keras's own input."""
-    import torch
-
     cumulative: dict[str, tuple[str, Difference]] = {}
     isolated: dict[str, Difference] = {}
 
     def observe(tensor, layer, layout, value):
         if tensor in record:
-            cumulative[tensor] = (layer, Difference.of(record[tensor], layout.to_keras(value.numpy())))
+            cumulative[tensor] = (layer, Difference.of(record[tensor], layout.to_keras(to_array(value))))
         return value
 
     def replace(tensor, layer, layout, value):
         if tensor not in record:
             return value
-        isolated[tensor] = Difference.of(record[tensor], layout.to_keras(value.numpy()))
-        return torch.from_numpy(layout.to_torch(record[tensor]).copy()).to(value.dtype)
+        isolated[tensor] = Difference.of(record[tensor], layout.to_keras(to_array(value)))
+        return to_tensor(layout.to_torch(record[tensor])).to(value.dtype)
 
     outputs = _call(lambda *x: model.run(list(x), observe), inputs, folder)
     _call(lambda *x: model.run(list(x), replace), inputs, folder)
@@ -211,7 +201,7 @@ def _watch(model: TappedModel, inputs: list[Any], record: dict[str, np.ndarray],
 def _layer_passes(difference: Difference | None, keras: np.ndarray) -> bool:
     if difference is None:
         return True
-    return difference.max_abs == 0 if keras.dtype.kind in "biu" else difference.relative <= LAYER_TOLERANCE
+    return difference.relative <= LAYER_TOLERANCE * coarseness(keras.dtype) if is_float(keras.dtype) else difference.max_abs == 0
 
 
 def _judge_output(side: dict[str, Any], expected: np.ndarray, actual: np.ndarray, tolerance: float) -> OutputResult:
@@ -220,5 +210,5 @@ def _judge_output(side: dict[str, Any], expected: np.ndarray, actual: np.ndarray
     if permutation and actual.ndim == len(permutation):
         actual = actual.transpose(np.argsort(permutation))
     difference = Difference.of(expected, actual)
-    passed = difference.max_abs == 0 if expected.dtype.kind in "biu" else difference.relative <= tolerance
+    passed = difference.relative <= tolerance * coarseness(expected.dtype) if is_float(expected.dtype) else difference.max_abs == 0
     return OutputResult(side["name"], expected.shape, torch_shape, difference, bool(passed), expected, actual)

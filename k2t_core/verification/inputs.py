@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
 import numpy as np
 
 from k2t_core.errors import InputError
@@ -85,17 +84,17 @@ def read_inputs(path: str | Path, graph: Graph) -> list[np.ndarray]:
     path = Path(path)
     try:
         data = np.load(path, allow_pickle=False)
+        if isinstance(data, np.ndarray):
+            named = {"": data}
+        else:
+            with data:
+                named = {name: data[name] for name in data.files}
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{path.name}: not a .npy or .npz file of numbers ({' '.join(str(error).split())[:120]})") from error
-    if isinstance(data, np.ndarray):
-        arrays: Any = [data]
-    else:
-        with data:
-            arrays = {name: data[name] for name in data.files}
-        names = graph.input_names
-        arrays = [arrays[name] for name in names] if set(names) <= set(arrays) else list(arrays.values())
+    names = graph.input_names
+    arrays = [named[name] for name in names] if set(names) <= set(named) else list(named.values())
     return check_inputs(arrays, graph, path.name)
 
 

@@ -15,6 +15,12 @@ OUTPUT_TOLERANCE = 1e-4
 LAYER_TOLERANCE = 2e-5
 
 
+def coarseness(dtype: np.dtype) -> float:
+    """How much coarser than float32 a dtype rounds: tolerances are stated for float32 and scaled by this."""
+    bits = {"float16": 10, "bfloat16": 7, "float64": 52}.get(dtype.name, 23)
+    return 2.0 ** min(23 - bits, 10) if bits < 23 else 2.0 ** max(23 - bits, -20)
+
+
 @dataclass(frozen=True)
 class Difference:
     """How far two arrays of one shape are apart.

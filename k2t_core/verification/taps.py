@@ -39,6 +39,8 @@ class TappedModel:
                 variables.append(tap["variable"])
         self.namespace = _compile(folder / "model.py", places)
         self.namespace[TAP] = self._tap
+        if manifest["class"] not in self.namespace:
+            raise OutputError(f"{folder / 'manifest.json'}: damaged: model.py has no class {manifest['class']!r}; convert the model again")
         self.model = self.namespace[manifest["class"]]().eval()
         self.paths = {id(module): name for name, module in self.model.named_modules(remove_duplicate=True)}
         self.observer: Observer | None = None

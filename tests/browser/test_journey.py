@@ -1,0 +1,149 @@
+"""The whole journey in a real browser: upload, override, convert, read the verdict, undo, and find everything again.
+
+    K2T_SCREENSHOTS=docs/screenshots pytest tests/browser     also saves a picture of each page
+"""
+
+from __future__ import annotations
+
+import os
+import py_compile
+import re
+import zipfile
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.browser
+
+
+def settled(page) -> None:
+    """Wait until Streamlit has drawn the page to its end."""
+    page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
+    page.wait_for_timeout(700)
+
+
+def to(page, name: str) -> None:
+    page.get_by_test_id("stTopNavLink").filter(has_text=name).click()
+    page.wait_for_url(re.compile(r"project="))
+    settled(page)
+
+
+def picture(page, name: str) -> None:
+    """A picture for the docs, where it is asked for."""
+    folder = os.environ.get("K2T_SCREENSHOTS")
+    if folder:
+        page.mouse.move(1395, 995)
+        page.wait_for_timeout(1500)  # charts fade in
+        page.screenshot(path=Path(folder) / f"{name}.png")
+
+
+def button(page, name: str):
+    return page.get_by_role("button", name=name, exact=True)
+
+
+def test_a_wrong_override_is_caught_and_undone(page, serve, example, tmp_path):
+    address = serve()
+    page.goto(address)
+    page.get_by_role("tab", name="Upload").click()
+    page.locator("input[type=file]").first.set_input_files(example("convnet"))
+    page.get_by_text("Every layer can be converted.").wait_for()
+    assert page.get_by_text("251,786").count()
+    settled(page)
+    picture(page, "load")
+
+    # A row selected through the address; the wrong reading chosen.
+    project = re.search(r"project=([\w-]+)", page.url)[1]
+    page.goto(f"{address}mapping?project={project}&layer=flatten")
+    page.get_by_text("Overrule this mapping").wait_for()
+    settled(page)
+    picture(page, "mapping")
+    page.get_by_label("Reason").fill("to see it caught")
+    page.get_by_label("Reason").press("Enter")
+    settled(page)
+    page.get_by_text("plain flatten", exact=True).click()
+    page.get_by_text("Overrides in force: 1").wait_for()
+    settled(page)
+    assert page.get_by_text("to see it caught").count()
+
+    to(page, "Convert")
+    button(page, "Convert").click()
+    page.get_by_text("Converted with the overrides in force.").wait_for()
+    settled(page)
+    with page.expect_download() as download:
+        page.get_by_text("All in a zip").click()
+    archive = tmp_path / "all.zip"
+    download.value.save_as(archive)
+    with zipfile.ZipFile(archive) as files:
+        assert sorted(files.namelist()) == ["manifest.json", "model.py", "model.safetensors", "recipe.json"]
+        assert "to see it caught" in files.read("recipe.json").decode()
+        py_compile.compile(files.extract("model.py", tmp_path), doraise=True)
+
+    to(page, "Verify")
+    button(page, "Verify").click()
+    page.get_by_text("The PyTorch model differs").wait_for()
+    settled(page)
+    assert page.get_by_text("The first layer that diverges is").count()
+    picture(page, "verify")
+    page.get_by_role("button", name=re.compile("on the Mapping page")).click()
+    page.get_by_text("Overrule this mapping").wait_for()
+    settled(page)
+    assert "project=" in page.url
+
+    # A change of page and a reload keep the override; so does a new server.
+    to(page, "Learn")
+    to(page, "Mapping")
+    assert page.get_by_text("Overrides in force: 1").count()
+    page.reload()
+    page.get_by_text("Overrides in force: 1").wait_for()
+    assert project in page.url
+    serve()
+    page.goto(f"{address}mapping?project={project}")
+    page.get_by_text("Overrides in force: 1").wait_for()
+    settled(page)
+    assert page.get_by_text("to see it caught").count()
+
+    page.get_by_text("Overrides in force: 1").scroll_into_view_if_needed()
+    page.get_by_test_id("stMain").get_by_role("button", name="Undo").last.click()
+    page.get_by_text("Overrides in force: 0").wait_for()
+    to(page, "Convert")
+    page.get_by_text("The overrides have changed since the last conversion.").wait_for()
+    button(page, "Convert").click()
+    page.get_by_text("Converted with the overrides in force.").wait_for()
+    settled(page)
+    picture(page, "convert")
+    to(page, "Verify")
+    page.get_by_text("result of an earlier conversion").wait_for()
+    button(page, "Verify").click()
+    page.get_by_text("Both compute the same").wait_for()
+
+    to(page, "Learn")
+    page.get_by_text("Differs.").first.wait_for()
+    page.get_by_text("Agrees.").first.wait_for()
+    picture(page, "learn")
+
+
+def test_a_bad_file_is_explained_and_the_model_stays(page, serve, example, tmp_path):
+    page.goto(serve())
+    page.get_by_role("tab", name="Upload").click()
+    page.locator("input[type=file]").first.set_input_files(example("dense"))
+    page.get_by_text("Every layer can be converted.").wait_for()
+    settled(page)
+    bad = tmp_path / "notes.keras"
+    bad.write_text("not a model")
+    page.locator("input[type=file]").first.set_input_files(bad)
+    page.get_by_text("not a Keras model").wait_for()
+    settled(page)
+    assert page.get_by_text("Traceback").count() == 0
+    assert page.get_by_role("heading", name="dense.keras").count()
+
+
+def test_another_visitor_sees_nothing_of_it(page, serve, example):
+    address = serve()
+    page.goto(address)
+    page.get_by_role("tab", name="Upload").click()
+    page.locator("input[type=file]").first.set_input_files(example("dense"))
+    page.get_by_text("Every layer can be converted.").wait_for()
+    other = page.context.browser.new_context().new_page()
+    other.goto(f"{address}mapping")
+    other.get_by_text("No model is loaded yet.").wait_for()
+    assert other.get_by_text("dense.keras").count() == 0
