@@ -370,10 +370,11 @@ def _checked(mapping: Mapping, call: Call) -> Mapping:
 def _in_dtype(mapping: Mapping, layer: Layer) -> Mapping:
     """The mapping with its module in the dtype that the layer's policy computes in.
 
-    Keras casts a layer's float inputs (the graph shows it as ops.Cast) and its variables to the compute dtype.
+    Keras casts a layer's float inputs (the graph shows it as ops.Cast) and its variables to the compute dtype. A rule
+    that set the module's dtype itself (normalisations compute in float32) is left alone.
     """
     dtype = _compute_dtype(layer)
-    if dtype == "float32" or mapping.module is None or not mapping.weights:
+    if dtype == "float32" or mapping.module is None or mapping.module.dtype is not None or not mapping.weights:
         return mapping
     weights = tuple(replace(w, steps=(*w.steps, Cast(dtype))) for w in mapping.weights)
     return replace(mapping, module=replace(mapping.module, dtype=dtype), weights=weights)

@@ -257,7 +257,7 @@ def apply_chain(steps: Sequence[Transform], source: np.ndarray | None) -> np.nda
     array = source if source is not None else np.empty(())
     for step in steps:
         array = step.apply(array)
-    return np.ascontiguousarray(array)
+    return np.asarray(array, order="C")  # ascontiguousarray would make a scalar an array of one
 
 
 def chain_shape(steps: Sequence[Transform], shape: tuple[int, ...] | None) -> tuple[int, ...]:

@@ -330,7 +330,7 @@ def module_source(module: Module) -> str:
         elif name not in defaults or defaults[name] != value or isinstance(value, bool) != isinstance(defaults[name], bool):
             parts.append(f"{name}={literal(value)}")
     cast = ""
-    if module.dtype is not None:
+    if module.dtype not in (None, "float32"):
         if "dtype" in defaults:
             parts.append(f"dtype=torch.{module.dtype}")
         else:

@@ -72,7 +72,7 @@ class Module:
     """The constructor call of a torch module, or of a helper class written into the file.
 
     args: by parameter name, in order; the first ``positional`` are written without their names.
-    dtype: of its weights, None for torch's default; the planner sets it from the layer's dtype policy.
+    dtype: of its weights; where the rule leaves it None, the planner sets it from the layer's dtype policy.
     """
 
     cls: str
