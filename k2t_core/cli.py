@@ -149,9 +149,8 @@ def run_app(
     if not script.is_file():
         raise K2TError(f"{script}: missing; install k2t again")
     arguments = [str(model.resolve())] if model else ["--example", example] if example else []
-    options = ["--server.showEmailPrompt=false", "--browser.gatherUsageStats=false", "--server.maxUploadSize=4096"]
-    try:
-        code = subprocess.call([sys.executable, "-m", "streamlit", "run", str(script), *options, "--", *arguments])
+    try:  # Streamlit reads its settings from .streamlit/ beside the script
+        code = subprocess.call([sys.executable, "-m", "streamlit", "run", str(script), "--", *arguments])
     except KeyboardInterrupt:  # Streamlit got it too and has stopped
         code = 0
     raise typer.Exit(code)

@@ -1,0 +1,207 @@
+"""Convert and verify real networks, and write the table of docs/models.md.
+
+    python benchmarks/models.py                    the bundled examples and six networks of keras.applications
+    python benchmarks/models.py --all              every network of keras.applications
+    python benchmarks/models.py ResNet50 lstm      these; prints the table and leaves docs/models.md alone
+    python benchmarks/models.py --size 96          smaller images, where the network allows them
+
+The networks have ``weights=None`` and then a random value in every variable, BatchNorm statistics included. Each is saved,
+converted and verified in a process of its own, through the same two functions that a user calls. Exit code 1 where a
+network is refused, differs or fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+REPORT = ROOT / "docs" / "models.md"
+NETWORKS = ("ResNet50", "MobileNetV2", "VGG16", "InceptionV3", "EfficientNetB0", "DenseNet121")
+TIMEOUT = 1800
+
+COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "model": lambda r: r["name"],
+    "input": lambda r: r["input"],
+    "layers": lambda r: f"{r['layers']:,}",
+    "parameters": lambda r: f"{r['parameters']:,}",
+    "lines of model.py": lambda r: f"{r['lines']:,}",
+    "convert, s": lambda r: f"{r['seconds']:.1f}",
+    "max abs": lambda r: f"{r['max_abs']:.1e}",
+    "max relative": lambda r: f"{r['relative']:.1e}",
+    "worst layer alone": lambda r: f"{r['isolated']:.1e}",
+    "verdict": lambda r: r["verdict"],
+}
+
+
+def measure(name: str, size: int | None, batch: int) -> dict[str, Any]:
+    """A row of the table: build, save, convert, verify. Raises K2TError where k2t refuses."""
+    import torch  # noqa: F401  # before the clock starts
+
+    import k2t_core as k2t
+    from k2t_core.bundled import examples
+
+    row: dict[str, Any] = {"name": name}
+    with tempfile.TemporaryDirectory(prefix="k2t-benchmark-") as folder:
+        path = examples().build(name, folder) if name in examples().EXAMPLES else build(name, size, folder)
+        start = time.perf_counter()
+        result = k2t.convert(path, Path(folder) / "out")
+        row["seconds"] = time.perf_counter() - start
+        graph = result.plan.root.graph
+        row["input"] = ", ".join("×".join("?" if n is None else str(n) for n in graph.tensors[t].shape[1:]) for t in graph.inputs)
+        row["layers"] = sum(planned.child is None for _, _, _, planned in result.plan.root.walk())
+        row["parameters"] = result.plan.source.model.count_params()
+        row["lines"] = len(result.plan.code.text.splitlines())
+        # What needs proof is randomised already. all_ones is not: both sets of weights are judged there.
+        report = k2t.verify(result.folder, path, batch=batch, weights="both" if name == "all_ones" else "model")
+    row["max_abs"] = max(output.difference.max_abs for output in report.outputs)
+    row["relative"] = max(output.difference.relative for output in report.outputs)
+    row["isolated"] = max(layer.isolated.relative for layer in report.layers if layer.isolated is not None)
+    row["verdict"] = "agrees" if report.passed and report.proves else report.verdict
+    return row
+
+
+def build(name: str, size: int | None, folder: str) -> Path:
+    """Save a network of keras.applications with random weights."""
+    import keras
+
+    from k2t_core.randomise import randomise
+
+    constructor = getattr(keras.applications, name)
+    model = constructor(weights=None, **({"input_shape": (size, size, 3)} if size else {}))
+    randomise(model, seed=1)
+    path = Path(folder) / f"{name}.keras"
+    model.save(path)
+    return path
+
+
+def networks() -> list[str]:
+    """Every network of keras.applications: the functions there that take ``weights``."""
+    quiet()
+    import keras
+
+    found = [name for name, value in vars(keras.applications).items() if inspect.isfunction(value) and "weights" in inspect.signature(value).parameters]
+    return sorted(found)
+
+
+def quiet() -> None:
+    from k2t_core.cli import load_frameworks
+
+    load_frameworks()
+
+
+def row_of(name: str, size: int | None, batch: int) -> dict[str, Any]:
+    """`measure` in a process of its own: its memory is freed, and what goes wrong there is a row and not the end."""
+    command = [sys.executable, __file__, "--worker", name, "--batch", str(batch), *(["--size", str(size)] if size else [])]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, cwd=ROOT)
+    except subprocess.TimeoutExpired:
+        return {"name": name, "problem": f"failed: not done after {TIMEOUT} s"}
+    last = done.stdout.strip().splitlines()[-1:]
+    if done.returncode or not last:
+        reason = (done.stderr.strip().splitlines() or [f"ended with {done.returncode}"])[-1]
+        return {"name": name, "problem": f"failed: {reason}"}
+    return json.loads(last[0])
+
+
+def worker(name: str, size: int | None, batch: int) -> None:
+    """Print the row as JSON."""
+    quiet()
+    from k2t_core.errors import K2TError, UnsupportedError
+
+    try:
+        row = measure(name, size, batch)
+    except UnsupportedError as error:
+        row = {"name": name, "problem": "refused: " + " | ".join(shortened(problem) for problem in error.problems)}
+    except K2TError as error:
+        row = {"name": name, "problem": f"refused: {error}"}
+    print(json.dumps(row))
+
+
+def shortened(problem: str) -> str:
+    """``layers 'a', 'b', … (BatchNormalization): reason`` with the first of many names."""
+    names, rest = problem.split(" (", 1)
+    many = names.split(", ")
+    return f"{many[0]} and {len(many) - 1} more ({rest}" if len(many) > 3 else problem
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """The rows as Markdown, columns aligned; models without numbers are listed below it."""
+    cells = [list(COLUMNS)] + [[show(row) for show in COLUMNS.values()] for row in rows if "problem" not in row]
+    widths = [max(len(line[k]) for line in cells) for k in range(len(COLUMNS))]
+    right = [k for k, name in enumerate(COLUMNS) if name not in ("model", "input", "verdict")]
+    lines = ["| " + " | ".join(c.rjust(w) if k in right else c.ljust(w) for k, (c, w) in enumerate(zip(line, widths))) + " |" for line in cells]
+    lines.insert(1, "| " + " | ".join("-" * (w - 1) + ":" if k in right else "-" * w for k, w in enumerate(widths)) + " |")
+    problems = [f"- **{row['name']}** {row['problem']}" for row in rows if "problem" in row]
+    return "\n".join(lines + ([""] + problems if problems else []))
+
+
+def document(examples: Sequence[dict[str, Any]], applications: Sequence[dict[str, Any]], command: str) -> str:
+    import keras
+    import tensorflow
+    import torch
+
+    versions = f"Keras {keras.__version__} on TensorFlow {tensorflow.__version__}, torch {torch.__version__}, Python {platform.python_version()}, {os.cpu_count()} CPU cores"
+    return f"""# Models converted and verified
+
+Written by `{command}` with {versions}.
+
+Every variable of every model is random, BatchNorm statistics included (k2t_core/randomise.py), so that no wrong transpose can
+hide. Both frameworks run on the CPU in float32. *max abs* is the largest absolute difference of any output, *max relative* that
+over the largest absolute Keras output, *worst layer alone* the largest relative difference of any layer on Keras's own input.
+*layers* counts calls of layers and operations. *convert* is `k2t.convert` on the saved file, from reading it to the four files
+on disk, in one process with the frameworks loaded.
+
+## The bundled examples
+
+{table(examples)}
+
+## keras.applications
+
+{table(applications)}
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="MODEL", help="bundled examples or networks of keras.applications")
+    parser.add_argument("--all", action="store_true", help="every network of keras.applications")
+    parser.add_argument("--size", type=int, help="height and width of the images (default: the network's own)")
+    parser.add_argument("--batch", type=int, default=2, help="samples that are compared (default: 2)")
+    parser.add_argument("--worker", metavar="MODEL", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    sys.path.insert(0, str(ROOT))
+    if arguments.worker:
+        return worker(arguments.worker, arguments.size, arguments.batch)
+    from k2t_core.bundled import examples
+
+    bundled, applications = list(examples().EXAMPLES), networks() if arguments.all else list(NETWORKS)
+    if arguments.names:
+        bundled, applications = [n for n in arguments.names if n in bundled], [n for n in arguments.names if n not in bundled]
+    if unknown := set(applications) - set(networks()):
+        parser.error(f"no such model: {', '.join(sorted(unknown))}")
+    rows: dict[str, dict[str, Any]] = {}
+    for name in bundled + applications:
+        rows[name] = row_of(name, arguments.size, arguments.batch)
+        print(f"{name}: {rows[name].get('problem') or rows[name]['verdict']}", file=sys.stderr, flush=True)
+    print(table(list(rows.values())))
+    if not arguments.names:
+        command = " ".join(["python benchmarks/models.py", *sys.argv[1:]])
+        REPORT.parent.mkdir(exist_ok=True)
+        REPORT.write_text(document([rows[n] for n in bundled], [rows[n] for n in applications], command), encoding="utf-8")
+        print(f"written: {REPORT.relative_to(ROOT)}", file=sys.stderr)
+    sys.exit(any(row.get("verdict") != "agrees" for row in rows.values()))
+
+
+if __name__ == "__main__":
+    main()
