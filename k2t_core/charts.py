@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
     from k2t_core.verification.report import LayerResult, OutputResult, Run
+    from k2t_core.weight_picture import Side
 
-BLUE, ORANGE, VERMILION, GREY = "#0072B2", "#E69F00", "#D55E00", "#8A8A8A"
+BLUE, ORANGE, VERMILION, YELLOW, GREY = "#0072B2", "#E69F00", "#D55E00", "#F0E442", "#8A8A8A"
+_DIVERGING = [[0, VERMILION], [0.5, "#F7F7F7"], [1, BLUE]]
+WIDEST_GAPPED = 40  # beyond, lines between the cells of a heat map would hide it
 BINS_PER_DECADE = 4
 # Where an exact zero is drawn on a logarithmic axis, below everything that float32 can tell from it.
 ZERO = 1e-12
@@ -103,7 +106,8 @@ def difference_histogram(run: Run, relative: bool) -> go.Figure:
         )
         ticks, labels = [*ticks, at], [*labels, "∞"]
     if tolerance is not None:
-        figure.add_vline(x=tolerance, line={"dash": "dash", "width": 1.5, "color": GREY}, annotation={"text": f"tolerance {run.tolerance:g}", "yanchor": "bottom"}, annotation_position="top")
+        near_end = tolerance > (left + right) / 2
+        figure.add_vline(x=tolerance, line={"dash": "dash", "width": 1.5, "color": GREY}, annotation={"text": f" tolerance {_power(run.tolerance)} "}, annotation_position="top left" if near_end else "top right")
     title = "Relative difference: |torch − keras| / max |keras|" if relative else "Absolute difference: |torch − keras|"
     figure.update_layout(
         title={"text": title, "font": {"size": 15}},
@@ -142,17 +146,29 @@ def layer_chart(run: Run) -> go.Figure:
             marker={"symbol": symbol, "size": 8 if len(names) < 60 else 4},
             hovertemplate="%{customdata[0]}: %{customdata[1]}<extra></extra>",
         )
-    figure.add_hline(y=LAYER_TOLERANCE, line={"dash": "dot", "width": 1, "color": GREY}, annotation={"text": f"allowed for a layer alone: {LAYER_TOLERANCE:g}", "font": {"size": 11}}, annotation_position="bottom right")
+    # Not add_hline's own annotation: it misplaces words on a logarithmic axis.
+    figure.add_hline(y=LAYER_TOLERANCE, line={"dash": "dot", "width": 1, "color": GREY})
+    figure.add_annotation(
+        x=1, xref="paper", xanchor="right", y=np.log10(LAYER_TOLERANCE), yanchor="bottom", text=f"allowed for a layer alone: {_power(LAYER_TOLERANCE)}", font={"size": 11}, showarrow=False
+    )
     at = first_divergence(run.layers, run.first_divergence)
     if at is not None:
         # Plotly draws the words beside the line: on the side that has the room.
         side = "left" if at > len(names) / 2 else "right"
         figure.add_vline(x=at, line={"color": VERMILION, "width": 2}, annotation={"text": f" first divergence: {run.first_divergence} ", "font": {"color": VERMILION, "size": 13}}, annotation_position=f"top {side}")
     step = max(1, len(names) // 30)
+    highest = max((v for series in figure.data for v in series.y if v is not None), default=1.0)
+    powers = list(range(-10, int(np.ceil(np.log10(max(highest, 1e-3)))) + 1, 2))
     figure.update_layout(
         title={"text": "Difference per layer, relative to the layer's largest Keras value", "font": {"size": 15}},
         xaxis={"tickvals": positions[::step], "ticktext": [_short(name) for name in names[::step]], "tickangle": -40, "range": [-0.5, len(names) - 0.5]},
-        yaxis={"type": "log", "exponentformat": "e", "title": None, "dtick": 2},
+        yaxis={
+            "type": "log",
+            "title": None,
+            "tickvals": [ZERO, *(10.0**power for power in powers)],
+            "ticktext": ["0", *(f"1e{power}" for power in powers)],
+            "range": [np.log10(ZERO) - 0.5, powers[-1] + 0.7],
+        },
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
         **{**_FRAME, "margin": {"l": 10, "r": 10, "t": 80, "b": 10}},
         height=400,
@@ -178,7 +194,7 @@ def heat_map(values: np.ndarray, title: str, rows: Sequence[str] | None = None, 
             z=values,
             zmin=-limit,
             zmax=limit,
-            colorscale=[[0, VERMILION], [0.5, "#F7F7F7"], [1, BLUE]],
+            colorscale=_DIVERGING,
             showscale=False,
             text=numbers,
             texttemplate="%{text}" if numbers else None,
@@ -196,6 +212,57 @@ def heat_map(values: np.ndarray, title: str, rows: Sequence[str] | None = None, 
         height=90 + 32 * values.shape[0],
     )
     return figure
+
+
+def weight_figure(side: Side, title: str, limit: float) -> go.Figure:
+    """One side of a weight: its matrix with the marked element outlined, and a histogram of its values below.
+
+    limit: the magnitude of the deepest colour and the end of the histogram, equal for both sides.
+    """
+    import plotly.graph_objects as go
+    from plotly.subplots import make_subplots
+
+    figure = make_subplots(rows=2, cols=1, row_heights=[0.74, 0.26], vertical_spacing=0.2)
+    rows, columns = side.values.shape
+    labels = np.array([[f"{side.rows + ' ' + r + '<br>' if side.rows else ''}{side.columns} {c}" for c in side.column_labels] for r in side.row_labels])
+    figure.add_heatmap(
+        z=side.values,
+        zmin=-limit,
+        zmax=limit,
+        colorscale=_DIVERGING,
+        showscale=False,
+        xgap=0.5 if max(rows, columns) <= WIDEST_GAPPED else 0,
+        ygap=0.5 if max(rows, columns) <= WIDEST_GAPPED else 0,
+        customdata=labels,
+        hovertemplate="%{customdata}<br>%{z:.5g}<extra></extra>",
+        row=1,
+        col=1,
+    )
+    row, column = side.mark
+    figure.add_shape(type="rect", x0=column - 0.5, x1=column + 0.5, y0=row - 0.5, y1=row + 0.5, line={"color": "#000000", "width": 4}, row=1, col=1)
+    figure.add_shape(type="rect", x0=column - 0.5, x1=column + 0.5, y0=row - 0.5, y1=row + 0.5, line={"color": YELLOW, "width": 2}, row=1, col=1)
+    counts, edges = np.histogram(side.sample[np.isfinite(side.sample)].clip(-limit, limit), np.linspace(-limit, limit, 41))
+    figure.add_bar(x=(edges[:-1] + edges[1:]) / 2, y=counts, width=limit / 20, marker={"color": BLUE, "line": {"width": 0}}, hovertemplate="%{x:.3g}: %{y:,} values<extra></extra>", row=2, col=1)
+    value = side.values[side.mark]
+    if -limit <= value <= limit:
+        figure.add_vline(x=value, line={"color": VERMILION, "width": 2, "dash": "dot"}, row=2, col=1)
+    figure.update_xaxes(title={"text": f"{side.columns} →", "standoff": 6}, showgrid=False, **_ticks(side.column_labels, 8), row=1, col=1)
+    figure.update_yaxes(title={"text": f"← {side.rows}" if side.rows else None, "standoff": 6}, showgrid=False, autorange="reversed", **_ticks(side.row_labels, 10), row=1, col=1)
+    figure.update_xaxes(title={"text": "value", "standoff": 4}, range=[-limit * 1.05, limit * 1.05], row=2, col=1)
+    figure.update_yaxes(title={"text": "count"}, nticks=3, row=2, col=1)
+    figure.update_layout(title={"text": title, "font": {"size": 14}}, **_FRAME, showlegend=False, height=560 if rows > 1 else 330)
+    return figure
+
+
+def _ticks(labels: Sequence[str], most: int) -> dict:
+    step = -(-len(labels) // most)
+    return {"tickvals": list(range(0, len(labels), step)), "ticktext": list(labels[::step])}
+
+
+def _power(value: float) -> str:
+    """1e-4 for 0.0001: as a person writes a tolerance."""
+    text = f"{value:.0e}" if float(f"{value:.0e}") == value else f"{value:.2e}"
+    return text.replace("e-0", "e-").replace("e+0", "e")
 
 
 _FRAME = {"margin": {"l": 10, "r": 10, "t": 50, "b": 10}}

@@ -19,7 +19,8 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -29,14 +30,17 @@ from k2t_core.recipe import Override, Recipe, read_recipe
 
 VERSION = 1
 KEEP_DAYS = 30
+QUICK = 3_000_000  # parameters up to which a change is verified without being asked: about a second
 
 # What the pages remember, with what they start from.
 SETTINGS: dict[str, Any] = {
     "allow_unsafe": False,
     "example": None,
+    "load.unfolded": [],
     "mapping.selected": None,
     "mapping.text": "",
     "mapping.status": [],
+    "mapping.type": [],
     "mapping.overridden": False,
     "convert.layer": None,
     "verify.batch": 4,
@@ -62,6 +66,9 @@ SETTINGS: dict[str, Any] = {
     "learn.same.stride": 2,
     "learn.same.seed": 0,
 }
+
+# Settings that speak of the loaded model: another model starts without them.
+OF_THE_MODEL = ("load.unfolded", "mapping.selected", "mapping.text", "mapping.status", "mapping.type", "mapping.overridden", "convert.layer")
 
 Progress = Callable[[float, str], None]
 log = logging.getLogger("k2t")
@@ -109,6 +116,24 @@ class Job:
         self.share, self.text = min(max(share, 0.0), 1.0), text
 
 
+@dataclass(frozen=True)
+class Recent:
+    """A project on disk: its id, the name of its model's file, when it was last changed (seconds), how many overrides are in force."""
+
+    id: str
+    model: str
+    changed: float
+    overrides: int
+
+    def age(self, now: float) -> str:
+        """``5 minutes ago``."""
+        for size, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
+            count = int((now - self.changed) // size)
+            if count >= 1:
+                return f"{count} {unit}{'s' if count > 1 else ''} ago"
+        return "just now"
+
+
 class Project:
     """Everything one user works on. Every change is on disk when the method returns."""
 
@@ -129,6 +154,7 @@ class Project:
         self._traced: Any = None
         self._plan: Any = None
         self._report: Any = None
+        self._checked: Recipe | None = None  # the overrides that `check` has verified or tried to
         self._lock = threading.RLock()
 
     # Finding a project
@@ -155,6 +181,30 @@ class Project:
         project = cls(folder)
         project._read()
         return cls._register(project)
+
+    @classmethod
+    def recent(cls, limit: int = 8) -> list[Recent]:
+        """The projects on disk that hold a model, last used first. For a server with one user: an id is the key to its project."""
+        root = home() / "projects"
+        stamps = [(path.stat().st_mtime, path) for path in root.glob("*/project.json")] if root.is_dir() else []
+        found = []
+        for changed, path in sorted(stamps, reverse=True):
+            data = _read_json(path)
+            if data is None or not data["model"]["path"] or not (path.parent / data["model"]["path"]).is_file():
+                continue
+            found.append(Recent(path.parent.name, Path(data["model"]["path"]).name, changed, len(data["history"][data["position"]])))
+            if len(found) == limit:
+                break
+        return found
+
+    @classmethod
+    def forget(cls, id: str) -> None:
+        """Delete a project with its model and all that was made of it."""
+        project = cls.restore(id)
+        if project is not None:
+            with cls._registry:
+                cls._live.pop(project.folder, None)
+            shutil.rmtree(project.folder, ignore_errors=True)
 
     @classmethod
     def _register(cls, project: Project) -> Project:
@@ -200,7 +250,8 @@ class Project:
     def load(self, path: str | Path, *, allow_unsafe: bool = False, progress: Progress | None = None) -> None:
         """Load a model file. Where it cannot be read, the model loaded before stays, with all that belongs to it.
 
-        Overrides are kept where the file is the one they were made for.
+        Overrides are kept where the file is the one they were made for; with another file, the model before and its
+        overrides go on as a project of their own (see `recent`).
         """
         say = progress or _silent
         path = Path(path).expanduser().absolute()
@@ -219,22 +270,48 @@ class Project:
             self._discard(path)
             raise
         with self._lock:
-            if source.fingerprint != self.fingerprint:
-                self._history, self._position = [Recipe()], 0
+            other = source.fingerprint != self.fingerprint
+            if other:
+                if self.recipe.overrides:
+                    self._shelve()
+                self._history, self._position, self._checked = [Recipe()], 0, None
                 self._forget_results()
-                self.settings["mapping.selected"] = self.settings["convert.layer"] = None
+                for name in OF_THE_MODEL:
+                    self.settings[name] = SETTINGS[name]
             self.model_path, self.allow_unsafe, self.fingerprint, self.refused = path, allow_unsafe, source.fingerprint, None
             self._traced, self._plan = traced, None
             self._save()
             self._tidy()
         say(0.9, "Planning the conversion")
-        self.plan  # noqa: B018  computed here, where progress shows
+        plan = self.plan  # computed here, where progress shows
+        if other:
+            self.set("mapping.selected", _of_interest(plan))
 
     def open(self, progress: Progress | None = None) -> None:
         """Read the project's model file again, after the server was restarted."""
         if self.model_path is None:
             raise K2TError("no model is loaded; load one first")
         self.load(self.model_path, allow_unsafe=self.allow_unsafe, progress=progress)
+
+    def _shelve(self) -> None:
+        """Move the model, its overrides and results into a new project."""
+        shelf = Project(self.folder.with_name(secrets.token_urlsafe(24)))
+        shelf.folder.mkdir(parents=True, mode=0o700)
+        for name in ("out", "report", "inputs"):
+            if (self.folder / name).exists():
+                shutil.move(self.folder / name, shelf.folder / name)
+        shelf.model_path = self.model_path
+        models = self.folder / "models"
+        if models in self.model_path.parents:
+            own = models / self.model_path.relative_to(models).parts[0]
+            shutil.move(own, shelf.folder / "models" / own.name)
+            shelf.model_path = shelf.folder / self.model_path.relative_to(self.folder)
+        shelf.allow_unsafe, shelf.fingerprint = self.allow_unsafe, self.fingerprint
+        shelf._history, shelf._position = self._history, self._position
+        shelf.settings = dict(self.settings)
+        if self.settings["verify.inputs"]:
+            shelf.settings["verify.inputs"] = str(shelf.folder / Path(self.settings["verify.inputs"]).relative_to(self.folder))
+        shelf._save()
 
     def _discard(self, path: Path) -> None:
         """Delete a file that was copied in; a file of the user's own stays."""
@@ -367,6 +444,17 @@ class Project:
         self._report = report
 
     @property
+    def is_quick(self) -> bool:
+        """Whether converting and verifying take about a second, so that they need not be asked for."""
+        return sum(prod(weight.shape) for weight in self.plan.weights) <= QUICK
+
+    def check(self) -> None:
+        """Start a verification of the overrides in force, where it is quick and was not made or tried before."""
+        if self.is_quick and not self.plan.problems and self.recipe != self._checked and not self.report_is_current and not (self.job and self.job.running):
+            self._checked = self.recipe
+            self.start_verify()
+
+    @property
     def report(self) -> Any:
         """The last report, None where there is none."""
         from k2t_core.report_file import read_report
@@ -471,6 +559,28 @@ class Project:
         if path is None:
             return None
         return str(path.relative_to(self.folder)) if self.folder in path.parents else str(path)
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    """A project.json, None where it is gone or of another version."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return data if isinstance(data, dict) and data.get("k2t_project") == VERSION else None
+
+
+def _of_interest(plan: Any) -> str | None:
+    """The row of a new model that a person should see first: what is unsupported, ambiguous, or has weights to look at."""
+    from k2t_core.rules.registry import AMBIGUOUS, UNSUPPORTED
+    from k2t_core.table import rows
+
+    found = rows(plan)
+    for chosen in (lambda row: row.status == UNSUPPORTED, lambda row: row.status == AMBIGUOUS, lambda row: row.weights):
+        call = next((row.call for row in found if chosen(row)), None)
+        if call is not None:
+            return call
+    return None
 
 
 def permutable(plan: Any, layer: str) -> dict[str, Any]:

@@ -295,3 +295,61 @@ def test_each_layer_has_its_lines(example):
     assert any("flatten" in lines[n - 1] for n in found["flatten"])
     by_line = layers_by_line(code)
     assert all(layer in by_line[line] for layer, numbers in found.items() for line in numbers)
+
+
+def test_projects_with_a_model_are_listed_last_used_first(square, example):
+    other = Project.create()
+    other.load(example("dense"))
+    square.override("square1", "permutation", {"key": "weight", "axes": [0, 1]})
+    Project.create().set("verify.batch", 3)  # no model: nothing to continue
+    found = Project.recent()
+    assert [(r.id, r.model, r.overrides) for r in found] == [(square.id, "square.keras", 1), (other.id, "dense.keras", 0)]
+    assert found[0].age(found[0].changed + 125) == "2 minutes ago"
+    assert [r.id for r in Project.recent(limit=1)] == [square.id]
+    (home() / "projects" / other.id / "project.json").write_text("{")
+    assert [r.id for r in Project.recent()] == [square.id]
+
+
+def test_a_forgotten_project_is_gone(square):
+    Project.forget(square.id)
+    assert Project.recent() == [] and Project.restore(square.id) is None
+    Project.forget(square.id)
+
+
+def test_another_model_leaves_the_overridden_one_to_be_continued(example):
+    project = Project.create()
+    project.load(project.receive("square.keras", open(example("square"), "rb")))
+    project.override("square1", "permutation", {"key": "weight", "axes": [0, 1]}, "kept")
+    project.set_inputs("mine.npy", io.BytesIO(b"x"))
+    project.convert()
+    project.load(example("dense"))
+    assert project.recipe.overrides == () and project.settings["verify.inputs"] is None and not project.has_conversion
+    shelved = next(r for r in Project.recent() if r.id != project.id)
+    assert (shelved.model, shelved.overrides) == ("square.keras", 1)
+    found = Project.restore(shelved.id)
+    found.open()
+    assert [o.reason for o in found.recipe.overrides] == ["kept"]
+    assert found.is_converted
+    assert found.folder in found.model_path.parents and str(found.folder) in found.settings["verify.inputs"]
+
+
+def test_a_new_model_starts_at_the_row_that_matters(example):
+    project = Project.create()
+    project.load(example("convnet"))
+    assert project.settings["mapping.selected"] == "flatten"  # ambiguous
+    project.load(example("dense"))
+    assert project.settings["mapping.selected"] == "hidden"  # the first with weights
+
+
+def test_a_quick_model_is_checked_once_for_each_recipe(square):
+    square.check()
+    square.job.wait()
+    assert square.report_is_current and square.report.passed
+    job = square.job
+    square.check()
+    assert square.job is job
+    square.override("square1", "permutation", {"key": "weight", "axes": [0, 1]})
+    square.check()
+    square.job.wait()
+    assert square.job is not job and not square.report.passed
+    assert square.report.deciding.first_divergence == "square1"
