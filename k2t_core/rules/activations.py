@@ -143,8 +143,8 @@ def _relu(x: str, option: Option, layout: Layout) -> str:
         return f"F.relu6({x})" if maximum == 6 else f"{_operand(x)}.clamp(0, {float(maximum)})"
     if not threshold and maximum is None:
         return f"F.leaky_relu({x}, {float(slope)})"
-    options = [("max_value", None if maximum is None else float(maximum)), ("negative_slope", float(slope)), ("threshold", float(threshold))]
-    return f"thresholded_relu({x}{''.join(f', {name}={value}' for name, value in options if value)})"
+    options = {"max_value": maximum, "negative_slope": slope or None, "threshold": threshold or None}
+    return f"thresholded_relu({x}{''.join(f', {name}={float(value)}' for name, value in options.items() if value is not None)})"
 
 
 def _leaky_relu(x: str, option: Option, layout: Layout) -> str:
