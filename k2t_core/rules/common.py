@@ -28,12 +28,12 @@ def same_pads(sizes: Sequence[int | None], kernel: Sequence[int], stride: Sequen
     """(before, after) for each axis under TensorFlow's SAME; None where a size must be known and is not.
 
     P = max((⌈n/s⌉ − 1)·s + (k − 1)·d + 1 − n, 0), the smaller half before
-    (tensorflow/core/framework/kernel_shape_util.cc). With stride 1 it does not depend on n.
+    (tensorflow/core/framework/kernel_shape_util.cc). With stride 1 or a kernel of 1 it does not depend on n.
     """
     pads = []
     for n, k, s, d in zip(sizes, kernel, stride, dilation):
         reach = (k - 1) * d + 1
-        if s == 1:
+        if s == 1 or reach == 1:
             total = reach - 1
         elif n is None:
             return None

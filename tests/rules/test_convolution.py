@@ -1,9 +1,34 @@
 """Convolution rules against Keras on TensorFlow."""
 
+import keras
+import numpy as np
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from keras import layers
 
-from tests.harness import check_layer
+from k2t_core import UnsupportedError
+from k2t_core.planning import plan
+from k2t_core.recipe import Override
+from tests.harness import check, check_layer, functional
+
+SHAPES = {1: (9, 3), 2: (9, 8, 3), 3: (5, 6, 7, 3)}
+CONVS = {1: layers.Conv1D, 2: layers.Conv2D, 3: layers.Conv3D}
+TRANSPOSED = {1: layers.Conv1DTranspose, 2: layers.Conv2DTranspose, 3: layers.Conv3DTranspose}
+DEPTHWISE = {1: layers.DepthwiseConv1D, 2: layers.DepthwiseConv2D}
+SEPARABLE = {1: layers.SeparableConv1D, 2: layers.SeparableConv2D}
+
+
+def first(shape):
+    """A channels-last shape as channels-first."""
+    return (shape[-1], *shape[:-1])
+
+
+def text_of(layer, shape):
+    return plan(functional(layer, shape)).code.text
+
+
+# --- Conv1D, Conv2D, Conv3D -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("padding", ["valid", "same"])
@@ -11,3 +36,161 @@ from tests.harness import check_layer
 @pytest.mark.parametrize("size", [8, 9])
 def test_conv2d_padding(padding, stride, size):
     check_layer(layers.Conv2D(4, 3, strides=stride, padding=padding, activation="relu"), (size, size + 1, 3))
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize("options", [{}, {"strides": 2}, {"dilation_rate": 2}, {"use_bias": False}, {"kernel_size": 2}, {"kernel_size": 1, "strides": 2}, {"activation": "softmax"}])
+def test_convolution(rank, padding, options):
+    check_layer(CONVS[rank](**{"filters": 5, "kernel_size": 3, "padding": padding, **options}), SHAPES[rank])
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("kernel", [1, 2, 3])
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+def test_causal(stride, kernel, data_format):
+    shape = (9, 4) if data_format == "channels_last" else (4, 9)
+    check_layer(layers.Conv1D(6, kernel, strides=stride, padding="causal", data_format=data_format, activation="softmax"), shape)
+    check_layer(layers.Conv1D(6, kernel, dilation_rate=2, padding="causal", data_format=data_format), shape)
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+@pytest.mark.parametrize("padding", ["valid", "same"])
+def test_groups(rank, padding):
+    shape = (*SHAPES[rank][:-1], 6)
+    check_layer(CONVS[rank](4, 3, padding=padding, groups=2), shape)
+    check_layer(CONVS[rank](12, 2, strides=2, padding=padding, groups=6), shape)
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_convolution_channels_first(rank, padding, stride):
+    check_layer(CONVS[rank](10, 3, strides=stride, padding=padding, data_format="channels_first", activation="softmax"), first(SHAPES[rank]))
+
+
+def test_channels_first_needs_no_permute():
+    assert "permute" not in text_of(layers.Conv2D(5, 3, data_format="channels_first"), (3, 8, 9))
+
+
+@pytest.mark.parametrize("layer", [layers.Conv2D(4, 3, strides=2, padding="same"), layers.Conv2D(4, (3, 1), strides=(1, 2), padding="same"), layers.Conv2D(4, 1, strides=2, padding="same")])
+@pytest.mark.parametrize("size", [7, 8])
+def test_free_sizes(layer, size):
+    x = np.random.default_rng(0).standard_normal((2, size, size + 1, 3)).astype("float32")
+    conversion, _ = check(functional(type(layer).from_config(layer.get_config()), (None, None, 3)), [x])
+    assert ("same_padding(" in conversion.plan.code.text) == (layer.kernel_size == (3, 3))
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (1, 9, 1), (2, 1, 1)])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_sizes_of_one(shape, stride):
+    check_layer(layers.Conv2D(2, (3, 2), strides=stride, padding="same"), shape)
+    check_layer(layers.Conv2D(2, 1, strides=stride), shape)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "mixed_float16", "bfloat16", "float64"])
+@pytest.mark.parametrize("cls", [layers.Conv2D, layers.Conv2DTranspose, layers.SeparableConv2D])
+def test_dtype_policies(dtype, cls):
+    check_layer(cls(4, 3, strides=2, padding="same", dtype=dtype), (8, 9, 3), tolerance=1e-5 if dtype == "float64" else 2e-2)
+
+
+def test_bias_that_keras_adds_along_the_width_is_refused():
+    layer = layers.Conv2D(6, 3, data_format="channels_first", bias_initializer="uniform")
+    model = functional(layer, (3, 8, 8))
+    bias = model(np.zeros((1, 3, 8, 8), "float32")).numpy()
+    assert np.array_equal(bias[0, 0, 0], layer.bias.numpy())  # Keras itself: along the width
+    with pytest.raises(UnsupportedError, match="along the width"):
+        plan(model).raise_for_problems()
+    check_layer(layers.Conv2D(6, 3, data_format="channels_first", use_bias=False), (3, 8, 8))
+    check_layer(layers.Conv2D(6, 3), (8, 8, 3))
+    check_layer(layers.Conv2D(1, 3, data_format="channels_first"), (3, 8, 3))
+
+
+@pytest.mark.parametrize("cls", [layers.Conv2D, layers.Conv2DTranspose, layers.SeparableConv2D, layers.DepthwiseConv2D])
+def test_symmetric_padding_is_an_alternative_that_differs(cls):
+    first_argument = () if cls is layers.DepthwiseConv2D else (4,)
+    model = functional(cls(*first_argument, 3, strides=2, padding="same", name="layer"), (8, 8, 3))
+    name = plan(model).root.nodes[0].mapping.alternatives[0].name
+    with pytest.raises(AssertionError, match="relative difference"):
+        check(model, recipe=[Override("layer", "alternative", name)])
+
+
+def test_shared_convolution():
+    x = keras.Input((8, 8, 3))
+    layer = layers.Conv2D(3, 3, padding="same")
+    check(keras.Model(x, layer(layer(x))))
+
+
+# --- Depthwise and separable ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rank", [1, 2])
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize("multiplier", [1, 2])
+@pytest.mark.parametrize("options", [{}, {"strides": 2}, {"dilation_rate": 2}, {"strides": 2, "dilation_rate": 2}, {"use_bias": False, "activation": "tanh"}])
+def test_depthwise(rank, padding, multiplier, options):
+    check_layer(DEPTHWISE[rank](3, padding=padding, depth_multiplier=multiplier, **options), SHAPES[rank])
+
+
+@pytest.mark.parametrize("rank", [1, 2])
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize("multiplier", [1, 2])
+@pytest.mark.parametrize("options", [{}, {"strides": 2}, {"dilation_rate": 2}, {"strides": 2, "dilation_rate": 2}, {"use_bias": False, "activation": "softmax"}])
+def test_separable(rank, padding, multiplier, options):
+    check_layer(SEPARABLE[rank](5, 3, padding=padding, depth_multiplier=multiplier, **options), SHAPES[rank])
+
+
+@pytest.mark.parametrize("rank", [1, 2])
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_depthwise_and_separable_channels_first(rank, padding, stride):
+    shape = first(SHAPES[rank])
+    check_layer(DEPTHWISE[rank](3, strides=stride, padding=padding, depth_multiplier=5, data_format="channels_first"), shape)
+    check_layer(SEPARABLE[rank](11, 3, strides=stride, padding=padding, data_format="channels_first"), shape)
+
+
+@pytest.mark.parametrize("size", [7, 8])
+def test_depthwise_of_free_sizes(size):
+    x = np.random.default_rng(0).standard_normal((2, size, size + 1, 3)).astype("float32")
+    check(functional(layers.DepthwiseConv2D(3, strides=2, padding="same", dilation_rate=2), (None, None, 3)), [x])
+    check(functional(layers.SeparableConv2D(4, 3, strides=2, padding="same"), (None, None, 3)), [x])
+
+
+# --- Transposed -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize("kernel", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("stride", [1, 2, 3, 5])
+def test_transposed(padding, kernel, stride):
+    check_layer(layers.Conv2DTranspose(4, kernel, strides=stride, padding=padding, activation="softmax"), (3, 4, 3))
+
+
+@pytest.mark.parametrize("rank", [1, 3])
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize("kernel, stride", [(2, 2), (3, 2), (3, 1), (2, 3), (4, 2)])
+def test_transposed_of_other_ranks(rank, padding, kernel, stride):
+    check_layer(TRANSPOSED[rank](4, kernel, strides=stride, padding=padding), {1: (4, 3), 3: (3, 2, 4, 3)}[rank])
+
+
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize("kernel", [2, 3, 4, 5])
+@pytest.mark.parametrize("stride", [2, 3])
+@pytest.mark.parametrize("output_padding", [0, 1, 2, (0, 1), (1, 0)])
+def test_output_padding(padding, kernel, stride, output_padding):
+    wanted = (output_padding,) * 2 if isinstance(output_padding, int) else output_padding
+    reached = [kernel % 2 + p for p in wanted] if padding == "same" else [p + 1 for p in wanted]
+    if max(wanted) >= stride or not all(1 <= r <= stride for r in reached):
+        pytest.skip("Keras on TensorFlow refuses it")
+    check_layer(layers.Conv2DTranspose(4, kernel, strides=stride, padding=padding, output_padding=output_padding), (3, 4, 3))
+
+
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize("kernel", [2, 3])
+def test_transposed_with_free_sizes_and_no_bias(padding, kernel):
+    check_layer(layers.Conv2DTranspose(4, kernel, strides=2, padding=padding, use_bias=False), (None, None, 3))
+
+
+def test_transposed_without_slice_is_torchs_own():
+    assert "[:, :" not in text_of(layers.Conv2DTranspose(4, 2, strides=2, padding="same"), (4, 4, 3))
+    assert "[:, :, :-1, :-1]" in text_of(layers.Conv2DTranspose(4, 3, strides=2, padding="same"), (4, 4, 3))
