@@ -17,9 +17,11 @@ from safetensors import SafetensorError
 
 from k2t_core.errors import K2TError
 from k2t_core.layout import Layout
-from k2t_core.planning import Plan, PlannedScope, plan as make_plan
+from k2t_core.planning import Plan, PlannedScope
+from k2t_core.planning import plan as make_plan
 from k2t_core.tensors import to_tensor
 from k2t_core.transforms import apply_chain
+from k2t_core.verification.taps import forward_hashes
 
 FILES = ("model.py", "model.safetensors", "manifest.json", "recipe.json")
 MANIFEST_VERSION = 1
@@ -104,11 +106,10 @@ def write_weights(plan: Plan, path: Path) -> None:
 
 def check_state_dict(folder: Path) -> None:
     """The written source, built without memory, must have exactly the written weights."""
+    import torch
     from safetensors import safe_open
 
     from k2t_core.verification.module import import_model
-
-    import torch
 
     module = import_model(folder)
     with torch.device("meta"):
@@ -163,6 +164,7 @@ def manifest(plan: Plan) -> dict[str, Any]:
             for w in plan.weights
         },
         "scopes": scopes(root),
+        "forwards": forward_hashes(plan.code.text),
         "taps": [
             {"module": tap.module, "class": tap.class_name, "statement": tap.statement, "variable": tap.variable, "tensor": tap.tensor, "layer": tap.layer, **_layout_json(tap.layout)}
             for tap in plan.code.taps

@@ -6,11 +6,13 @@ known by the name that the graph gives it. The model's outputs are taken from th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 
+from k2t_core.graph import Node
 from k2t_core.tracing import Scope, Traced
 
 
@@ -23,18 +25,31 @@ def predict(traced: Traced, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     return [np.asarray(y) for y in tree.flatten(model(inputs, training=False))]
 
 
-def tensors(traced: Traced, arrays: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-    """Every tensor of the graph by scope and id (``"conv1"``, ``"encoder#2/dense"``), in Keras's layout."""
+def tensors(traced: Traced, arrays: Sequence[np.ndarray], only: Collection[str] | None = None) -> dict[str, np.ndarray]:
+    """The graph's tensors by scope and id (``"conv1"``, ``"encoder#2/dense"``), in Keras's layout; ``only`` these, or all."""
     record: dict[str, np.ndarray] = {}
-    _run(traced.scope, list(arrays), "", record)
+    _run(traced.scope, list(arrays), "", record, only)
     return record
+
+
+def before_activation(traced: Traced, node: Node, value: np.ndarray) -> np.ndarray:
+    """What a Dense layer of the top graph computes from ``value`` before its own activation."""
+    import keras
+
+    layer = next(n.operation for nodes in traced.scope.functional._nodes_by_depth.values() for n in nodes if traced.scope.node_ids.get(id(n)) == node.id)
+    activation = layer.activation
+    try:
+        layer.activation = keras.activations.linear
+        return np.asarray(layer(value, training=False))
+    finally:
+        layer.activation = activation
 
 
 def _inputs_struct(traced: Traced) -> Any:
     return traced.scope.functional._inputs_struct
 
 
-def _run(scope: Scope, inputs: Sequence[Any], prefix: str, record: dict[str, np.ndarray]) -> list[Any]:
+def _run(scope: Scope, inputs: Sequence[Any], prefix: str, record: dict[str, np.ndarray], only: Collection[str] | None) -> list[Any]:
     from keras import ops, tree
     from keras.src.backend import get_keras_mask, set_keras_mask
     from keras.src.models.functional import operation_fn
@@ -46,21 +61,26 @@ def _run(scope: Scope, inputs: Sequence[Any], prefix: str, record: dict[str, np.
         if get_keras_mask(value) is not None:
             set_keras_mask(tensor, get_keras_mask(value))
         live[id(reference)] = tensor
-    for depth in sorted(functional._nodes_by_depth, reverse=True):
-        for node in functional._nodes_by_depth[depth]:
-            if not node.operation or node.is_input or any(id(x) not in live for x in node.input_tensors):
-                continue
-            args, kwargs = node.arguments.fill_in(live)
-            nested = scope.nested.get(id(node.operation))
-            if nested is not None:
-                values = args[0] if args else kwargs[next(iter(kwargs))]
-                name = scope.node_ids.get(id(node), node.operation.name)
-                outputs = _run(nested, tree.flatten(values), f"{prefix}{name}/", record)
-            else:
-                outputs = tree.flatten(operation_fn(node.operation, training=False)(*args, **kwargs))
-            for index, (x, y) in enumerate(zip(node.outputs, outputs)):
-                live[id(x)] = y
-                label = scope.outputs.get((id(node), index))
-                if label is not None:
-                    record[prefix + label] = np.asarray(y)
+    nodes = [node for depth in sorted(functional._nodes_by_depth, reverse=True) for node in functional._nodes_by_depth[depth]]
+    readers = Counter(id(x) for node in nodes for x in node.input_tensors) + Counter(id(x) for x in functional.outputs)
+    for node in nodes:
+        if not node.operation or node.is_input or any(id(x) not in live for x in node.input_tensors):
+            continue
+        args, kwargs = node.arguments.fill_in(live)
+        nested = scope.nested.get(id(node.operation))
+        if nested is not None:
+            values = args[0] if args else kwargs[next(iter(kwargs))]
+            name = scope.node_ids.get(id(node), node.operation.name)
+            outputs = _run(nested, tree.flatten(values), f"{prefix}{name}/", record, only)
+        else:
+            outputs = tree.flatten(operation_fn(node.operation, training=False)(*args, **kwargs))
+        for index, (x, y) in enumerate(zip(node.outputs, outputs)):
+            live[id(x)] = y
+            label = scope.outputs.get((id(node), index))
+            if label is not None and (only is None or prefix + label in only):
+                record[prefix + label] = np.asarray(y)
+        for x in node.input_tensors:
+            readers[id(x)] -= 1
+            if not readers[id(x)]:
+                del live[id(x)]  # memory stays bounded on a deep model
     return [live[id(x)] for x in functional.outputs]

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from k2t_core.verification.report import Difference, LayerResult, OutputResult, Report, Run, Weakness
+from k2t_core.verification.report import Difference, LayerResult, OutputResult, Report, Rounding, Run, Weakness
 
-VERSION = 1
+VERSION = 2
 
 
 def write_report(report: Report, folder: Path, key: str) -> None:
@@ -53,12 +53,16 @@ def _read(folder: Path) -> dict[str, Any] | None:
 
 def _run(run: dict[str, Any], index: int, arrays: Any) -> Run:
     outputs = tuple(
-        OutputResult(o["name"], tuple(o["shape"]), tuple(o["torch_shape"]), _difference(o), o["passed"], arrays[f"{index}.{k}.keras"], arrays[f"{index}.{k}.torch"])
+        OutputResult(o["name"], tuple(o["shape"]), tuple(o["torch_shape"]), _difference(o), o["passed"], arrays[f"{index}.{k}.keras"], arrays[f"{index}.{k}.torch"], _rounding(o))
         for k, o in enumerate(run["outputs"])
     )
-    layers = tuple(LayerResult(r["tensor"], r["layer"], _difference(r["cumulative"]), _difference(r["isolated"]), r["passed"]) for r in run["layers"])
+    layers = tuple(LayerResult(r["tensor"], r["layer"], _difference(r["cumulative"]), _difference(r["isolated"]), r["passed"], _rounding(r)) for r in run["layers"])
     return Run(run["weights"], run["inputs"], outputs, layers, run["first_divergence"], run["tolerance"])
 
 
 def _difference(data: dict[str, Any] | None) -> Difference | None:
     return data and Difference(**{name: data[name] for name in ("max_abs", "mean_abs", "relative", "keras_max")})
+
+
+def _rounding(data: dict[str, Any]) -> Rounding | None:
+    return data["rounding"] and Rounding(**data["rounding"])

@@ -152,6 +152,6 @@ def test_awkward_names_become_identifiers():
 def test_dtype_policies(policy, tolerance):
     x = keras.Input((4, 4, 3))
     y = layers.Conv2D(4, 3, dtype=policy)(x)
-    y = layers.Dense(5, dtype=policy, name="half")(layers.Flatten(dtype=policy)(y))
+    y = layers.Dense(5, dtype=policy, name="head")(layers.Flatten(dtype=policy)(y))
     conversion, module = check(keras.Model(x, y), tolerance=tolerance)
-    assert str(module.half.weight.dtype) == "torch." + policy.removeprefix("mixed_")
+    assert str(module.head.weight.dtype) == "torch." + policy.removeprefix("mixed_")

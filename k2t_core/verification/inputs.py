@@ -6,6 +6,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+
 import numpy as np
 
 from k2t_core.errors import InputError
@@ -18,7 +19,7 @@ DISTRIBUTIONS = {
     "zeros": "all zeros",
     "ones": "all ones",
 }
-FREE_SIZE = 16  # a free dimension other than the batch gets this size, images 64
+FREE_SIZE, FREE_IMAGE_SIZE = 16, 64  # of a free dimension other than the batch
 
 
 def random_batch(graph: Graph, batch: int = 4, seed: int = 0, distribution: str = "normal") -> list[np.ndarray]:
@@ -35,11 +36,46 @@ def random_batch(graph: Graph, batch: int = 4, seed: int = 0, distribution: str 
     return [_draw(graph, t, batch, rng, distribution) for t in graph.inputs]
 
 
-def _draw(graph: Graph, tensor: str, batch: int, rng: np.random.Generator, distribution: str) -> np.ndarray:
+def edge_batches(graph: Graph, seed: int = 0) -> list[tuple[str, list[np.ndarray]]]:
+    """(description, batch) of what a batch of ordinary numbers does not show; each a batch of 1.
+
+    Zeros, numbers a thousand times smaller and larger, pixels where the model scales them itself, and other sizes where
+    dimensions are free.
+    """
+    rng = np.random.default_rng([seed, 1])
+    floats = any("float" in graph.tensors[t].dtype for t in graph.inputs)
+    found = [("zeros, batch of 1", [_draw(graph, t, 1, rng, "zeros") for t in graph.inputs])]
+    if floats:
+        for name, scale in (("tiny numbers (normal · 0.001), batch of 1", 1e-3), ("large numbers (normal · 1000), batch of 1", 1e3)):
+            arrays = [_draw(graph, t, 1, rng, "normal") for t in graph.inputs]
+            found.append((name, [a * a.dtype.type(scale) if "float" in graph.tensors[t].dtype else a for a, t in zip(arrays, graph.inputs)]))
+        if _scales_pixels(graph):
+            found.append(("pixels 0…255, batch of 1", [_draw(graph, t, 1, rng, "image") for t in graph.inputs]))
+    if any(n is None for t in graph.inputs for n in graph.tensors[t].shape[1:]):
+        found.append(("other sizes, batch of 1", [_draw(graph, t, 1, rng, "normal", sizes=(FREE_SIZE + 7, FREE_IMAGE_SIZE + 32)) for t in graph.inputs]))
+    return found
+
+
+def _scales_pixels(graph: Graph) -> bool:
+    """Whether a layer at an input scales it as pixels: its factor or its statistics are in the range of 0…255."""
+    for node in graph.nodes:
+        if set(node.inputs) & set(graph.inputs):
+            config = node.layer.config
+            scale = config.get("scale")
+            if node.layer.kind == "Normalization" or node.layer.kind == "Rescaling" and isinstance(scale, (int, float)) and 0 < abs(scale) < 0.05:
+                return True
+        if node.layer.graph is not None and set(node.inputs) & set(graph.inputs) and _scales_pixels(node.layer.graph):
+            return True
+    return False
+
+
+def _draw(graph: Graph, tensor: str, batch: int, rng: np.random.Generator, distribution: str, sizes: tuple[int, int] = (FREE_SIZE, FREE_IMAGE_SIZE)) -> np.ndarray:
     spec = graph.tensors[tensor]
-    free = 64 if len(spec.shape) >= 4 else FREE_SIZE
+    free = sizes[1] if len(spec.shape) >= 4 else sizes[0]
     shape = (spec.shape[0] or batch, *(free if n is None else n for n in spec.shape[1:]))
     vocabulary, masked = _vocabulary(graph, tensor)
+    if vocabulary is not None and distribution == "zeros":
+        return np.zeros(shape, spec.dtype)
     if vocabulary is not None:
         tokens = rng.integers(0, vocabulary, shape)
         if masked and len(shape) >= 2:

@@ -22,6 +22,7 @@ _MANIFEST = {
     "outputs": [_SIDE],
     "variables": {str: _VARIABLE},
     "scopes": {str: [str]},
+    "forwards": {str: str},
     "taps": [_TAP],
 }
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from safetensors import SafetensorError
+
 from k2t_core.errors import OutputError
 
 _count = itertools.count()
@@ -37,8 +39,13 @@ def load_module(folder: str | Path) -> Any:
     module = import_model(folder)
     if not hasattr(module, "load_model"):
         raise OutputError(f"{Path(folder) / 'model.py'}: has no load_model()")
+    weights = Path(folder) / "model.safetensors"
     try:
         return module.load_model()
-    except Exception as error:  # missing or extra keys, a damaged safetensors file, a constructor that raises
-        text = " ".join(str(error).split())
-        raise OutputError(f"{Path(folder) / 'model.py'}: load_model() fails: {text[:300]}") from error
+    except (OSError, SafetensorError) as error:
+        raise OutputError(f"{weights}: cannot be read ({' '.join(str(error).split())[:200]}); convert the model again") from error
+    except Exception as error:  # missing or extra keys, a constructor that raises
+        text = " ".join(str(error).split())[:300]
+        if "state_dict" in text:
+            raise OutputError(f"{weights}: does not fit model.py: {text}") from error
+        raise OutputError(f"{Path(folder) / 'model.py'}: load_model() fails: {text}") from error

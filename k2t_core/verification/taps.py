@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -29,29 +30,26 @@ def is_untouched(folder: Path, manifest: Mapping[str, Any]) -> bool:
 class TappedModel:
     """The generated module with taps. ``run`` calls it with an observer."""
 
-    def __init__(self, folder: Path, manifest: Mapping[str, Any]):
+    def __init__(self, folder: Path, manifest: Mapping[str, Any], double: bool = False):
+        import torch
+
         self.manifest = manifest
         self.taps = {(tap["module"], tap["statement"], tap["variable"]): tap for tap in manifest["taps"]}
+        self.dtype = torch.float64 if double else torch.get_default_dtype()
         places: dict[tuple[str, int], list[str]] = {}
         for tap in manifest["taps"]:
             variables = places.setdefault((tap["class"], tap["statement"]), [])
             if tap["variable"] not in variables:
                 variables.append(tap["variable"])
-        self.namespace = _compile(folder / "model.py", places)
+        self.namespace = _compile(folder / "model.py", places, manifest["forwards"], double)
         self.namespace[TAP] = self._tap
         if manifest["class"] not in self.namespace:
             raise OutputError(f"{folder / 'manifest.json'}: damaged: model.py has no class {manifest['class']!r}; convert the model again")
-        self.model = self.namespace[manifest["class"]]().eval()
+        with _default_dtype(self.dtype):
+            self.model = self.namespace[manifest["class"]]().eval()
         self.paths = {id(module): name for name, module in self.model.named_modules(remove_duplicate=True)}
         self.observer: Observer | None = None
         self.counts: dict[tuple[str, int, str], int] = {}
-
-    def load(self, state: Mapping[str, Any]) -> None:
-        """Load a state_dict, all keys required."""
-        try:
-            self.model.load_state_dict(dict(state), strict=True)
-        except RuntimeError as error:
-            raise OutputError(f"model.safetensors does not fit model.py: {' '.join(str(error).split())[:300]}") from error
 
     def run(self, inputs: list[Any], observer: Observer) -> tuple[Any, ...]:
         """The outputs for torch inputs; ``observer`` sees every tapped tensor in order of computation."""
@@ -59,18 +57,20 @@ class TappedModel:
 
         self.observer, self.counts = observer, {}
         try:
-            with torch.no_grad():
+            with torch.no_grad(), _default_dtype(self.dtype):
                 outputs = self.model(*inputs)
         finally:
             self.observer = None
         return outputs if isinstance(outputs, tuple) else (outputs,)
 
     def _tap(self, module: Any, statement: int, variable: str, value: Any) -> Any:
-        key = (self.paths[id(module)], statement, variable)
+        key = (self.paths.get(id(module), ""), statement, variable)
         occurrence = self.counts.get(key, 0)
         self.counts[key] = occurrence + 1
-        scopes = self.manifest["scopes"][key[0]]
-        tap = self.taps[key]
+        scopes = self.manifest["scopes"].get(key[0], ())
+        tap = self.taps.get(key)
+        if tap is None or occurrence >= len(scopes) or not hasattr(value, "dim"):
+            return value  # a file edited by hand may call its modules otherwise
         layout = tap_layout(tap, value.dim())
         return self.observer(scopes[occurrence] + tap["tensor"], tap["layer"], layout, value)
 
@@ -81,24 +81,88 @@ def tap_layout(tap: Mapping[str, Any], rank: int) -> Layout:
     return Layout(perm, Flat(tuple(flat["shape"]), tuple(flat["permutation"])) if flat else None)
 
 
-def _compile(path: Path, places: Mapping[tuple[str, int], list[str]]) -> dict[str, Any]:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+def forward_hashes(source: str) -> dict[str, str]:
+    """Class name → hash of what its forward() assigns, statement by statement.
+
+    Taps hold as long as that is unchanged, whatever else was edited: a changed expression is then named by its layer.
+    """
+    return {item.name: _hash(function) for item, function in _forwards(ast.parse(source))}
+
+
+def _forwards(tree: ast.Module) -> Iterator[tuple[ast.ClassDef, ast.FunctionDef]]:
     for item in tree.body:
-        if not isinstance(item, ast.ClassDef):
+        if isinstance(item, ast.ClassDef):
+            for function in item.body:
+                if isinstance(function, ast.FunctionDef) and function.name == "forward":
+                    yield item, function
+
+
+def _hash(function: ast.FunctionDef) -> str:
+    steps = []
+    for statement in function.body:
+        targets = getattr(statement, "targets", None)
+        steps.append(" ".join(map(ast.unparse, targets)) if targets else type(statement).__name__)
+    return hashlib.sha256("\n".join(steps).encode()).hexdigest()[:16]
+
+
+class _Double(ast.NodeTransformer):
+    """The same code with every floating-point dtype that it names widened to float64."""
+
+    METHODS = {"float": "double", "half": "double", "bfloat16": "double"}
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        self.generic_visit(node)
+        if isinstance(node.value, ast.Name) and node.value.id == "torch" and node.attr in ("float16", "bfloat16", "float32"):
+            node.attr = "float64"
+        return node
+
+    def visit_Constant(self, node: ast.Constant) -> ast.AST:
+        if node.value in ("float16", "bfloat16", "float32"):
+            node.value = "float64"
+        return node
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        if isinstance(node.func, ast.Attribute) and node.func.attr in self.METHODS and not node.args:
+            node.func.attr = self.METHODS[node.func.attr]
+        return node
+
+
+def _compile(path: Path, places: Mapping[tuple[str, int], list[str]], hashes: Mapping[str, str], double: bool) -> dict[str, Any]:
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except (SyntaxError, UnicodeDecodeError) as error:
+        raise OutputError(f"{path}: does not import: {type(error).__name__}: {error}") from error
+    for item, function in _forwards(tree):
+        if hashes.get(item.name) != _hash(function):
             continue
-        for function in item.body:
-            if not isinstance(function, ast.FunctionDef) or function.name != "forward":
-                continue
-            body, index = [], 0
-            for statement in function.body:
-                body.append(statement)
-                if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
-                    continue  # the docstring
-                for name in places.get((item.name, index), ()):
-                    body += ast.parse(f"{name} = {TAP}(self, {index}, {name!r}, {name})").body
-                index += 1
-            function.body = body
+        body, index = [], 0
+        for statement in function.body:
+            body.append(statement)
+            if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+                continue  # the docstring
+            for name in places.get((item.name, index), ()):
+                body += ast.parse(f"{name} = {TAP}(self, {index}, {name!r}, {name})").body
+            index += 1
+        function.body = body
+    if double:
+        tree = _Double().visit(tree)
     module = ModuleType(f"tapped_{path.parent.name}")
     module.__file__ = str(path)
-    exec(compile(ast.fix_missing_locations(tree), str(path), "exec"), module.__dict__)
+    try:
+        exec(compile(ast.fix_missing_locations(tree), str(path), "exec"), module.__dict__)
+    except Exception as error:  # a hand-edited file can raise anything
+        raise OutputError(f"{path}: does not import: {type(error).__name__}: {error}") from error
     return module.__dict__
+
+
+@contextmanager
+def _default_dtype(dtype: Any) -> Iterator[None]:
+    import torch
+
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)

@@ -1,0 +1,239 @@
+"""One comparison: both frameworks on one batch, outputs and every layer.
+
+Each layer is judged twice: on what reached it in torch (cumulative), and alone on Keras's own input to it (isolated).
+The isolated pass is repeated in float64, so that rounding is told from error. Intermediate tensors are kept for a
+chunk of layers at a time, so that memory stays bounded on a large model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from k2t_core import reference
+from k2t_core.errors import OutputError
+from k2t_core.graph import Graph, Node
+from k2t_core.layout import Layout
+from k2t_core.tensors import to_array, to_tensor
+from k2t_core.tracing import Traced
+from k2t_core.transforms import is_float
+from k2t_core.verification.module import load_module
+from k2t_core.verification.report import Difference, LayerResult, OutputResult, Rounding, Run, first_failure, layer_passes, output_passes
+from k2t_core.verification.taps import TappedModel
+
+CHUNK_BYTES = 1 << 30  # of Keras's tensors; torch's take as much again, the float64 pass no more
+# Activations that flatten what goes in, so that an error before them is seen small or not at all after them.
+HIDING = ("softmax", "sigmoid", "tanh", "log_softmax", "hard_sigmoid", "softsign", "relu6", "hard_tanh")
+
+Say = Callable[[float, str], None]
+
+
+@dataclass(eq=False)
+class Written:
+    """The folder's module, three times: as a user loads it, with taps, and with taps in float64."""
+
+    folder: Path
+    manifest: dict[str, Any]
+    module: Any
+    tapped: TappedModel
+    exact: TappedModel | None
+
+    @classmethod
+    def load(cls, folder: Path, manifest: dict[str, Any], state: dict[str, np.ndarray] | None = None) -> Written:
+        """``state``: the torch state_dict as numpy arrays, None for the one in the folder."""
+        module = load_module(folder)
+        if state is not None:
+            _load_state(module, {k: to_tensor(v) for k, v in state.items()}, folder)
+        tapped = TappedModel(folder, manifest)
+        exact = TappedModel(folder, manifest, double=True)
+        tensors = module.state_dict()
+        _load_state(tapped.model, tensors, folder)
+        _load_state(exact.model, {k: v.double() if v.is_floating_point() else v for k, v in tensors.items()}, folder)
+        return cls(folder, manifest, module, tapped, exact)
+
+    def inputs(self, arrays: Sequence[np.ndarray]) -> list[Any]:
+        """The batch as the module takes it."""
+        permutations = [side["permutation"] for side in self.manifest["inputs"]]
+        return [to_tensor(a.transpose(p) if p else a) for a, p in zip(arrays, permutations)]
+
+    def outputs(self, inputs: list[Any]) -> tuple[Any, ...]:
+        """What the module gives. Raises OutputError where its forward() does."""
+        import torch
+
+        with torch.no_grad():
+            return self.guard(lambda: self.module(*inputs))
+
+    def guard(self, run: Callable[[], Any]) -> tuple[Any, ...]:
+        try:
+            outputs = run()
+        except Exception as error:  # hand-edited or overridden code can raise anything
+            raise OutputError(f"{self.folder / 'model.py'}: forward() raises {type(error).__name__}: {' '.join(str(error).split())[:300]}") from error
+        return tuple(outputs) if isinstance(outputs, (tuple, list)) else (outputs,)
+
+
+def _load_state(module: Any, tensors: dict[str, Any], folder: Path) -> None:
+    try:
+        module.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise OutputError(f"{folder / 'model.py'}: its state_dict differs from the manifest: {' '.join(str(error).split())[:300]}") from error
+
+
+def compare(written: Written, traced: Traced, arrays: Sequence[np.ndarray], weights: str, described: str, tolerance: float, say: Say = lambda share, text: None) -> tuple[Run, list[str]]:
+    """Both sides on one batch: the Run, and notes on what could not be compared."""
+    import torch
+
+    notes: list[str] = []
+    inputs = written.inputs(arrays)
+    expected = reference.predict(traced, arrays)
+    outputs = written.outputs(inputs)
+    if len(outputs) != len(expected) or not all(isinstance(y, torch.Tensor) for y in outputs):
+        raise OutputError(f"{written.folder / 'model.py'}: returns {len(outputs)} outputs, the Keras model {len(expected)} tensors")
+    exact_inputs = [x.double() if x.is_floating_point() else x for x in inputs]
+    exact = None
+    if written.exact is not None:
+        try:
+            exact = written.exact.run(exact_inputs, lambda tensor, layer, layout, value: value)
+        except Exception as error:  # code that insists on a dtype: the fixed tolerances judge alone
+            written.exact = None
+            notes.append(f"No float64 run to measure rounding by ({type(error).__name__}: {' '.join(str(error).split())[:160]}): layers are judged by fixed tolerances.")
+    layers: list[LayerResult] = []
+    chunks = list(_chunks(traced.graph, len(arrays[0])))
+    for index, (wanted, kept) in enumerate(chunks):
+        say(index / len(chunks), f"Layers, part {index + 1} of {len(chunks)}" if len(chunks) > 1 else "Layer by layer")
+        layers += _layers(written, traced, arrays, inputs, exact_inputs, wanted, kept)
+    sides = zip(written.manifest["outputs"], expected, outputs, exact or [None] * len(outputs))
+    alone = all(layer.passed for layer in layers) and bool(layers)
+    results = tuple(_judge(side, want, to_array(got), None if right is None else to_array(right), tolerance, alone) for side, want, got, right in sides)
+    return Run(weights, described, results, tuple(layers), first_failure(layers, all(r.passed for r in results)), tolerance), notes
+
+
+def _judge(side: dict[str, Any], expected: np.ndarray, actual: np.ndarray, exact: np.ndarray | None, tolerance: float, layers_pass: bool) -> OutputResult:
+    torch_shape, permutation = actual.shape, side["permutation"]
+
+    def keras_order(array: np.ndarray) -> np.ndarray:
+        return array.transpose(np.argsort(permutation)) if permutation and array.ndim == len(permutation) else array
+
+    actual = keras_order(actual)
+    difference = Difference.of(expected, actual)
+    rounding = None
+    if exact is not None and is_float(expected.dtype) and expected.shape == actual.shape:
+        rounding = Rounding.of(expected, actual, keras_order(exact))
+    passed = output_passes(difference, rounding, expected.dtype, tolerance, layers_pass)
+    return OutputResult(side["name"], expected.shape, torch_shape, difference, bool(passed), expected, actual, rounding)
+
+
+def _layers(written: Written, traced: Traced, arrays, inputs, exact_inputs, wanted: set[str], kept: set[str]) -> list[LayerResult]:
+    """The results for the tensors ``wanted``; ``kept`` are those and Keras's inputs to their layers."""
+    record = reference.tensors(traced, arrays, kept)
+    cumulative: dict[str, tuple[str, Difference]] = {}
+    alone: dict[str, np.ndarray] = {}
+    roundings: dict[str, Rounding] = {}
+
+    def observe(tensor: str, layer: str, layout: Layout, value: Any) -> Any:
+        if tensor in wanted and tensor in record:
+            cumulative[tensor] = (layer, Difference.of(record[tensor], layout.to_keras(to_array(value))))
+        return value
+
+    def replace(tensor: str, layer: str, layout: Layout, value: Any) -> Any:
+        if tensor not in record:
+            return value
+        if tensor in wanted:
+            alone[tensor] = layout.to_keras(to_array(value))
+        return to_tensor(layout.to_torch(record[tensor])).to(value.dtype)
+
+    def measure(tensor: str, layer: str, layout: Layout, value: Any) -> Any:
+        if tensor not in record:
+            return value
+        if tensor in wanted and is_float(record[tensor].dtype) and record[tensor].shape == alone[tensor].shape:
+            roundings[tensor] = Rounding.of(record[tensor], alone[tensor], layout.to_keras(to_array(value)))
+        return to_tensor(layout.to_torch(record[tensor])).to(value.dtype)
+
+    written.guard(lambda: written.tapped.run(inputs, observe))
+    hidden = _hidden(traced, written.manifest, wanted & set(traced.graph.outputs))
+    with _before_activation(written.tapped.model, hidden) as raw:
+        written.guard(lambda: written.tapped.run(inputs, replace))
+    exact_raw: dict[str, Any] = {}
+    if written.exact is not None:
+        with _before_activation(written.exact.model, hidden) as exact_raw:
+            written.guard(lambda: written.exact.run(exact_inputs, measure))
+    results = []
+    for tensor, (layer, difference) in cumulative.items():
+        isolated = Difference.of(record[tensor], alone[tensor]) if tensor in alone else None
+        rounding = roundings.get(tensor)
+        results.append(LayerResult(tensor, layer, difference, isolated, layer_passes(isolated, rounding, record[tensor].dtype), rounding))
+    for tensor, (node, path, activation) in hidden.items():
+        if path in raw and raw[path].shape[-1:] == record[tensor].shape[-1:] and raw[path].dim() == 2:
+            want = reference.before_activation(traced, node, record.get(node.inputs[0], arrays[traced.graph.inputs.index(node.inputs[0])] if node.inputs[0] in traced.graph.inputs else None))
+            got = to_array(raw[path])
+            rounding = Rounding.of(want, got, to_array(exact_raw[path])) if path in exact_raw else None
+            isolated = Difference.of(want, got)
+            results.append(LayerResult(f"{tensor} before {activation}", node.layer.path, None, isolated, layer_passes(isolated, rounding, want.dtype), rounding))
+    return results
+
+
+def _hidden(traced: Traced, manifest: dict[str, Any], tensors: set[str]) -> dict[str, tuple[Node, str, str]]:
+    """Output tensor → (call, path of its torch module, activation), for Dense layers whose own activation could hide an error."""
+    found = {}
+    calls = [node.layer.path for node in traced.graph.nodes]
+    for node in traced.graph.nodes:
+        activation = node.layer.config.get("activation")
+        if node.layer.kind == "Dense" and activation in HIDING and node.outputs[0] in tensors and calls.count(node.layer.path) == 1:
+            keys = [key for key, entry in manifest["variables"].items() if entry["layer"] == node.layer.path and key.endswith(".weight")]
+            if keys:
+                found[node.outputs[0]] = (node, keys[0].removesuffix(".weight"), activation)
+    return found
+
+
+@contextmanager
+def _before_activation(model: Any, hidden: dict[str, tuple[Node, str, str]]) -> Iterator[dict[str, Any]]:
+    """Module path → what the module itself gave, before the activation that forward() applies to it."""
+    modules = dict(model.named_modules())
+    found: dict[str, Any] = {}
+    handles = []
+    for _, path, _ in hidden.values():
+        if path in modules:
+            handles.append(modules[path].register_forward_hook(lambda module, args, output, path=path: found.__setitem__(path, output)))
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _chunks(graph: Graph, batch: int) -> Iterator[tuple[set[str], set[str]]]:
+    """(tensors to judge, tensors to keep for it): runs of calls whose tensors fit in CHUNK_BYTES."""
+    wanted: set[str] = set()
+    kept: dict[str, int] = {}
+    for outputs, inputs in _calls(graph, batch, "", {}):
+        more = {**outputs, **inputs}
+        if wanted and sum(kept.values()) + sum(size for t, size in more.items() if t not in kept) > CHUNK_BYTES:
+            yield wanted, set(kept)
+            wanted, kept = set(), {}
+        wanted |= set(outputs)
+        kept.update(more)
+    yield wanted, set(kept)
+
+
+def _calls(graph: Graph, batch: int, scope: str, above: dict[str, int]) -> Iterator[tuple[dict[str, int], dict[str, int]]]:
+    """(output tensors, input tensors) of every call, with their bytes; ``above``: what the calls around a nested one need."""
+
+    def sizes(tensors: Sequence[str]) -> dict[str, int]:
+        return {scope + t: _bytes(graph.tensors[t].shape, batch) for t in tensors}
+
+    for node in graph.nodes:
+        inputs = {**above, **sizes(node.inputs)}
+        if node.layer.graph is not None:
+            yield from _calls(node.layer.graph, batch, f"{scope}{node.id}/", inputs)
+        yield sizes(node.outputs), inputs
+
+
+def _bytes(shape: tuple[int | None, ...], batch: int) -> int:
+    count = batch
+    for n in shape[1:]:
+        count *= 64 if n is None else n
+    return 4 * count
