@@ -31,6 +31,16 @@ def project() -> Project:
     return found
 
 
+def adopt(id: str) -> None:
+    """For callbacks: go on with another project."""
+    found = Project.restore(id)
+    if found is None:
+        raise K2TError("this project is gone")
+    for key in [key for key in st.session_state if str(key).startswith("setting:")]:
+        del st.session_state[key]
+    st.session_state["project"] = found
+
+
 def bound(widget: Callable[..., Any], label: str, name: str, project: Project, *, convert: Callable[[Any], Any] = lambda value: value, **options: Any) -> Any:
     """A widget that shows the setting ``name`` and writes it back: Streamlit forgets a widget when its page is left."""
     key = f"setting:{name}"

@@ -102,7 +102,7 @@ def listing(text: str, by_line: dict[int, list[str]], chosen: str | None, dark: 
             f'<td style="{_CELL}white-space:pre;width:100%">{code}</td>'
             f'<td style="{_CELL}opacity:.7;white-space:nowrap;padding-left:1.5rem;font-style:italic">{html.escape(words)}</td></tr>'
         )
-    head = f'<tr><td style="{_CELL}"></td><td style="{_CELL}opacity:.6;padding-bottom:.4rem">PyTorch</td><td style="{_CELL}opacity:.6;padding-left:1.5rem">Keras layer</td></tr>'
+    head = f'<tr><td style="{_CELL}"></td><td style="{_CELL}opacity:.6;padding-bottom:.4rem">PyTorch</td><td style="{_CELL}opacity:.6;white-space:nowrap;padding-left:1.5rem">Keras layer</td></tr>'
     table = f'<table style="border-collapse:collapse;width:100%;font-family:\'Source Code Pro\',ui-monospace,monospace;font-size:.82rem;line-height:1.5">{head}{"".join(rows)}</table>'
     return f'<div style="overflow-x:auto;border:1px solid rgba(128,128,128,.25);border-radius:.5rem;padding:.75rem">{table}</div>'
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+import time
 
 import streamlit as st
 
 from k2t_core.bundled import examples
 from k2t_core.card import card, size_text
+from k2t_core.diagram import diagram, foldable
+from k2t_core.planning import Plan
 from k2t_core.project import Project
 from pages import common
 
@@ -23,6 +26,8 @@ def main() -> None:
     with choose:
         st.subheader("Choose a model")
         choices(project)
+        if served_locally():
+            recent(project)
     with show:
         common.watch(project)
         common.job_error(project, "load")
@@ -69,8 +74,23 @@ def choices(project: Project) -> None:
 
 
 def served_locally() -> bool:
-    """Only a server that nobody else can reach may read paths of this machine."""
-    return st.get_option("server.address") in LOOPBACK
+    """Only a server that nobody else can reach may read paths of this machine and list what was worked on."""
+    host = st.context.headers.get("Host", "localhost").rsplit(":", 1)[0].strip("[]")
+    return st.get_option("server.address") in LOOPBACK and host in LOOPBACK and "X-Forwarded-For" not in st.context.headers
+
+
+def recent(project: Project) -> None:
+    """The projects on disk, to go on with."""
+    others = [r for r in Project.recent() if r.id != project.id]
+    if not others:
+        return
+    st.markdown("**Continue where you left off**")
+    for other in others:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.button(common.plain(other.model), key=f"continue:{other.id}", icon=":material/history:", type="tertiary", on_click=common.attempt, args=(common.adopt, other.id))
+            count = f"{other.overrides} override{'s' if other.overrides != 1 else ''} · " if other.overrides else ""
+            st.caption(f"{count}{other.age(time.time())}")
+            st.button("", key=f"forget:{other.id}", icon=":material/delete:", type="tertiary", help=f"Forget {common.plain(other.model)} and what was made of it", on_click=Project.forget, args=(other.id,))
 
 
 def receive(project: Project) -> None:
@@ -83,7 +103,9 @@ def receive(project: Project) -> None:
 def model_card(project: Project) -> None:
     plan = common.need_plan(project)
     model = card(plan)
-    st.subheader(common.plain(model.name))
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.subheader(common.plain(model.name), width="content")
+        common.link("mapping", "See what each layer becomes", project)
     for column, (label, value) in zip(
         st.columns(4), {"Parameters": f"{model.parameters:,}", "Layers": f"{sum(model.kinds.values()):,}", "Size on disk": size_text(model.bytes), "Keras version": model.keras_version}.items()
     ):
@@ -108,7 +130,21 @@ def model_card(project: Project) -> None:
             hide_index=True,
             height="auto" if len(model.kinds) < 9 else 320,
         )
-    common.link("mapping", "See what each layer becomes", project)
+    drawing(project, plan)
+
+
+def drawing(project: Project, plan: Plan) -> None:
+    """The model as a picture, nested models and repeated blocks folded."""
+    folds = foldable(plan)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown("**Graph**")
+        if folds:
+            key = "setting:load.unfolded"
+            st.session_state[key] = [f for f in st.session_state.get(key, project.settings["load.unfolded"]) if f in folds]
+            common.bound(st.pills, "Unfold", "load.unfolded", project, options=list(folds), selection_mode="multi", format_func=lambda f: f"⊞ {folds[f]}", label_visibility="collapsed")
+    with st.container(height=460, border=True, horizontal_alignment="center"):
+        st.graphviz_chart(diagram(plan, project.settings["load.unfolded"], st.context.theme.type == "dark"), width="content")
+    st.caption("Orange: more than one reading. Grey: does nothing in inference. Red: no counterpart. A double line: something is folded inside.")
 
 
 main()
