@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,13 +172,18 @@ def square():
 
 def make(name: str) -> Any:
     """The example as a live keras.Model, its weights always the same."""
-    import keras
+    from keras.src.backend.common import global_state
 
     from k2t_core.randomise import randomise
 
     chosen = EXAMPLES[name]
-    keras.utils.set_random_seed(SEED)
-    model = chosen.builder()
+    counted = global_state.get_global_attribute("object_name_uids")
+    # Keras counts unnamed objects over the whole process; a model's names must not depend on what was built before it.
+    global_state.set_global_attribute("object_name_uids", None)
+    try:
+        model = chosen.builder()
+    finally:
+        global_state.set_global_attribute("object_name_uids", counted)
     if chosen.randomised:
         randomise(model, SEED)
     return model
@@ -196,6 +202,7 @@ def main() -> None:
     parser.add_argument("name", choices=[*EXAMPLES, "all"], metavar="NAME", help=f"all, or one of {', '.join(EXAMPLES)}")
     parser.add_argument("-o", "--out", default=".", help="folder to write to (default: here)")
     arguments = parser.parse_args()
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # k2t_core, where it is not installed
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     for name in EXAMPLES if arguments.name == "all" else [arguments.name]:
         print(build(name, arguments.out))
