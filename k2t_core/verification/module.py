@@ -46,6 +46,5 @@ def load_module(folder: str | Path) -> Any:
         raise OutputError(f"{weights}: cannot be read ({' '.join(str(error).split())[:200]}); convert the model again") from error
     except Exception as error:  # missing or extra keys, a constructor that raises
         text = " ".join(str(error).split())[:300]
-        if "state_dict" in text:
-            raise OutputError(f"{weights}: does not fit model.py: {text}") from error
-        raise OutputError(f"{Path(folder) / 'model.py'}: load_model() fails: {text}") from error
+        culprit = "model.safetensors does not fit: " if "state_dict" in text else ""
+        raise OutputError(f"{Path(folder) / 'model.py'}: load_model() fails: {culprit}{text}") from error
