@@ -306,7 +306,7 @@ def _symbolic_call(op: Any, args: tuple, kwargs: dict) -> _Call:
 
     object.__setattr__(op, "symbolic_call", symbolic_call)  # past Keras's attribute tracking; removed below
     try:
-        inputs = args[0] if args else None
+        inputs = args[0] if args else kwargs.get(next(iter(inspect.signature(op.call).parameters)))
         attached = [get_keras_mask(x) for x in tree.flatten(inputs)]
         outputs = op(*args, **kwargs)
     finally:
