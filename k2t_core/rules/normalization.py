@@ -41,7 +41,7 @@ def batch_normalization(call: Call) -> Mapping:
         dimensions = {2: 1, 3: 1, 4: 2, 5: 3}.get(x.rank, 1)
         if x.rank > 5:
             expression = f"{SELF}({{x}}.flatten(2)).view_as({{x}})"
-        arguments = {"num_features": size, "eps": call.option("epsilon"), "momentum": round(1 - momentum, 12), "affine": bool(weights[:-2])}
+        arguments = {"num_features": size, "eps": call.option("epsilon"), "momentum": round(1 - momentum, 12), "affine": scale or center}
         module = Module(f"nn.BatchNorm{dimensions}d", arguments, 1)
         init = _fixed(scale, center) if scale or center else ()
         weights = weights if scale or center else weights[-2:]
@@ -70,6 +70,7 @@ def _last_axis(layer: Layer) -> str:
 def layer_normalization(call: Call) -> Mapping:
     """nn.LayerNorm over the last axes of torch's order, brought there where they are elsewhere."""
     x = call.x
+    _refuse_integers(call)
     raw, axes, layout = _inner_axes(call)
     center, scale, epsilon = call.option("center"), call.option("scale"), call.option("epsilon")
     rms_scaling = call.option("rms_scaling", False)
@@ -110,6 +111,7 @@ def layer_normalization(call: Call) -> Mapping:
 def group_normalization(call: Call) -> Mapping:
     """nn.GroupNorm: groups of neighbouring channels, together with all of space."""
     x, axis = call.x, call.option("axis")
+    _refuse_integers(call)
     call.refuse(axis % x.rank == 0, "its axis is the batch axis; normalise over another one")
     groups, center, scale = call.option("groups"), call.option("center"), call.option("scale")
     layout = _channel_second(x, axis)
@@ -138,6 +140,7 @@ def group_normalization(call: Call) -> Mapping:
 def rms_normalization(call: Call) -> Mapping:
     """nn.RMSNorm where the axes are Keras's last ones; elsewhere Keras lines the scale up with the last axes all the same."""
     x = call.x
+    _refuse_integers(call)
     raw, axes, layout = _inner_axes(call)
     epsilon, shape = call.option("epsilon"), call.variable("scale").shape
     rank = x.rank
@@ -170,10 +173,16 @@ def rms_normalization(call: Call) -> Mapping:
 @rule("UnitNormalization", demand=ANY, flat="pass")
 def unit_normalization(call: Call) -> Mapping:
     x, axis = call.x, call.option("axis")
+    _refuse_integers(call)
     dims = sorted(x.layout.axis(a) for a in ([axis] if isinstance(axis, int) else axis))
     dim = dims[0] if len(dims) == 1 else tuple(dims)
     forward = f"F.normalize({x})" if dim == 1 else f"F.normalize({x}, dim={-1 if dim == x.rank - 1 else dim})"
     return Mapping(forward, gives=(x.layout,), why="Both divide by the Euclidean norm, at least 1e-12.", keras="x / ‖x‖ over axis", torch=forward.replace(str(x), "x"))
+
+
+def _refuse_integers(call: Call) -> None:
+    """Keras casts the result back to the dtype of the input: integers are all that is left of it."""
+    call.refuse("float" not in call.x.dtype, f"it normalises {call.x.dtype}, and Keras cuts the result to integers; cast its input to float32 in the Keras model")
 
 
 # --- pieces ----------------------------------------------------------------------------------------------------
