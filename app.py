@@ -9,17 +9,10 @@ os.environ["KERAS_BACKEND"] = "tensorflow"
 
 import streamlit as st  # noqa: E402
 
+from pages.common import navigation  # noqa: E402
+
 st.session_state["started by app.py"] = True
 # A file of our own: Streamlit fetches icons it is given by name from a font server.
 st.set_page_config(page_title="k2t: Keras to PyTorch", page_icon=str(Path(__file__).parent / "pages" / "icon.svg"), layout="wide")
 st.html("<style>.stMainBlockContainer { padding: 4.5rem clamp(1rem, 4vw, 4rem) 3rem; }</style>")
-st.navigation(
-    [
-        st.Page("pages/load.py", title="Load", icon=":material/upload_file:", default=True),
-        st.Page("pages/mapping.py", title="Mapping", icon=":material/table_chart:"),
-        st.Page("pages/convert.py", title="Convert", icon=":material/code:"),
-        st.Page("pages/verify.py", title="Verify", icon=":material/fact_check:"),
-        st.Page("pages/learn.py", title="Learn", icon=":material/school:"),
-    ],
-    position="top",
-).run()
+navigation().run()

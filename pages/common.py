@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,15 +13,21 @@ import streamlit as st
 from k2t_core.errors import K2TError, UnsupportedError
 from k2t_core.project import Project
 
-PAGES = {name: f"pages/{name}.py" for name in ("load", "mapping", "convert", "verify", "learn")}
+ICONS = {"load": ":material/upload_file:", "mapping": ":material/table_chart:", "convert": ":material/code:", "verify": ":material/fact_check:", "learn": ":material/school:"}
+PAGES = {name: f"pages/{name}.py" for name in ICONS}
+
+
+def navigation() -> Any:
+    """The app's pages; `app.py` runs the one that it returns."""
+    return st.navigation([st.Page(PAGES[name], title=name.capitalize(), icon=icon, default=name == "load") for name, icon in ICONS.items()], position="top")
 
 
 def project() -> Project:
     """The project of this session: that of the URL, so that a reload finds it again, or a new one."""
     if "started by app.py" not in st.session_state:
-        # The first address that a new server answers may be that of a page. Streamlit then takes pages/ for the pages of an
-        # app without navigation and runs the page by itself; a call of st.navigation tells it better.
-        st.navigation([st.Page(lambda: None, url_path="none")], position="hidden")
+        # The first session of a new server: Streamlit takes pages/ for the pages of an app without navigation and runs the
+        # page by itself; a call of st.navigation tells it better.
+        navigation()
         st.rerun()
     if "project" not in st.session_state:
         st.session_state["project"] = Project.restore(st.query_params.get("project", "")) or Project.create()
@@ -47,6 +53,12 @@ def bound(widget: Callable[..., Any], label: str, name: str, project: Project, *
     if key not in st.session_state:
         st.session_state[key] = project.settings[name]
     return widget(label, key=key, on_change=lambda: project.set(name, convert(st.session_state[key])), **options)
+
+
+def keep_known(name: str, project: Project, options: Collection[Any]) -> None:
+    """Before a widget of several choices is bound: drop the chosen ones that are no option any more."""
+    key = f"setting:{name}"
+    st.session_state[key] = [value for value in st.session_state.get(key, project.settings[name]) if value in options]
 
 
 def link(page: str, label: str, project: Project, **parameters: str) -> None:

@@ -139,8 +139,7 @@ def drawing(project: Project, plan: Plan) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown("**Graph**")
         if folds:
-            key = "setting:load.unfolded"
-            st.session_state[key] = [f for f in st.session_state.get(key, project.settings["load.unfolded"]) if f in folds]
+            common.keep_known("load.unfolded", project, folds)
             common.bound(st.pills, "Unfold", "load.unfolded", project, options=list(folds), selection_mode="multi", format_func=lambda f: f"⊞ {folds[f]}", label_visibility="collapsed")
     with st.container(height=460, border=True, horizontal_alignment="center"):
         st.graphviz_chart(diagram(plan, project.settings["load.unfolded"], st.context.theme.type == "dark"), width="content")

@@ -10,11 +10,13 @@ from typing import Any
 
 import streamlit as st
 
+from k2t_core import charts
 from k2t_core.errors import OverrideError
-from k2t_core.project import Project, parse_axes, permutable, permutation_of, permuted_shape
+from k2t_core.project import SETTINGS, Project, parse_axes, permutable, permutation_of, permuted_shape
 from k2t_core.rules.registry import AMBIGUOUS, EXACT, INERT, UNSUPPORTED
 from k2t_core.source_map import lines_by_layer
 from k2t_core.table import Row, rows, weight_text
+from k2t_core.weight_picture import first_element, is_drawable, weight_picture
 from pages import common
 
 # A shape and a word beside every colour, so that none of them is needed to tell two apart.
@@ -24,6 +26,7 @@ STATUS = {
     INERT: ("–", ":material/remove:", "gray", "does nothing in inference"),
     UNSUPPORTED: ("✕", ":material/block:", "red", "k2t has no counterpart: give PyTorch code"),
 }
+FILTERS = ("mapping.text", "mapping.type", "mapping.status", "mapping.overridden")
 CHOICES = 24  # permutations offered as a list; beyond, they are typed
 
 
@@ -37,11 +40,9 @@ def main() -> None:
     if requested is not None:
         select(project, next((row.call for row in found if requested in (row.layer, row.call)), None))
         del st.query_params["layer"]
-        project.set("mapping.text", "")
-        project.set("mapping.status", [])
-        project.set("mapping.overridden", False)
-        for name in ("text", "status", "overridden"):
-            st.session_state.pop(f"setting:mapping.{name}", None)
+        for name in FILTERS:
+            project.set(name, SETTINGS[name])
+            st.session_state.pop(f"setting:{name}", None)
     table(project, filtered(project, found))
     chosen = next((row for row in found if row.call == project.settings["mapping.selected"]), None)
     if chosen is None:
@@ -59,19 +60,22 @@ def select(project: Project, call: str | None) -> None:
 
 
 def filtered(project: Project, found: list[Row]) -> list[Row]:
-    text, status, overridden = st.columns([3, 3, 1], vertical_alignment="bottom")
+    text, kind, status, overridden = st.columns([3, 2, 3, 1.2], vertical_alignment="center")
     with text:
         words = common.bound(st.text_input, "Search", "mapping.text", project, placeholder="Search names, types, shapes, weights", label_visibility="collapsed").lower().split()
+    with kind:
+        types = list(dict.fromkeys(row.type for row in found))
+        common.keep_known("mapping.type", project, types)
+        wanted = common.bound(st.multiselect, "Type", "mapping.type", project, options=types, placeholder="All types", label_visibility="collapsed")
     with status:
         present = [s for s in STATUS if any(row.status == s for row in found)]
-        key = "setting:mapping.status"
-        st.session_state[key] = [s for s in st.session_state.get(key, project.settings["mapping.status"]) if s in present]
+        common.keep_known("mapping.status", project, present)
         kinds = common.bound(
             st.pills, "Status", "mapping.status", project, options=present, selection_mode="multi", format_func=lambda s: f"{STATUS[s][0]} {s} {sum(r.status == s for r in found)}", label_visibility="collapsed"
         )
     with overridden:
         only = common.bound(st.toggle, "Overridden", "mapping.overridden", project)
-    return [row for row in found if (not kinds or row.status in kinds) and (not only or row.overrides) and all(word in _haystack(row) for word in words)]
+    return [row for row in found if (not kinds or row.status in kinds) and (not wanted or row.type in wanted) and (not only or row.overrides) and all(word in _haystack(row) for word in words)]
 
 
 def table(project: Project, shown: list[Row]) -> None:
@@ -100,13 +104,13 @@ def table(project: Project, shown: list[Row]) -> None:
         hide_index=True,
         height=min(35 * len(shown) + 38, 430),
         column_config={
-            "Status": column(width=120, help="\n\n".join(f"{mark} **{name}**: {meaning}" for name, (mark, _, _, meaning) in STATUS.items())),
-            "Keras layer": column(width=150),
-            "Keras type": column(width=110),
-            "Keras output": column(width=170, help="Shape and order of axes; N is the batch."),
-            "PyTorch module": column(width=290),
-            "PyTorch output": column(width=170, help="Shape and order of axes; N is the batch."),
-            "Weights: Keras → PyTorch": column(width=420),
+            "Status": column(width=105, help="\n\n".join(f"{mark} **{name}**: {meaning}" for name, (mark, _, _, meaning) in STATUS.items())),
+            "Keras layer": column(width=115),
+            "Keras type": column(width=95),
+            "Keras output": column(width=160, help="Shape and order of axes; N is the batch."),
+            "PyTorch module": column(width=270),
+            "PyTorch output": column(width=155, help="Shape and order of axes; N is the batch."),
+            "Weights: Keras → PyTorch": column(width=480),
         },
         key=key,
         on_select=changed,
@@ -148,12 +152,16 @@ def detail(project: Project, plan: Any, row: Row) -> None:
             )
         if not plan.problems:
             source(plan, row)
+            numbers(project, row)
     with right:
         st.markdown("**Overrule this mapping**")
         if row.type == "InputLayer":
             st.caption("An input has nothing to overrule.")
         else:
             overrides(project, plan, row)
+    drawn = [weight for weight in row.weights if is_drawable(weight)]
+    if drawn:
+        pictures(project, plan, row, drawn)
 
 
 def source(plan: Any, row: Row) -> None:
@@ -164,6 +172,68 @@ def source(plan: Any, row: Row) -> None:
     lines = plan.code.text.splitlines()
     st.caption(f"model.py, line{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}")
     st.code("\n".join(lines[number - 1].strip() for number in numbers), wrap_lines=True)
+
+
+def numbers(project: Project, row: Row) -> None:
+    """What this layer computes against Keras, with the overrides in force; a quick model is verified without being asked."""
+    st.caption("The numbers, with the overrides in force")
+    if project.recipe.overrides:
+        project.check()
+    job = project.job
+    if job is not None and job.kind == "verify" and job.running:
+        common.watch(project, "verify")
+    if not project.report_is_current:
+        common.job_error(project, "verify")
+        st.button("Verify", icon=":material/play_arrow:", key="verify-here", on_click=project.start_verify)
+        return
+    report = project.report
+    run = report.deciding
+    found = [layer for layer in run.layers if layer.layer == row.layer]
+    for result in found:
+        alone, accumulated = (f"{d.relative:.1e}" if d is not None else "no value" for d in (result.isolated, result.cumulative))
+        words = f"{common.plain(result.tensor)}: relative difference {alone} alone, {accumulated} accumulated"
+        st.markdown(f":green[:material/check_circle:] {words}" if result.passed else f":red[:material/cancel:] {words}")
+    if not found:
+        st.markdown(":gray[This row has no tensor of its own in model.py.]")
+    if run.passed:
+        st.markdown(":green[:material/check_circle:] The whole model agrees." if report.proves else ":orange[:material/warning:] The whole model agrees, which with these weights proves nothing.")
+    elif run.first_divergence == row.layer:
+        st.markdown(":red[:material/cancel:] The whole model **differs**, from this layer on.")
+    else:
+        where = f", first at **{common.plain(run.first_divergence)}**" if run.first_divergence else ""
+        st.markdown(f":red[:material/cancel:] The whole model **differs**{where}.")
+
+
+def pictures(project: Project, plan: Any, row: Row, drawn: list[Any]) -> None:
+    """A weight before and after its transform; the reader moves a mark and sees the same element on both sides."""
+    st.markdown("**The weights as pictures**")
+    picked, *fields = st.columns([2, *[1] * max(len(weight.shape) for weight in drawn), 3], vertical_alignment="bottom")
+    with picked:
+        key = st.selectbox("Weight", [weight.key for weight in drawn], key=f"picture:{row.call}")
+    weight = next(weight for weight in drawn if weight.key == key)
+    layer = next((p.node.layer for _, _, _, p in plan.root.walk() if p.node.layer.path == row.layer), None)
+    element = []
+    for axis, (column, size, first) in enumerate(zip(fields, weight.shape, first_element(weight))):
+        with column:
+            element.append(st.number_input(f"PyTorch axis {axis}", 0, size - 1, first, key=f"element:{weight.key}:{axis}:{weight.shape}"))
+    picture = weight_picture(weight, plan.traced.value(weight.source), element, layer)
+    limit = max(float(abs(side.sample).max()) for side in (picture.keras, picture.torch)) or 1.0
+    name = weight.source.rsplit("/", 1)[-1]
+    left, middle, right = st.columns([10, 2, 10], vertical_alignment="center")
+    with left:
+        st.plotly_chart(charts.weight_figure(picture.keras, f"Keras: {name} {axes_text(picture.keras)}", limit), key="picture-keras", config={"displayModeBar": False})
+    with middle:
+        st.markdown(f":material/arrow_forward:  \n**{common.plain(weight.transform)}**", text_alignment="center")
+    with right:
+        st.plotly_chart(charts.weight_figure(picture.torch, f"PyTorch: {key.rsplit('.', 1)[-1]} {axes_text(picture.torch)}", limit), key="picture-torch", config={"displayModeBar": False})
+    value = picture.torch.values[picture.torch.mark]
+    part = " The pictures show the part around it." if picture.keras.more or picture.torch.more else ""
+    st.caption(f"Outlined on both sides: {name}{list(picture.keras.index)} = {key.rsplit('.', 1)[-1]}{list(picture.torch.index)} = {value:.5g}.{part}")
+
+
+def axes_text(side: Any) -> str:
+    """(in 10, out 128)."""
+    return "(" + ", ".join(f"{name} {size}" for name, size in zip(side.axes, side.shape)) + ")"
 
 
 def overrides(project: Project, plan: Any, row: Row) -> None:
