@@ -1,0 +1,126 @@
+"""Layers that prepare data: scaling, binning, encoding of categories. Source: keras/src/layers/preprocessing/."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from k2t_core.layout import Layout, identity
+from k2t_core.rules.broadcasting import cast, number
+from k2t_core.rules.registry import ANY, LAST, SELF, Call, Mapping, Module, Slot, Unconvertible, Weight, rule
+from k2t_core.transforms import Cast, Constant, Permute, ReorderFlatten, Reshape, SqrtAtLeast, Transform, float_dtype
+
+EPSILON = 1e-7  # keras.config.epsilon() unless the user changes it
+CUT = "cut it off, do the same in the data pipeline, and convert the model from there on"
+
+
+@rule("Rescaling", demand=ANY, flat="pass")
+def rescaling(call: Call) -> Mapping:
+    """x · scale + offset, by numbers or by a number for each entry of the last axes."""
+    x, dtype = call.x, call.outputs[0].dtype
+    scale, offset = (_array(call.option(name), f"its {name}") for name in ("scale", "offset"))
+    text = str(x) if x.dtype == dtype else cast(str(x), dtype)
+    common = {"gives": (x.layout,), "keras": "x · scale + offset"}
+    if scale.ndim == offset.ndim == 0:
+        forward = _scaled(text, float(scale), float(offset), dtype)
+        return Mapping(forward, why="The same two numbers.", torch=forward.replace(str(x), "x"), **common)
+    weights, shapes = [], {}
+    for name, array in (("scale", scale), ("offset", offset)):
+        call.refuse(array.ndim > x.rank, f"its {name} of shape {array.shape} has more axes than its input; give it fewer")
+        array = _lined_up(array.reshape((1,) * (x.rank - array.ndim) + array.shape), x.layout)
+        weights.append(Weight(name, None, (Constant(array.tolist(), "float32"),)))
+        shapes[name] = array.shape
+    module = Module("ScaleAndShift", {"scale_shape": shapes["scale"], "offset_shape": shapes["offset"]}, 2)
+    return Mapping(f"{SELF}({text})", module, tuple(weights), why="Scale and offset follow the order of axes.", torch="x · scale + offset", **common)
+
+
+def _scaled(x: str, scale: float, offset: float, dtype: str) -> str:
+    """``x / 127.5 - 1``: a division where the scale is the reciprocal of a short number."""
+    if dtype in ("float16", "bfloat16"):  # Keras rounds both numbers first
+        scale, offset = (float(np.asarray(v, float_dtype(dtype))) for v in (scale, offset))
+    divisor = round(1 / scale, 4) if scale else 0.0
+    if divisor and dtype in ("float32", "float64") and 1 / divisor == scale and abs(divisor) > 1:
+        x = f"{x} / {_plain(divisor)}"
+    elif scale != 1:
+        x = f"{x} * {_plain(scale)}"
+    if offset:
+        x = f"{x} {'-' if offset < 0 else '+'} {_plain(abs(offset))}"
+    return x
+
+
+def _plain(value: float) -> str:
+    return str(int(value)) if value == int(value) and abs(value) < 1e6 else number(value)
+
+
+@rule("Normalization", demand=ANY, flat="pass")
+def normalization(call: Call) -> Mapping:
+    """(x − mean) / max(√variance, 1e-7): the divisor is computed once, in the weights file."""
+    x, dtype = call.x, call.outputs[0].dtype
+    axis, invert = call.option("axis"), call.option("invert", False)
+    mean, variance = call.option("mean", None), call.option("variance", None)
+    keep = sorted(a % x.rank for a in ([] if axis is None else [axis] if isinstance(axis, int) else axis))
+    text = str(x) if x.dtype == dtype else cast(str(x), dtype)
+    common = {
+        "gives": (x.layout,),
+        "keras": "mean + x · max(√variance, 1e-7)" if invert else "(x − mean) / max(√variance, 1e-7)",
+        "torch": "mean + x · std" if invert else "(x − mean) / std",
+    }
+    root = (Cast(dtype), SqrtAtLeast(EPSILON)) if dtype in ("float16", "bfloat16") else (SqrtAtLeast(EPSILON),)
+    if mean is None:
+        steps = _kept_steps(x, keep)
+        weights = (Weight("mean", "mean", steps), Weight("std", "variance", (*root, *steps)))
+        inner = [axis for axis in x.layout.perm if axis in keep]
+        shape = _trimmed([x.shape[axis] if axis in inner else 1 for axis in x.layout.perm])
+    else:
+        mean, variance = np.asarray(mean, "float32"), np.asarray(variance, "float32")
+        spread = [1] * x.rank
+        for i in range(1, mean.ndim + 1):  # from the right, along the kept axes
+            spread[keep[-i]] = mean.shape[-i]
+        mean, variance = (_lined_up(v.reshape(spread), x.layout) for v in (mean, variance))
+        shape = mean.shape
+        weights = (Weight("mean", None, (Constant(mean.tolist()),)), Weight("std", None, (Constant(variance.tolist()), *root)))
+    return Mapping(
+        f"{SELF}({text})",
+        Module("Unstandardize" if invert else "Standardize", {"shape": shape}, 1),
+        weights,
+        why="The statistics follow the order of axes; std is max(√variance, 1e-7), so that a constant feature divides by 1e-7, as in Keras.",
+        **common,
+    )
+
+
+def _kept_steps(x: Slot, keep: Sequence[int]) -> tuple[Transform, ...]:
+    """A statistic over the kept axes, in Keras's order, so that it broadcasts against torch's tensor."""
+    steps: list[Transform] = []
+    order = [axis for axis in x.layout.perm if axis in keep]
+    if order != list(keep):
+        steps.append(Permute(tuple(list(keep).index(axis) for axis in order)))
+    if x.layout.flat and x.rank - 1 in keep:
+        steps.append(ReorderFlatten(len(order) - 1, x.layout.flat.shape, x.layout.flat.perm))
+    before = tuple(x.shape[axis] for axis in order)
+    shape = _trimmed([x.shape[axis] if axis in keep else 1 for axis in x.layout.perm])
+    return (*steps, Reshape(before, shape)) if before != shape else tuple(steps)
+
+
+def _trimmed(shape: Sequence[int]) -> tuple[int, ...]:
+    """Without the leading 1s, which broadcasting adds by itself."""
+    shape = list(shape)
+    while len(shape) > 0 and shape[0] == 1:
+        shape.pop(0)
+    return tuple(shape)
+
+
+def _lined_up(array: np.ndarray, layout: Layout) -> np.ndarray:
+    """An array with an axis for each of x's, in torch's order, without leading 1s."""
+    array = layout.to_torch(array) if layout.flat and array.shape[-1] > 1 else array.transpose(layout.perm)
+    return array.reshape(_trimmed(array.shape))
+
+
+def _array(value: Any, what: str) -> np.ndarray:
+    """A number, list or serialized NumPy array of a layer's configuration."""
+    if isinstance(value, dict):
+        if value.get("class_name") not in ("__numpy__", "__tensor__"):
+            raise Unconvertible(f"{what} is a {value.get('class_name')}, which k2t cannot read; give it as a number or a list")
+        value = value["config"]["value"]
+    return np.asarray(value, "float32") if np.ndim(value) else np.asarray(value, "float64")
