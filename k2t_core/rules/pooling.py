@@ -28,13 +28,16 @@ def pooling(call: Call) -> Mapping:
     args = {"kernel_size": compact(kernel), "stride": None if stride == kernel else compact(stride), "padding": 0, "ceil_mode": False}
     if average:
         args["count_include_pad"] = True
-    expression, why, may_pad = f"{SELF}({call.x})", "The same windows.", padding == "same" and max(kernel) > 1
+    # torch has no 3D average of half precision on CPUs.
+    half = average and rank == 3 and call.x.dtype in ("float16", "bfloat16")
+    x = cast(str(call.x), "float32") if half else str(call.x)
+    expression, why, may_pad = f"{SELF}({x})", "The same windows.", padding == "same" and max(kernel) > 1
     if may_pad:
         pads = same_pads(_sizes(call, layout, kernel, stride), kernel, stride, (1,) * rank)
         if pads is None:
             window = f"{kernel}, {stride}"
-            padded = f"same_padding({call.x}, {window}, {(1,) * rank}, value=-math.inf)"
-            expression = f"same_average({SELF}, {call.x}, {window})" if average else f"{SELF}({padded})"
+            padded = f"same_padding({x}, {window}, {(1,) * rank}, value=-math.inf)"
+            expression = f"same_average({SELF}, {x}, {window})" if average else f"{SELF}({padded})"
             why = "The image's size is free, so SAME is computed at run time."
             call.refuse(call.choice == BORDER.name, "counting the border needs a known image size; give the model's Input its size")
         elif any(map(any, pads)):
@@ -49,7 +52,7 @@ def pooling(call: Call) -> Mapping:
             why = "SAME: torch's padding, and ceil_mode where TensorFlow pads the end only." if args["ceil_mode"] else "SAME pads both sides."
             why += " An average counts the pixels inside the image." if average else ""
     return Mapping(
-        forward=expression,
+        forward=cast(expression, call.x.dtype) if half else expression,
         module=Module(f"nn.{'Avg' if average else 'Max'}Pool{rank}d", args, 1),
         wants=(layout,),
         gives=(layout,),
@@ -106,6 +109,7 @@ def adaptive_pooling(call: Call) -> Mapping:
     sizes = [call.x.shape[axis] for axis in spatial_axes(layout)]
     call.refuse(None in sizes, "its input's size is not known, which Keras on TensorFlow needs, too; give the model's Input its size")
     for n, o in zip(sizes, outputs):
+        call.refuse(not average and -(-n // o) + 1 > n, f"Keras on TensorFlow ends in a division by zero for it (a window of {n} + 1 on {n}); use global pooling")
         call.refuse(not _windows_agree(n, o), f"Keras's windows from {n} to {o} are not the adaptive ones of torch; choose an output size that divides {n}")
     return Mapping(
         forward=f"{SELF}({call.x})",
