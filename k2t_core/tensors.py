@@ -17,7 +17,7 @@ def to_tensor(array: np.ndarray) -> torch.Tensor:
     import torch
 
     if array.dtype.name == "bfloat16":
-        return torch.from_numpy(np.ascontiguousarray(array.astype("float32"))).to(torch.bfloat16)
+        return torch.from_numpy(np.array(array, dtype="float32", order="C")).to(torch.bfloat16)
     return torch.from_numpy(np.array(array, order="C", copy=not array.flags.c_contiguous or not array.flags.writeable))
 
 

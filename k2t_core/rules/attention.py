@@ -231,3 +231,62 @@ def grouped_query_attention(call: Call) -> Mapping:
         torch="the same; k and v repeated by repeat_interleave",
         alternatives=(TRANSPOSED_HEADS,),
     )
+
+
+def _dot_module(call: Call, masks: list[Slot | None], scores: bool, causal: bool) -> tuple[Module | None, list[Weight]]:
+    """The helper of Attention or AdditiveAttention; None where torch's own function computes the same."""
+    use_scale, dropout = call.option("use_scale"), call.option("dropout")
+    weights = [Weight("scale", "scale")] if use_scale else []
+    args: dict[str, Any] = {"dropout": dropout} if dropout else {}
+    if call.layer.kind == "AdditiveAttention":
+        return Module("AdditiveAttention", {"size": call.variable("scale").shape[0], **args} if use_scale else args, 1 if use_scale else 0), weights
+    args = {"scale": True, **args} if use_scale else args
+    mode = call.option("score_mode")
+    call.refuse(mode not in ("dot", "concat"), f"its score_mode {mode!r} is not known to k2t")
+    if mode == "concat":
+        return Module("ConcatAttention", args), [*weights, Weight("weight", "concat_score_weight")]
+    # Without padding every query attends to something, and torch's fill of −∞ is as good as Keras's −10⁹.
+    plain = not (use_scale or dropout or scores or any(masks)) and not (causal and any(slot.rank != 3 for slot in call.inputs))
+    return None if plain else Module("DotAttention", args), weights
+
+
+@rule("Attention", "AdditiveAttention", demand=LAST)
+def attention(call: Call) -> Mapping:
+    """Luong's and Bahdanau's attention: no projections, no 1/√d."""
+    inputs, masks = call.argument("inputs"), list(call.argument("mask") or [None, None])
+    call.refuse(not isinstance(inputs, list) or not all(isinstance(x, Slot) for x in inputs), "one of its inputs is a constant; make it an input or the weight of a layer")
+    query, value, key = (*inputs, None)[:3]
+    scores, causal = bool(call.argument("return_attention_scores", False)), call.argument("use_causal_mask", False)
+    call.refuse(not isinstance(causal, bool), "its use_causal_mask is not a plain True or False")
+    call.refuse(any(m is not None and not isinstance(m, Slot) for m in masks), "one of its masks is a constant; pass it as an input")
+    query_mask, value_mask = masks[:2]  # Keras ignores a third
+    rank = query.rank
+    call.refuse(value.rank != rank or key is not None and key.rank != rank, "its inputs have different numbers of axes")
+    call.refuse((causal or query_mask is not None or value_mask is not None) and rank != 3, "it has a mask, and its inputs are not of shape (batch, steps, features)")
+    call.refuse(query_mask is not None and query_mask.rank != 2, "its query mask is not of shape (batch, steps)")
+    call.refuse(value_mask is not None and value_mask.rank != 2 and (causal or value_mask.rank != 3), "its value mask is not of shape (batch, steps)")
+    module, weights = _dot_module(call, [query_mask, value_mask], scores, causal)
+    terms = []
+    if value_mask is not None:
+        terms.append(f"{_bool(value_mask)}{'.unsqueeze(1)' if value_mask.rank == 2 else ''}")
+    if causal:
+        terms.append(f"causal_mask({query}, {value})")
+    own_key = key if key is not None and key.tensor.id != value.tensor.id else None
+    if module is None:
+        forward = f"F.scaled_dot_product_attention({query}, {own_key or value}, {value}, {'is_causal=True, ' if causal else ''}scale=1.0)"
+    else:
+        parts = [str(query), str(value), *([str(own_key)] if own_key else []), *([f"mask={' & '.join(terms)}"] if terms else [])]
+        parts += [f"query_mask={_bool(query_mask)}"] if query_mask is not None else []
+        forward = f"{SELF}({', '.join(parts)}){'' if scores else '[0]'}"
+    formula = {"AdditiveAttention": "Σ scale · tanh(q + k)", "ConcatAttention": "w · Σ tanh(scale · (q + k))"}.get(module.cls if module else "", "q kᵀ · scale")
+    return Mapping(
+        forward=forward,
+        module=module,
+        weights=tuple(weights),
+        wants=tuple(identity(slot.rank) for slot in call.inputs),
+        why="No 1/√d here, unlike torch's default."
+        + (" Masked scores are lowered by 10⁹ (65504 in float16) rather than removed." if terms else "")
+        + (" The result is 0 where the query is masked." if query_mask is not None else ""),
+        keras=f"softmax({formula}) v",
+        torch="the same",
+    )

@@ -244,3 +244,134 @@ def test_generated_source():
     assert "MultiHeadAttention(6, 6, num_heads=2, key_dim=3)" in text
     assert "(x, x, is_causal=True)" in text.replace("query", "x")
     torch.export.export(module, (torch.randn(2, 5, 6),))
+
+
+# GroupedQueryAttention
+
+
+def gqa(head_dim=3, query_heads=4, heads=2, **options):
+    return layers.GroupQueryAttention(head_dim, query_heads, heads, **options)
+
+
+@pytest.mark.parametrize("query_heads, heads", [(1, 1), (4, 1), (4, 2), (4, 4), (6, 2)])
+@pytest.mark.parametrize("shapes", [((5, 6),), ((5, 6), (4, 6)), ((5, 6), (4, 6), (4, 7)), ((None, 6), (None, 6)), ((1, 6), (1, 6))])
+def test_grouped(query_heads, heads, shapes):
+    check(model_of(gqa(3, query_heads, heads), *shapes))
+
+
+@pytest.mark.parametrize("dropout, scores", [(0.0, False), (0.2, False), (0.0, True)])
+@pytest.mark.parametrize("gate, bias", [(False, True), (True, False), (True, True)])
+@pytest.mark.parametrize("window", [None, 2])
+@pytest.mark.parametrize("causal", [False, True])
+def test_grouped_options(dropout, scores, gate, bias, window, causal):
+    layer = gqa(dropout=dropout, use_gate=gate, use_bias=bias, sliding_window=window)
+    check(model_of(layer, (5, 6), (5, 6), use_causal_mask=causal, return_attention_scores=scores))
+
+
+@pytest.mark.parametrize("shape", [name for name in MASKS if "N" not in name])
+@pytest.mark.parametrize("dtype", ["bool", "int32", "float32"])
+@pytest.mark.parametrize("dropout, scores, causal", [(0.0, False, False), (0.1, False, False), (0.0, True, False), (0.0, True, True), (0.0, False, True)])
+def test_grouped_attention_mask(shape, dtype, dropout, scores, causal):
+    model = model_of(gqa(dropout=dropout), (5, 6), (4, 6), masks=[("attention_mask", *MASKS[shape], dtype)], return_attention_scores=scores, use_causal_mask=causal)
+    check(model, masked(model))
+
+
+def test_grouped_attention_mask_of_fractions():
+    """0.3 attends where the mask is cast to bool, and does not where the softmax compares it with 0.5."""
+    for scores in (False, True):
+        model = model_of(gqa(), (5, 6), (4, 6), masks=[("attention_mask", None, (5, 4), "float32")], return_attention_scores=scores)
+        arrays = masked(model)
+        check(model, [*arrays[:2], np.random.default_rng(0).choice([0.0, 0.3, 0.7], (3, 5, 4)).astype("float32")])
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("dropout, scores", [(0.0, False), (0.1, False), (0.0, True)])
+@pytest.mark.parametrize("kind", ["self", "cross", "with key", "keywords"])
+def test_grouped_masks_of_embeddings(kind, dropout, scores, causal):
+    options = {"return_attention_scores": scores, "use_causal_mask": causal}
+    layer = gqa(dropout=dropout)
+    calls = {
+        "self": lambda a, b: layer(a, a, **options),
+        "cross": lambda a, b: layer(a, b, **options),
+        "with key": lambda a, b: layer(a, b, layers.Dense(5)(b), **options),
+        "keywords": lambda a, b: layer(query=a, value=b, **options),
+    }
+    check(tokens_model(calls[kind]), TOKENS)
+
+
+# Attention and AdditiveAttention
+
+
+def listed(layer, *shapes, **call):
+    inputs = [keras.Input(shape) for shape in shapes]
+    return keras.Model(inputs, layer(inputs, **call))
+
+
+DOT = [
+    ("Attention", {}),
+    ("Attention", {"use_scale": True}),
+    ("Attention", {"score_mode": "concat"}),
+    ("Attention", {"score_mode": "concat", "use_scale": True}),
+    ("AdditiveAttention", {}),
+    ("AdditiveAttention", {"use_scale": False}),
+]
+SEQUENCES = [((5, 6), (4, 6)), ((5, 6), (4, 7), (4, 6)), ((None, 6), (None, 6)), ((1, 6), (2, 6)), ((1, 1), (3, 2), (3, 1))]
+
+
+@pytest.mark.parametrize("kind, options", DOT)
+@pytest.mark.parametrize("shapes", SEQUENCES)
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("dropout, scores", [(0.0, False), (0.2, False), (0.0, True)])
+def test_dot_and_additive(kind, options, shapes, causal, dropout, scores):
+    layer = getattr(layers, kind)(dropout=dropout, **options)
+    check(listed(layer, *shapes, use_causal_mask=causal, return_attention_scores=scores))
+
+
+@pytest.mark.parametrize("kind, options", DOT)
+def test_dot_and_additive_of_one_step(kind, options):
+    check(listed(getattr(layers, kind)(**options), (1, 6), (1, 6)))
+
+
+@pytest.mark.parametrize("kind, options", DOT)
+def test_dot_and_additive_of_4d(kind, options):
+    check(listed(getattr(layers, kind)(**options), (2, 5, 6), (2, 4, 6)))
+
+
+@pytest.mark.parametrize("kind, options", DOT)
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("scores", [False, True])
+@pytest.mark.parametrize("which", ["both", "query", "value", "self", "key"])
+def test_dot_and_additive_masks(kind, options, causal, scores, which):
+    layer = getattr(layers, kind)(**options)
+    x, y = keras.Input((6,), dtype="int32", name="x"), keras.Input((4,), dtype="int32", name="y")
+    a, b = layers.Embedding(9, 6, mask_zero=True)(x), layers.Embedding(9, 6, mask_zero=True)(y)
+    plain = layers.Embedding(9, 6)
+    inputs = {"both": [a, b], "query": [a, plain(y)], "value": [plain(x), b], "self": [a, a], "key": [a, b, layers.Dense(6)(b)]}[which]
+    check(keras.Model([x, y], layer(inputs, use_causal_mask=causal, return_attention_scores=scores)), TOKENS)
+
+
+@pytest.mark.parametrize("shape", [(4,), (5, 4)])
+@pytest.mark.parametrize("dtype", ["bool", "int32"])
+def test_value_mask_given_as_argument(shape, dtype):
+    query, value, mask = keras.Input((5, 6), name="query"), keras.Input((4, 6), name="value"), keras.Input(shape, dtype=dtype, name="mask")
+    model = keras.Model([query, value, mask], layers.Attention()([query, value], mask=[None, mask]))
+    check(model, masked(model))
+
+
+@pytest.mark.parametrize("policy", ["float16", "mixed_float16", "mixed_bfloat16", "float64"])
+@pytest.mark.parametrize("kind, options", DOT)
+def test_dot_and_additive_dtypes(policy, kind, options):
+    query, value = keras.Input((5, 6), dtype="float32", name="query"), keras.Input((4, 6), name="value")
+    mask = keras.Input((4,), dtype="bool", name="mask")
+    layer = getattr(layers, kind)(dtype=policy, **options)
+    model = keras.Model([query, value, mask], layer([query, value], mask=[None, mask], return_attention_scores=True))
+    arrays = masked(model)
+    arrays[-1] = np.array([[True, False, True, True], [True, True, False, False], [False, True, True, True]])
+    tolerance = {"float16": 4e-3, "bfloat16": 3e-2, "float64": 1e-5}[policy.removeprefix("mixed_")]
+    check(model, arrays, tolerance)
+
+
+def test_plain_attention_is_one_torch_call():
+    conversion, module = check(listed(layers.Attention(), (5, 6), (4, 6)))
+    assert "F.scaled_dot_product_attention(" in conversion.plan.code.text
+    assert not list(module.state_dict())
