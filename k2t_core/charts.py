@@ -126,7 +126,7 @@ def layer_chart(run: Run) -> go.Figure:
     """The difference of each layer along the depth of the network, alone and accumulated; the first divergence is marked."""
     import plotly.graph_objects as go
 
-    from k2t_core.verification.report import LAYER_TOLERANCE
+    from k2t_core.verification.report import LAYER_ROUNDINGS, rounding_unit
 
     names = [layer.tensor for layer in run.layers]
     positions = list(range(len(names)))
@@ -147,10 +147,21 @@ def layer_chart(run: Run) -> go.Figure:
             hovertemplate="%{customdata[0]}: %{customdata[1]}<extra></extra>",
         )
     # Not add_hline's own annotation: it misplaces words on a logarithmic axis.
-    figure.add_hline(y=LAYER_TOLERANCE, line={"dash": "dot", "width": 1, "color": GREY})
-    figure.add_annotation(
-        x=1, xref="paper", xanchor="right", y=np.log10(LAYER_TOLERANCE), yanchor="bottom", text=f"allowed for a layer alone: {_power(LAYER_TOLERANCE)}", font={"size": 11}, showarrow=False
-    )
+    allowed = LAYER_ROUNDINGS * rounding_unit(np.dtype("float32"))
+    figure.add_hline(y=allowed, line={"dash": "dot", "width": 1, "color": GREY})
+    words = f"{LAYER_ROUNDINGS} float32 roundings: beyond, a float64 run must explain what a layer alone differs by"
+    figure.add_annotation(x=1, xref="paper", xanchor="right", y=np.log10(allowed), yanchor="bottom", text=words, font={"size": 11}, showarrow=False)
+    failed = [(index, layer) for index, layer in enumerate(run.layers) if not layer.passed]
+    if failed:
+        figure.add_scatter(
+            x=[index for index, _ in failed],
+            y=[min(max(_relative(layer.isolated) or 0.0, ZERO), 1e3) for _, layer in failed],
+            customdata=[layer.layer for _, layer in failed],
+            name="differs alone",
+            mode="markers",
+            marker={"symbol": "x", "size": 12, "color": VERMILION},
+            hovertemplate="%{customdata} differs<extra></extra>",
+        )
     at = first_divergence(run.layers, run.first_divergence)
     if at is not None:
         # Plotly draws the words beside the line: on the side that has the room.

@@ -154,6 +154,7 @@ class Project:
         self._traced: Any = None
         self._plan: Any = None
         self._report: Any = None
+        self._expected: tuple[Any, dict[str, Any]] | None = None  # a plan and its manifest
         self._checked: Recipe | None = None  # the overrides that `check` has verified or tried to
         self._lock = threading.RLock()
 
@@ -401,14 +402,23 @@ class Project:
     def is_converted(self) -> bool:
         """Whether the folder ``out`` holds what the plan, as it stands, would write."""
         try:
-            manifest = json.loads((self.out / "manifest.json").read_text(encoding="utf-8"))
+            manifest = (self.out / "manifest.json").read_text(encoding="utf-8")
             recipe = (self.out / "recipe.json").read_text(encoding="utf-8")
         except OSError:
             return False
         if self.plan.problems or not all((self.out / name).is_file() for name in ("model.py", "model.safetensors")):
             return False
-        source = hashlib.sha256(self.plan.code.text.encode()).hexdigest()
-        return (recipe, manifest["fingerprint"], manifest["source_sha256"]) == (self.plan.recipe.to_json(), self.fingerprint, source)
+        # An earlier version of k2t may have written another manifest of the same model.
+        return (recipe, json.loads(manifest)) == (self.plan.recipe.to_json(), self._manifest())
+
+    def _manifest(self) -> dict[str, Any]:
+        """The manifest that a conversion of the plan would write."""
+        plan = self.plan
+        if self._expected is None or self._expected[0] is not plan:
+            from k2t_core.conversion import manifest
+
+            self._expected = (plan, json.loads(json.dumps(manifest(plan))))
+        return self._expected[1]
 
     @property
     def has_conversion(self) -> bool:

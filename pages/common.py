@@ -6,6 +6,7 @@ import time
 import traceback
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
@@ -18,7 +19,10 @@ PAGES = {name: f"pages/{name}.py" for name in ICONS}
 
 
 def navigation() -> Any:
-    """The app's pages; `app.py` runs the one that it returns."""
+    """The app's title, looks and pages; `app.py` runs the page that it returns."""
+    # An icon of our own: Streamlit fetches those that it is given by name from a font server.
+    st.set_page_config(page_title="k2t: Keras to PyTorch", page_icon=str(Path(__file__).with_name("icon.svg")), layout="wide")
+    st.html("<style>.stMainBlockContainer { padding: 4.5rem clamp(1rem, 4vw, 4rem) 3rem; }</style>")
     return st.navigation([st.Page(PAGES[name], title=name.capitalize(), icon=icon, default=name == "load") for name, icon in ICONS.items()], position="top")
 
 

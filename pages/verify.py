@@ -92,8 +92,8 @@ def results(project: Project, report: Report) -> None:
     for note in report.notes:
         st.info(common.plain(note), icon=":material/info:")
     if len(report.runs) > 1:
-        labels = {index: f"{one.weights.capitalize()} weights: {'agrees' if one.passed else 'differs'}" for index, one in enumerate(report.runs)}
-        picked = st.segmented_control("Comparison", list(labels), default=report.runs.index(run), format_func=labels.get, required=True, key=f"run:{id(report)}", label_visibility="collapsed")
+        labels = {index: f"{'✓' if one.passed else '✕'} {one.weights.capitalize()} weights, inputs {one.inputs}" for index, one in enumerate(report.runs)}
+        picked = st.selectbox("Comparison", list(labels), index=report.runs.index(run), format_func=labels.get, key=f"run:{id(report)}")
         run = report.runs[picked]
     absolute, relative = st.columns(2)
     for column, is_relative in ((absolute, False), (relative, True)):
@@ -137,14 +137,17 @@ def results(project: Project, report: Report) -> None:
 
 def verdict(project: Project, report: Report, run: Run) -> None:
     worst = max((o.difference.relative for o in run.outputs), default=0.0)
-    numbers = f"The largest relative difference of an output is **{worst:.2g}**; allowed is {run.tolerance:g} of the largest Keras value, a thousand float32 roundings at 1e-4."
+    numbers = f"The largest relative difference of an output is **{worst:.2g}**; allowed is {run.tolerance:.2g} of the largest Keras value, {run.tolerance / 2**-23:,.0f} float32 roundings."
     if not report.passed:
         where = f" The first layer that diverges is **{common.plain(run.first_divergence)}**." if run.first_divergence else ""
         st.error(f"**The PyTorch model differs** with {_weights(run.weights)}.{where} {numbers}", icon=":material/cancel:")
         if run.first_divergence and st.button(f"Show {run.first_divergence} on the Mapping page", icon=":material/arrow_forward:", key="diverged"):
             common.go("mapping", project, layer=run.first_divergence)
     elif report.proves:
-        st.success(f"**Both compute the same**, with {' and with '.join(_weights(r.weights) for r in report.runs)}. {numbers}", icon=":material/check_circle:")
+        kinds = list(dict.fromkeys(r.weights for r in report.runs))
+        edges = len(report.runs) - len(kinds)
+        more = f", on {edges} edge cases besides (see below)" if edges > 0 else ""
+        st.success(f"**Both compute the same**, with {' and with '.join(map(_weights, kinds))}{more}. {numbers}", icon=":material/check_circle:")
     else:
         st.warning(f"**They agree, but this comparison proves nothing**: the weights cannot tell a right mapping from a wrong one. {numbers}", icon=":material/warning:")
     if report.weaknesses:

@@ -353,3 +353,15 @@ def test_a_quick_model_is_checked_once_for_each_recipe(square):
     square.job.wait()
     assert square.job is not job and not square.report.passed
     assert square.report.deciding.first_divergence == "square1"
+
+
+def test_a_conversion_by_an_earlier_k2t_is_made_again(square):
+    square.convert()
+    assert square.is_converted
+    path = square.out / "manifest.json"
+    data = json.loads(path.read_text())
+    del data["taps"]
+    path.write_text(json.dumps(data))
+    assert not square.is_converted
+    square.verify()
+    assert square.is_converted and square.report.passed
