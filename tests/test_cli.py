@@ -67,7 +67,7 @@ def test_in_a_process_of_its_own_stdout_is_json_and_stderr_is_empty(example, con
     assert (done.returncode, done.stderr) == (0, "")
     report = json.loads(done.stdout)
     assert report["passed"] and report["proves"]
-    assert [run["weights"] for run in report["runs"]] == ["model", "randomised"]
+    assert [run["weights"] for run in report["runs"]][:2] == ["model", "randomised"]
 
 
 def test_inspect(k2t, example):
@@ -99,9 +99,9 @@ def test_verify_options(k2t, example, converted, tmp_path):
     batch = np.random.default_rng(0).standard_normal((3, 10)).astype("float32")
     np.savez(tmp_path / "batch.npz", features=batch)
     verify = ["verify", converted("dense"), "--against", example("dense")]
-    code, out, _ = k2t(*verify, "--inputs", tmp_path / "batch.npz", "--weights", "model", "--json")
+    code, out, _ = k2t(*verify, "--inputs", tmp_path / "batch.npz", "--weights", "model", "--no-edge-cases", "--json")
     report = json.loads(out)
-    assert code == 0 and [(run["weights"], run["inputs"]) for run in report["runs"]] == [("model", "batch.npz")]
+    assert code == 0 and [(run["weights"], run["inputs"]) for run in report["runs"]][:1] == [("model", "batch.npz")]
     code, out, _ = k2t(*verify, "--batch", 7, "--seed", 3, "--distribution", "uniform", "--weights", "randomised", "--json")
     assert json.loads(out)["runs"][0]["outputs"][0]["shape"] == [7, 10]
     assert k2t(*verify, "--tolerance", "1e-12")[0] == 1

@@ -255,11 +255,16 @@ def layer_passes(difference: Difference | None, rounding: Rounding | None, dtype
 
 
 def output_passes(difference: Difference, rounding: Rounding | None, dtype: np.dtype, tolerance: float, layers_pass: bool) -> bool:
-    """Whether an output agrees: within ``tolerance``, or farther where every layer alone agrees and rounding explains the rest."""
+    """Whether an output agrees: within ``tolerance``, or farther where every layer alone agrees and rounding explains the rest.
+
+    A tolerance stricter than the usual one is meant as a limit: then rounding is no excuse.
+    """
     if not is_float(dtype):
         return difference.max_abs == 0
     if difference.relative <= tolerance * coarseness(dtype):
         return True
+    if tolerance < OUTPUT_TOLERANCE:
+        return False
     return layers_pass and rounding is not None and difference.relative <= LAYER_LIMIT * coarseness(dtype) and rounding.explains(dtype)
 
 
