@@ -101,7 +101,6 @@ def verify(
     distribution: Annotated[str, typer.Option(help="Of the random batch: normal, uniform, image, zeros, ones.")] = "normal",
     weights: Annotated[WeightsChoice, typer.Option(help="The model's own, randomised ones in a copy, or both.")] = WeightsChoice.both,
     tolerance: Annotated[float, typer.Option(help="Largest allowed max|torch − keras| / max|keras|.")] = 1e-4,
-    edge_cases: Annotated[bool, typer.Option(help="Compare on zeros, tiny and large numbers, a batch of 1 and other sizes as well.")] = True,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write the whole report as one self-contained page.")] = None,
     edge_cases: Annotated[bool, typer.Option(help="Compare on zeros, tiny and large numbers, a batch of 1 and other sizes as well.")] = True,
     as_json: AsJson = False,
