@@ -165,3 +165,164 @@ def same_padding(size: int, kernel: int, stride: int, seed: int) -> Experiment:
         answers.append(Answer.of(title, expected, conv(F.pad(row, pads))))
     padded = {name: F.pad(row, pads).numpy()[0] for name, pads in (("torch row", torch_pads), ("keras row", keras_pads))}
     return Experiment(expected, *answers, {**padded, "torch pads": np.array(torch_pads), "keras pads": np.array(keras_pads)})
+
+
+def convolution_kernel(kernel: int, channels: int, seed: int, size: int = 5) -> Experiment:
+    """A square convolution kernel, its axes reversed (every shape fits) or moved as they must be: (H, W, in, out) → (out, in, H, W)."""
+    import keras
+    import torch
+    from torch import nn
+
+    rng = np.random.default_rng(seed)
+    image = rng.standard_normal((1, size, size, channels)).astype("float32")
+    layer = keras.layers.Conv2D(1, kernel, use_bias=False)
+    layer.build(image.shape)
+    weight = rng.standard_normal((kernel, kernel, channels, 1)).astype("float32")
+    layer.set_weights([weight])
+    expected = np.asarray(layer(image))[0, :, :, 0]
+    x = torch.from_numpy(image.transpose(0, 3, 1, 2).copy())
+    answers, kernels = [], {}
+    for title, axes in (("weight = kernel.T, all axes reversed", (3, 2, 1, 0)), ("weight = kernel.transpose(3, 2, 0, 1)", (3, 2, 0, 1))):
+        conv = nn.Conv2d(channels, 1, kernel, bias=False)
+        conv.load_state_dict({"weight": torch.from_numpy(weight.transpose(axes).copy())})
+        answers.append(Answer.of(title, expected, conv(x)[0, 0]))
+        kernels[title] = conv.weight.detach().numpy()[0, 0]
+    wrong, right = kernels.values()
+    return Experiment(expected, *answers, {"keras kernel": weight[:, :, 0, 0], "wrong kernel": wrong, "right kernel": right})
+
+
+def average_pooling(size: int, window: int, seed: int) -> Experiment:
+    """Average pooling with padding="same": at the border Keras divides by the values that are there, torch by the whole window.
+
+    Pictures: the row and by how many values Keras divides at each place.
+    """
+    import keras
+    import torch
+    from torch import nn
+
+    x = np.random.default_rng(seed).uniform(1, 5, (1, size, 1)).astype("float32")
+    layer = keras.layers.AveragePooling1D(window, strides=1, padding="same")
+    expected = np.asarray(layer(x)).transpose(0, 2, 1)
+    row = torch.from_numpy(x.transpose(0, 2, 1).copy())
+    answers = [
+        Answer.of(title, expected, nn.AvgPool1d(window, 1, window // 2, count_include_pad=counted)(row))
+        for title, counted in (("nn.AvgPool1d(…), its defaults", True), ("count_include_pad=False", False))
+    ]
+    present = np.ones((1, size, 1), "float32")
+    sums = np.convolve(present[0, :, 0], np.ones(window), "same")
+    return Experiment(expected, *answers, {"row": x[:, :, 0], "divided by": sums[None]})
+
+
+def batch_norm_epsilon(variance: float, seed: int, channels: int = 4) -> Experiment:
+    """BatchNormalization in inference: Keras adds 1e-3 to the variance, torch 1e-5."""
+    import keras
+    import torch
+    from torch import nn
+
+    rng = np.random.default_rng(seed)
+    x = (rng.standard_normal((3, channels)) * np.sqrt(variance)).astype("float32")
+    layer = keras.layers.BatchNormalization()
+    layer.build(x.shape)
+    mean, spread = (rng.standard_normal(channels) * np.sqrt(variance)).astype("float32"), (variance * rng.uniform(0.5, 1.5, channels)).astype("float32")
+    gamma, beta = np.ones(channels, "float32"), np.zeros(channels, "float32")
+    layer.set_weights([gamma, beta, mean, spread])
+    expected = np.asarray(layer(x, training=False))
+    answers = []
+    for title, options in (("nn.BatchNorm1d(channels)", {}), ("nn.BatchNorm1d(channels, eps=1e-3)", {"eps": layer.epsilon})):
+        module = nn.BatchNorm1d(channels, **options).eval()
+        module.load_state_dict({key: torch.from_numpy(v) for key, v in {"weight": gamma, "bias": beta, "running_mean": mean, "running_var": spread}.items()}, strict=False)
+        answers.append(Answer.of(title, expected, module(torch.from_numpy(x))))
+    return Experiment(expected, *answers, {"variance": spread})
+
+
+def batch_norm_momentum(steps: int, seed: int, channels: int = 4) -> Experiment:
+    """The moving mean after some steps of training. Keras's momentum is what stays, torch's what comes."""
+    import keras
+    import torch
+    from torch import nn
+
+    rng = np.random.default_rng(seed)
+    batches = rng.normal(3, 1, (steps, 16, channels)).astype("float32")
+    layer = keras.layers.BatchNormalization()
+    layer.build(batches.shape[1:])
+    for x in batches:
+        layer(x, training=True)
+    expected = np.asarray(layer.moving_mean)[None]
+    answers = []
+    for title, momentum in (("momentum=0.99, copied", layer.momentum), ("momentum=1 − 0.99", 1 - layer.momentum)):
+        module = nn.BatchNorm1d(channels, momentum=momentum).train()
+        for x in batches:
+            module(torch.from_numpy(x))
+        answers.append(Answer.of(title, expected, module.running_mean[None]))
+    return Experiment(expected, *answers, {"mean of the data": batches.mean((0, 1))})
+
+
+def gru_reset(units: int, features: int, steps: int, seed: int, reset_after: bool = True, reordered: bool = False) -> Experiment:
+    """A GRU's last output. Keras stacks z r h, torch r z n; and torch has reset_after=True only, for the other a loop is needed.
+
+    The wrong module is nn.GRU with the gates in Keras's order, or, ``reordered``, in torch's.
+    """
+    import keras
+    import torch
+    from torch import nn
+
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((1, steps, features)).astype("float32")
+    layer = keras.layers.GRU(units, reset_after=reset_after)
+    layer.build(x.shape)
+    kernel, recurrent, bias = (rng.standard_normal(v.shape).astype("float32") for v in layer.weights)
+    layer.set_weights([kernel, recurrent, bias])
+    expected = np.asarray(layer(x))
+    input_bias, recurrent_bias = bias if reset_after else (bias, np.zeros_like(bias))
+
+    def module(order: tuple[int, ...]) -> Any:
+        take = np.concatenate([np.arange(units) + block * units for block in order])
+        gru = nn.GRU(features, units, batch_first=True)
+        arrays = {"weight_ih_l0": kernel.T[take], "weight_hh_l0": recurrent.T[take], "bias_ih_l0": input_bias[take], "bias_hh_l0": recurrent_bias[take]}
+        gru.load_state_dict({key: torch.from_numpy(np.ascontiguousarray(value)) for key, value in arrays.items()})
+        return gru(torch.from_numpy(x))[0][:, -1]
+
+    def loop() -> Any:
+        # keras/src/layers/rnn/gru.py: with reset_after=False the reset gate acts before the recurrent product.
+        w, u, b, h = (torch.from_numpy(a) for a in (kernel, recurrent, bias, np.zeros((1, units), "float32")))
+        for t in range(steps):
+            given = torch.from_numpy(x[:, t]) @ w + b
+            z, r = torch.sigmoid(given[:, : 2 * units] + h @ u[:, : 2 * units]).chunk(2, -1)
+            h = z * h + (1 - z) * torch.tanh(given[:, 2 * units :] + (r * h) @ u[:, 2 * units :])
+        return h
+
+    wrong = Answer.of("nn.GRU, gates r z n" if reordered else "nn.GRU, gates z r h as in Keras", expected, module((1, 0, 2) if reordered else (0, 1, 2)))
+    right = Answer.of("nn.GRU, gates r z n", expected, module((1, 0, 2))) if reset_after else Answer.of("a loop that resets before the product", expected, loop())
+    return Experiment(expected, wrong, right, {"kernel": kernel, "recurrent_kernel": recurrent, "bias": np.atleast_2d(bias)})
+
+
+# name → (what Keras computes, torch's habit or default, what agrees), in words.
+ACTIVATIONS = {
+    "LeakyReLU()": ("keras.layers.LeakyReLU()", "nn.LeakyReLU()", "nn.LeakyReLU(0.3)"),
+    "leaky_relu": ('activation="leaky_relu"', "F.leaky_relu(x)", "F.leaky_relu(x, 0.2)"),
+    "hard_sigmoid": ('activation="hard_sigmoid"', "clip(0.2 x + 0.5), as Keras 2 had it", "F.hardsigmoid(x)"),
+    "gelu": ('activation="gelu"', 'F.gelu(x, approximate="tanh"), as many models have it', "F.gelu(x)"),
+    "softmax": ('activation="softmax"', "F.softmax(x, dim=0)", "F.softmax(x, dim=-1)"),
+}
+
+
+def activation_default(name: str, seed: int) -> Experiment:
+    """An activation whose default or habit differs between the frameworks. Picture: x."""
+    import keras
+    import torch
+    import torch.nn.functional as F
+
+    x = np.linspace(-4, 4, 9, dtype="float32")[None].repeat(2, 0)
+    x[1] = np.random.default_rng(seed).permutation(x[1])
+    t = torch.from_numpy(x)
+    functions = {
+        "LeakyReLU()": (keras.layers.LeakyReLU(), lambda: F.leaky_relu(t), lambda: F.leaky_relu(t, 0.3)),
+        "leaky_relu": (keras.activations.get("leaky_relu"), lambda: F.leaky_relu(t), lambda: F.leaky_relu(t, 0.2)),
+        "hard_sigmoid": (keras.activations.get("hard_sigmoid"), lambda: (0.2 * t + 0.5).clamp(0, 1), lambda: F.hardsigmoid(t)),
+        "gelu": (keras.activations.get("gelu"), lambda: F.gelu(t, approximate="tanh"), lambda: F.gelu(t)),
+        "softmax": (keras.activations.get("softmax"), lambda: F.softmax(t, dim=0), lambda: F.softmax(t, dim=-1)),
+    }
+    keras_function, wrong, right = functions[name]
+    _, wrong_words, right_words = ACTIVATIONS[name]
+    expected = np.asarray(keras_function(x))
+    return Experiment(expected, Answer.of(wrong_words, expected, wrong()), Answer.of(right_words, expected, right()), {"x": x})

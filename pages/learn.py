@@ -15,15 +15,21 @@ def main() -> None:
     project = common.project()
     st.title("Learn")
     st.caption("Where Keras and PyTorch differ. Each experiment builds a Keras layer and PyTorch modules with your numbers and runs both, now.")
-    tabs = st.tabs(["Flatten runs through other axes", "Ones hide a wrong transpose", "LSTM: three arrays or four", "SAME padding is not symmetric"])
-    for tab, lesson in zip(tabs, (flatten, ones, lstm, same)):
-        with tab, common.guarded():
-            lesson(project)
+    asked = st.query_params.get("lesson")
+    if asked in LESSONS and asked != st.session_state.get("lesson in the address"):
+        project.set("learn.lesson", asked)
+        st.session_state.pop("setting:learn.lesson", None)
+    name = common.bound(st.pills, "Lesson", "learn.lesson", project, options=list(LESSONS), format_func=lambda n: LESSONS[n][0], label_visibility="collapsed", required=True)
+    st.query_params["lesson"] = st.session_state["lesson in the address"] = name  # a link to this lesson
+    title, lesson = LESSONS[name]
+    st.subheader(title)
+    with common.guarded():
+        lesson(project)
 
 
 @st.cache_data(show_spinner="Starting TensorFlow and PyTorch for the experiment…", max_entries=200)
-def compute(name: str, **settings) -> Experiment:
-    return getattr(lessons, name)(**settings)
+def compute(experiment: str, **settings) -> Experiment:
+    return getattr(lessons, experiment)(**settings)
 
 
 def number(label: str, name: str, project: Project, low: int, high: int) -> int:
@@ -116,13 +122,115 @@ def same(project: Project) -> None:
         sides(experiment, "same", "With these sizes the padding is symmetric, and both agree." if experiment.wrong.agrees else None)
 
 
-def sides(experiment: Experiment, key: str, note: str | None) -> None:
+def kernel_axes(project: Project) -> None:
+    st.markdown(
+        "Keras stores a convolution kernel as (height, width, in, out), PyTorch as (out, in, height, width). A plain `.T` **reverses** all axes: out and in come first, as "
+        "they should, but height and width change places, and every filter is mirrored along its diagonal. With a square kernel no shape tells."
+    )
+    settings, show = st.columns([1, 4], gap="large")
+    with settings:
+        kernel = number("Kernel", "learn.kernel.size", project, 1, 4)
+        channels = number("Channels", "learn.kernel.channels", project, 1, 4)
+        seed = number("Seed", "learn.kernel.seed", project, 0, 20)
+    with show:
+        experiment = compute("convolution_kernel", kernel=kernel, channels=channels, seed=seed)
+        limit = max(float(np.abs(v).max()) for v in experiment.pictures.values())
+        for column, (name, who) in zip(st.columns(3), (("keras kernel", "Keras: the first filter"), ("wrong kernel", "Wrong: all axes reversed"), ("right kernel", "Right: (3, 2, 0, 1)"))):
+            with column:
+                chart(charts.heat_map(experiment.pictures[name], who, limit=limit), f"kernel:{name}")
+        sides(experiment, "kernel", "A kernel of one pixel has no height and width to confuse." if experiment.wrong.agrees else None)
+
+
+def pooling(project: Project) -> None:
+    st.markdown(
+        "At the border part of the window lies outside of the image. Keras averages the values that are there; PyTorch counts the padding's zeros as values unless told not to. "
+        "Inside, both agree, so a glance at the middle of a picture shows nothing. The remedy is `count_include_pad=False`."
+    )
+    settings, show = st.columns([1, 4], gap="large")
+    with settings:
+        size = number("Size", "learn.pooling.size", project, 5, 12)
+        window = common.bound(st.select_slider, "Window", "learn.pooling.window", project, options=[1, 3, 5])
+        seed = number("Seed", "learn.pooling.seed", project, 0, 20)
+    with show:
+        experiment = compute("average_pooling", size=size, window=window, seed=seed)
+        chart(charts.heat_map(experiment.pictures["row"].reshape(1, -1), "The row"), "pooling:row")
+        chart(charts.heat_map(experiment.pictures["divided by"], f"By how many values Keras divides; torch divides by {window} everywhere", text=".0f", limit=window), "pooling:counts")
+        sides(experiment, "pooling", "A window of one value has no border." if experiment.wrong.agrees else None)
+
+
+def epsilon(project: Project) -> None:
+    st.markdown(
+        "BatchNormalization divides by √(variance + ε). Keras's default ε is **1e-3**, PyTorch's **1e-5**. Where the variance is large nobody notices; where it is small, "
+        "as behind a deep stack of layers, the outputs are off by a good part of themselves. Keras's LayerNormalization has 1e-3 too, `nn.LayerNorm` 1e-5."
+    )
+    settings, show = st.columns([1, 4], gap="large")
+    with settings:
+        variance = common.bound(st.select_slider, "Variance", "learn.epsilon.variance", project, options=[1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0], format_func="{:g}".format)
+        seed = number("Seed", "learn.epsilon.seed", project, 0, 20)
+    with show:
+        sides(compute("batch_norm_epsilon", variance=variance, seed=seed), "epsilon", None)
+
+
+def momentum(project: Project) -> None:
+    st.markdown(
+        "Both keep a moving mean while they train. Keras's **momentum** is the share that stays: mean ← 0.99 · mean + 0.01 · new. PyTorch's is the share that comes: "
+        "mean ← (1 − m) · mean + m · new. Copied as it stands, 0.99 makes PyTorch forget everything but the last batch. Inference does not show it; training on does. "
+        "The moving variance differs besides: PyTorch divides by n − 1, Keras by n."
+    )
+    settings, show = st.columns([1, 4], gap="large")
+    with settings:
+        steps = number("Steps of training", "learn.momentum.steps", project, 1, 50)
+        seed = number("Seed", "learn.momentum.seed", project, 0, 20)
+    with show:
+        experiment = compute("batch_norm_momentum", steps=steps, seed=seed)
+        chart(charts.heat_map(experiment.pictures["mean of the data"][None], "Mean of the data; the moving mean starts at 0"), "momentum:data")
+        sides(experiment, "momentum", None, what="moving mean")
+
+
+def gru(project: Project) -> None:
+    st.markdown(
+        "A GRU has three gates. Keras stacks **z r h**, PyTorch **r z n**: the first two blocks must change places, and every shape fits if they do not. And there are two GRUs: "
+        "with `reset_after=True` (Keras's default, the only one PyTorch has) the reset gate acts after the recurrent product and there are two biases; with `False`, before, and there is one. "
+        "No arrangement of weights turns one into the other."
+    )
+    settings, show = st.columns([1, 4], gap="large")
+    with settings:
+        after = common.bound(st.toggle, "reset_after", "learn.gru.after", project)
+        reordered = common.bound(st.toggle, "Re-order the gates in the wrong version", "learn.gru.reordered", project)
+        units = number("Units", "learn.gru.units", project, 1, 4)
+        features = number("Features", "learn.gru.features", project, 1, 4)
+        steps = number("Steps", "learn.gru.steps", project, 1, 20)
+        seed = number("Seed", "learn.gru.seed", project, 0, 20)
+    with show:
+        experiment = compute("gru_reset", units=units, features=features, steps=steps, seed=seed, reset_after=after, reordered=reordered)
+        sides(experiment, "gru", "With the gates re-ordered it is the right version." if experiment.wrong.agrees else None)
+        gates = [f"{gate}{k}" for gate in "zrh" for k in range(units)]
+        for name in ("kernel", "recurrent_kernel", "bias"):
+            chart(charts.heat_map(experiment.pictures[name], f"Keras's {name}: gates z r h in the columns", columns=gates, text=".1f"), f"gru:{name}")
+
+
+def activations(project: Project) -> None:
+    st.markdown(
+        "Functions of one name have other defaults, or other habits around them. No weight is wrong, no shape is: only the numbers. k2t writes every argument that differs from PyTorch's default."
+    )
+    settings, show = st.columns([1, 4], gap="large")
+    with settings:
+        name = common.bound(st.selectbox, "Activation", "learn.activation.name", project, options=list(lessons.ACTIVATIONS))
+        seed = number("Seed", "learn.activation.seed", project, 0, 20)
+    with show:
+        experiment = compute("activation_default", name=name, seed=seed)
+        st.caption(f"Keras computes {common.plain(lessons.ACTIVATIONS[name][0])} of this, a sorted and a shuffled row:")
+        chart(charts.heat_map(experiment.pictures["x"], "x", text=".0f"), "activation:x")
+        sides(experiment, "activation", None)
+
+
+def sides(experiment: Experiment, key: str, note: str | None, what: str = "output") -> None:
     """Keras's answer, the wrong and the right version's, side by side."""
     answers = [("Keras", experiment.keras, None), ("Wrong", experiment.wrong.output, experiment.wrong), ("Right", experiment.right.output, experiment.right)]
     limit = max(float(np.abs(values).max()) for _, values, _ in answers)
     for column, (title, values, answer) in zip(st.columns(3), answers):
         with column:
-            chart(charts.heat_map(values.reshape(-1, values.shape[-1]), f"{title}: output", limit=limit), f"{key}:{title}")
+            chart(charts.heat_map(values.reshape(-1, values.shape[-1]), f"{title}: {what}", limit=limit), f"{key}:{title}")
             if answer is not None:
                 judged(answer)
     if note:
@@ -140,5 +248,18 @@ def judged(answer: Answer) -> None:
 def chart(figure, key: str) -> None:
     st.plotly_chart(figure, key=key, config={"displayModeBar": False})
 
+
+LESSONS = {
+    "flatten": ("Flatten runs through other axes", flatten),
+    "ones": ("Ones hide a wrong transpose", ones),
+    "kernel": ("A kernel is not just reversed", kernel_axes),
+    "same": ("SAME padding is not symmetric", same),
+    "pooling": ("Average pooling at the border", pooling),
+    "epsilon": ("BatchNorm: another epsilon", epsilon),
+    "momentum": ("BatchNorm: momentum upside down", momentum),
+    "lstm": ("LSTM: three arrays or four", lstm),
+    "gru": ("GRU: gates and reset_after", gru),
+    "activations": ("Activations of one name", activations),
+}
 
 main()

@@ -61,3 +61,49 @@ def test_same_padding(size, kernel, stride):
     assert experiment.right.agrees
     alike = experiment.pictures["torch pads"].tolist() == experiment.pictures["keras pads"].tolist()
     assert experiment.wrong.agrees == alike
+
+
+@pytest.mark.parametrize(("kernel", "channels"), [(2, 1), (3, 2)])
+def test_reversed_kernel_axes_are_wrong(kernel, channels):
+    experiment = lessons.convolution_kernel(kernel, channels, seed=0)
+    assert experiment.right.agrees and not experiment.wrong.agrees
+    assert np.array_equal(experiment.pictures["keras kernel"], experiment.pictures["right kernel"])
+    assert np.array_equal(experiment.pictures["keras kernel"].T, experiment.pictures["wrong kernel"])
+
+
+def test_a_kernel_of_one_pixel_has_no_axes_to_confuse():
+    assert lessons.convolution_kernel(1, 2, seed=0).wrong.agrees
+
+
+@pytest.mark.parametrize("window", [3, 5])
+def test_average_pooling_differs_at_the_border_only(window):
+    experiment = lessons.average_pooling(9, window, seed=0)
+    assert experiment.right.agrees and not experiment.wrong.agrees
+    inside = slice(window // 2, -(window // 2))
+    assert np.allclose(experiment.wrong.output[..., inside], experiment.keras[..., inside], atol=1e-5)
+    assert experiment.pictures["divided by"][0, 0] == window // 2 + 1
+
+
+def test_batch_norm_epsilon_matters_for_small_variances():
+    small, large = lessons.batch_norm_epsilon(1e-3, 0), lessons.batch_norm_epsilon(1e4, 0)
+    assert small.right.agrees and large.right.agrees
+    assert small.wrong.difference.relative > 100 * large.wrong.difference.relative
+
+
+def test_batch_norm_momentum_is_the_complement():
+    experiment = lessons.batch_norm_momentum(3, 0)
+    assert experiment.right.agrees and not experiment.wrong.agrees
+
+
+def test_gru_gates_and_reset():
+    assert lessons.gru_reset(3, 2, 4, 0, reset_after=True).right.agrees
+    assert not lessons.gru_reset(3, 2, 4, 0, reset_after=True).wrong.agrees
+    assert lessons.gru_reset(3, 2, 4, 0, reset_after=True, reordered=True).wrong.agrees
+    before = lessons.gru_reset(3, 2, 4, 0, reset_after=False, reordered=True)
+    assert before.right.agrees and not before.wrong.agrees
+
+
+@pytest.mark.parametrize("name", lessons.ACTIVATIONS)
+def test_activation_defaults(name):
+    experiment = lessons.activation_default(name, seed=0)
+    assert experiment.right.agrees and not experiment.wrong.agrees
