@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from k2t_core.layout import Layout, identity
-from k2t_core.rules.broadcasting import cast, number
-from k2t_core.rules.registry import ANY, LAST, SELF, Call, Mapping, Module, Slot, Unconvertible, Weight, rule
+from k2t_core.rules.broadcasting import cast, number, torch_dtype
+from k2t_core.rules.registry import ANY, SELF, Call, Mapping, Module, Slot, Unconvertible, Weight, rule
 from k2t_core.transforms import Cast, Constant, Permute, ReorderFlatten, Reshape, SqrtAtLeast, Transform, float_dtype
 
 EPSILON = 1e-7  # keras.config.epsilon() unless the user changes it
@@ -124,3 +124,91 @@ def _array(value: Any, what: str) -> np.ndarray:
             raise Unconvertible(f"{what} is a {value.get('class_name')}, which k2t cannot read; give it as a number or a list")
         value = value["config"]["value"]
     return np.asarray(value, "float32") if np.ndim(value) else np.asarray(value, "float64")
+
+
+# --- categories --------------------------------------------------------------------------------------------------
+
+
+@rule("Discretization", demand=ANY)
+def discretization(call: Call) -> Mapping:
+    """Bucket i holds boundaries[i − 1] ≤ x < boundaries[i], which torch.bucketize calls ``right=True``."""
+    x, mode, boundaries = call.x, call.option("output_mode"), call.option("bin_boundaries")
+    call.option("num_bins", None), call.option("epsilon", None)  # of adapt()
+    call.refuse(bool(call.option("sparse", False)), f"it gives sparse tensors; set sparse=False, or {CUT}")
+    call.refuse(boundaries is None, "it has no bin boundaries yet; call adapt() before saving the model")
+    layout = x.layout if mode == "int" else identity(x.rank)
+    text = str(x) if x.dtype == "float32" else cast(str(x), "float32")
+    indices = f"torch.bucketize({text}, {SELF}.value, right=True{', out_int32=True' if mode == 'int' else ''})"
+    return Mapping(
+        indices if mode == "int" else _encoded(call, indices, mode, len(boundaries) + 1),
+        Module("ConstantTensor", {"shape": [len(boundaries)]}, 1, dtype="float32"),
+        (Weight("value", None, (Constant([float(b) for b in boundaries]),)),),
+        wants=(layout,),
+        gives=(layout if mode == "int" else identity(len(call.outputs[0].shape)),),
+        why="Both put a value on a boundary into the bucket above it (torch with right=True).",
+        keras="number of boundaries ≤ x" + ("" if mode == "int" else f", then {mode}"),
+        torch="torch.bucketize(x, boundaries, right=True)",
+    )
+
+
+@rule("CategoryEncoding")
+def category_encoding(call: Call) -> Mapping:
+    """one_hot, multi_hot or count along a new last axis; indices out of range count for nothing."""
+    x, mode, depth = call.x, call.option("output_mode"), call.option("num_tokens")
+    weights = call.argument("count_weights")
+    call.refuse(weights is not None and not isinstance(weights, Slot), "its count_weights are not a tensor of the model")
+    wants = tuple(identity(slot.rank) for slot in call.inputs)
+    forward = _encoded(call, str(x), mode, depth, weights)
+    return Mapping(
+        forward,
+        wants=wants,
+        gives=(identity(len(call.outputs[0].shape)),),
+        why="Indices out of range are ignored, where torch's own F.one_hot raises; Keras raises for negative ones when it counts.",
+        keras=f"{mode} of x, {depth} categories",
+        torch=forward.replace(str(x), "x"),
+    )
+
+
+def _encoded(call: Call, indices: str, mode: str, depth: int, weights: Slot | None = None) -> str:
+    """keras/src/utils/numerical_utils.py, encode_categorical_inputs."""
+    x, dtype = call.x, call.outputs[0].dtype
+    call.refuse(_is_mixed(call), "its dtype policy is mixed, under which Keras itself is at odds about the dtype of the result; give this layer dtype='float32'")
+    option = "" if dtype == "float32" else f", dtype={torch_dtype(dtype)}"
+    if mode == "one_hot":
+        squeezed = x.rank > 1 and x.shape[-1] == 1
+        return f"one_hot({_method(indices)}.squeeze(-1), {depth}{option})" if squeezed else f"one_hot({indices}, {depth}{option})"
+    call.refuse(x.rank != 2, f"it makes {mode} of a tensor of {x.rank} axes, where Keras reduces another axis than it says; reshape its input to (batch, n)")
+    call.refuse(dtype in ("int8", "int16", "uint8"), f"it counts in {dtype}; give the layer dtype='float32'")
+    if mode == "multi_hot":
+        return f"one_hot({indices}, {depth}{option}).amax(1)"
+    if weights is not None:
+        factor = str(weights) if weights.dtype == dtype else cast(str(weights), dtype)
+        return f"(one_hot({indices}, {depth}{option}) * {_method(factor)}.unsqueeze(-1)).sum(1)"
+    call.refuse(mode != "count", f"its output_mode {mode!r} is not known to k2t")
+    return f"one_hot({indices}, {depth}{option}).sum(1{option if dtype == 'int32' else ''})"
+
+
+def _is_mixed(call: Call) -> bool:
+    policy = call.layer.config.get("dtype")
+    name = policy["config"].get("name", "") if isinstance(policy, dict) else str(policy)
+    return str(name).startswith("mixed_")
+
+
+def _method(expression: str) -> str:
+    """An expression that a method can be called on."""
+    return expression if expression.endswith((")", "⟧")) else f"({expression})"
+
+
+HOST = {
+    "StringLookup": "it looks strings up, and torch has no strings",
+    "TextVectorization": "it splits and looks up strings, and torch has no strings",
+    "Hashing": "it hashes with TensorFlow's FarmHash or SipHash of the value's decimal text",
+    "HashedCrossing": "it hashes with TensorFlow's fingerprint of several features",
+    "IntegerLookup": "its vocabulary is a table that Keras keeps on the host, beside the weights",
+}
+
+
+@rule(*HOST)
+def on_the_host(call: Call) -> Mapping:
+    """Refused by name: the work of a data pipeline, in TensorFlow too."""
+    raise Unconvertible(f"{HOST[call.layer.kind]}: the work of a data pipeline. {CUT[0].upper()}{CUT[1:]}")

@@ -24,7 +24,7 @@ def _dropout(call: Call, plain: str, shared: str, why: str) -> Mapping:
         return _inert(call, Module(plain, {"p": rate}, 1), why)
     call.refuse(len(shape) != x.rank, f"its noise_shape {tuple(shape)} has not one entry for each axis of its input; give it one")
     call.refuse(x.layout.flat is not None and shape[-1] != 1, "its noise_shape applies to a flattened image; put a Reshape in between")
-    return _inert(call, Module(shared, {"p": rate, "shape": tuple(shape[axis] for axis in x.layout.perm)}, 1), f"{why} Elements are dropped together along axes of size 1 of noise_shape.")
+    return _inert(call, Module(shared, {"p": rate, "shape": tuple(shape[axis] for axis in x.layout.perm)}, 2), f"{why} Elements are dropped together along axes of size 1 of noise_shape.")
 
 
 @rule("SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", demand=ANY)
@@ -36,7 +36,7 @@ def spatial_dropout(call: Call) -> Mapping:
     if x.layout.perm[:2] == (0, channel):
         return _inert(call, Module(f"nn.Dropout{x.rank - 2}d", {"p": rate}, 1), why)
     shape = tuple(None if axis in (0, channel) else 1 for axis in x.layout.perm)
-    return _inert(call, Module("SharedDropout", {"p": rate, "shape": shape}, 1), f"{why} torch's own module takes axis 1 for the channels.")
+    return _inert(call, Module("SharedDropout", {"p": rate, "shape": shape}, 2), f"{why} torch's own module takes axis 1 for the channels.")
 
 
 @rule("GaussianDropout", demand=ANY, flat="pass")

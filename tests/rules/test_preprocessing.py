@@ -100,3 +100,106 @@ def test_normalization_dtype(policy, tolerance):
 @pytest.mark.parametrize("shape", [(4,), (5, 4), (None, 4), (2, 3, 4, 5)])
 def test_normalization_rank(shape):
     check_layer(layers.Normalization(), shape)
+
+
+# --- Discretization, CategoryEncoding ---------------------------------------------------------------------------
+
+BOUNDARIES = [-1.0, 0.1, 0.5, 2.0]
+
+
+def on_boundaries(shape):
+    """Values on, just below and just above each boundary, and far away."""
+    edges = [v for b in np.float32(BOUNDARIES) for v in (b, np.nextafter(b, np.float32(9)), np.nextafter(b, np.float32(-9)))] + [-1e9, 1e9, 0.0]
+    return np.resize(np.array(edges, "float32"), (3, *shape))
+
+
+@pytest.mark.parametrize("mode", ["int", "one_hot", "multi_hot", "count"])
+@pytest.mark.parametrize("shape", [(5,), (1,)])
+def test_discretization(mode, shape):
+    check_layer(layers.Discretization(BOUNDARIES, output_mode=mode), shape, arrays=[on_boundaries(shape)])
+    check_layer(layers.Discretization([1, 3], output_mode=mode), shape, dtype="int32")
+
+
+@pytest.mark.parametrize("mode, shape", [("int", (4, 5, 3)), ("one_hot", (4, 3)), ("one_hot", (4, 1)), ("int", ()), ("one_hot", ())])
+def test_discretization_of_other_ranks(mode, shape):
+    check_layer(layers.Discretization(BOUNDARIES, output_mode=mode), shape, arrays=[on_boundaries(shape)])
+
+
+def test_discretization_between_layers_and_adapted():
+    layer = layers.Discretization(num_bins=4)
+    layer.adapt(np.random.default_rng(0).normal(size=(100, 1)).astype("float32"))
+    check_layer(layer, (7,))
+    x = keras.Input((6, 5, 3))
+    conversion, _ = check(keras.Model(x, layers.Discretization(BOUNDARIES)(layers.Conv2D(4, 3)(x))))
+    assert "x.permute" not in conversion.plan.code.text
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16", "int64", "uint8"])
+def test_discretization_input_dtype(dtype):
+    check_layer(layers.Discretization([0.5, 1.0, 2.5]), (6,), dtype=dtype)
+
+
+def test_discretization_refusals():
+    refused(layers.Discretization(BOUNDARIES, output_mode="count", sparse=True), (4,), match="sparse")
+    refused(layers.Discretization(BOUNDARIES, output_mode="count"), (4, 3), match="reshape its input")
+
+
+@pytest.mark.parametrize("mode", ["one_hot", "multi_hot", "count"])
+@pytest.mark.parametrize("shape", [(4,), (1,), (None,)])
+@pytest.mark.parametrize("dtype", ["int32", "int64", "float32"])
+def test_category_encoding(mode, shape, dtype):
+    x = np.random.default_rng(0).integers(0, 6, (3, shape[0] or 7)).astype(dtype)
+    check_layer(layers.CategoryEncoding(6, output_mode=mode), shape, dtype=dtype, arrays=[x])
+
+
+@pytest.mark.parametrize("shape", [(), (4, 3), (4, 1), (2, 3, 4)])
+def test_one_hot_of_other_ranks(shape):
+    check_layer(layers.CategoryEncoding(6, output_mode="one_hot"), shape, dtype="int32")
+
+
+def test_category_encoding_out_of_range():
+    x = np.array([[0, 5, 6, 100], [1, 1, 7, 2]], "int32")
+    for mode in ("one_hot", "multi_hot", "count"):
+        check_layer(layers.CategoryEncoding(6, output_mode=mode), (4,), dtype="int32", arrays=[x])
+
+
+@pytest.mark.parametrize("policy", ["float64", "float16", "int32", "int64"])
+@pytest.mark.parametrize("mode", ["one_hot", "multi_hot", "count"])
+def test_category_encoding_dtype(policy, mode):
+    if policy == "float16" and mode != "one_hot":
+        pytest.skip("TensorFlow's bincount has no float16")
+    check_layer(layers.CategoryEncoding(6, output_mode=mode, dtype=policy), (4,), dtype="int32")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
+def test_count_weights(dtype):
+    x, w = keras.Input((4,), dtype="int32"), keras.Input((4,), dtype=dtype)
+    check(keras.Model([x, w], layers.CategoryEncoding(6, output_mode="count")(x, count_weights=w)))
+
+
+def test_category_encoding_refusals():
+    refused(layers.CategoryEncoding(6, output_mode="count"), (4, 3), match="reshape its input", dtype="int32")
+    refused(layers.CategoryEncoding(6, dtype="mixed_float16"), (4,), match="mixed", dtype="int32")
+
+
+# --- the work of a data pipeline ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "layer, dtype",
+    [
+        (layers.StringLookup(vocabulary=["a", "b"]), "string"),
+        (layers.TextVectorization(vocabulary=["a", "b"], output_sequence_length=3), "string"),
+        (layers.Hashing(5), "int32"),
+        (layers.IntegerLookup(vocabulary=[3, 4]), "int64"),
+    ],
+)
+def test_refused_by_name(layer, dtype):
+    refused(layer, (1,), match=f"{type(layer).__name__}.*data pipeline", dtype=dtype)
+
+
+def test_hashed_crossing_is_refused_by_name():
+    inputs = [keras.Input((1,), dtype="int32"), keras.Input((1,), dtype="int32")]
+    model = keras.Model(inputs, layers.HashedCrossing(5)(inputs))
+    with pytest.raises(k2t.UnsupportedError, match="HashedCrossing.*data pipeline"):
+        k2t.plan(model).raise_for_problems()
