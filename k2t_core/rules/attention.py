@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from k2t_core.layout import identity
+from k2t_core.layout import Layout, identity
 from k2t_core.rules.broadcasting import cast
 from k2t_core.rules.registry import LAST, OUT, SELF, Alternative, Call, Mapping, Module, Slot, Weight, rule
 from k2t_core.transforms import Constant, Permute, Reshape
@@ -17,7 +17,7 @@ from k2t_core.transforms import Constant, Permute, Reshape
 TARGETS, SOURCES = "tuvw", "spqr"
 
 # Arguments of the helper classes, left out where they have these values.
-OPTIONAL = {"value_dim": None, "output_size": None, "key_size": None, "bias": True, "dropout": 0.0, "axes": 1, "gate": False}
+OPTIONAL = {"value_dim": None, "out_size": None, "key_size": None, "bias": True, "dropout": 0.0, "axes": 1, "gate": False}
 
 WHY = "Keras keeps an axis of heads in its kernels, (D, heads, size); torch's Linear has them in its rows, head after head."
 
@@ -166,17 +166,20 @@ def multi_head_attention(call: Call) -> Mapping:
     args: dict[str, Any] = {
         "query_size": d_query,
         "value_size": d_value,
-        "num_heads": heads,
+        "heads": heads,
         "key_dim": key_dim,
         "value_dim": None if value_dim in (None, key_dim) else value_dim,
-        "output_size": None if size == d_query else size,
+        "out_size": None if size == d_query else size,
         "key_size": None if d_key == d_value else d_key,
         "bias": use_bias,
         "dropout": dropout,
     }
     if einsum:
         args |= {"equations": _equations(rank, axes), "axes": len(axes), "gate": gate}
-    cls = "EinsumAttention" if einsum else "GatedMultiHeadAttention" if gate else "MultiHeadAttention"
+    calls = [node.arguments for node in call.graph.nodes if node.layer is call.layer]
+    masked = call.option("sliding_window", None) is not None or any(name.endswith("_mask") and name != "use_causal_mask" for arguments in calls for name in arguments)
+    plain = "MaskedMultiHeadAttention" if masked else "MultiHeadAttention"
+    cls = "EinsumAttention" if einsum else "GatedMultiHeadAttention" if gate else plain
     text = _call_text(query, value, key, mask, einsum)
     unflatten = f".unflatten(-1, {tuple(output_shape)})" if output_shape is not None and len(output_shape) > 1 else ""
     forward: str | tuple[str, ...] = f"{text}{'[0]' if einsum and not scores else ''}{unflatten}"
@@ -212,8 +215,8 @@ def grouped_query_attention(call: Call) -> Mapping:
     args = {
         "query_size": d_query,
         "value_size": d_value,
-        "num_heads": heads,
-        "num_key_value_heads": shared,
+        "heads": heads,
+        "key_value_heads": shared,
         "head_dim": dim,
         "key_size": None if d_key == d_value else d_key,
         "bias": use_bias,
@@ -288,5 +291,42 @@ def attention(call: Call) -> Mapping:
         + (" Masked scores are lowered by 10⁹ (65504 in float16) rather than removed." if terms else "")
         + (" The result is 0 where the query is masked." if query_mask is not None else ""),
         keras=f"softmax({formula}) v",
+        torch="the same",
+    )
+
+
+@rule("ops.DotProductAttention", demand=LAST)
+def dot_product_attention(call: Call) -> Mapping:
+    """keras.ops.dot_product_attention: (batch, steps, heads, size); torch has heads before steps."""
+    query, key, value, bias, mask, scale = (call.argument(name) for name in ("query", "key", "value", "bias", "mask", "scale"))
+    causal, flash = call.option("is_causal", False), call.option("flash_attention", None)
+    call.refuse(call.option("attn_logits_soft_cap", None) is not None, "attn_logits_soft_cap exists on JAX only, so there is nothing to compare with")
+    call.refuse(bool(flash), "Keras's TensorFlow backend has no flash attention, so there is nothing to compare with; set flash_attention=None")
+    call.refuse(not all(isinstance(x, Slot) and x.rank == 4 for x in (query, key, value)), "its query, key and value are not tensors of shape (batch, steps, heads, size)")
+    call.refuse(bias is not None, "it adds a bias to the scores; write it as matmul, add, softmax, matmul with keras.ops")
+    call.refuse(mask is not None and not (isinstance(mask, Slot) and mask.rank == 4 and mask.dtype == "bool"), "its mask is not a bool tensor of 4 axes")
+    call.refuse(scale is not None and not isinstance(scale, (int, float)), "its scale is not a number")
+    call.refuse(len({slot.dtype for slot in (query, key, value)}) > 1, "its query, key and value have different dtypes; cast them to one")
+    call.refuse(None in (query.shape[2], key.shape[2]), "its number of heads is not known")
+    groups = query.shape[2] // key.shape[2]
+    call.refuse(query.shape[2] % key.shape[2] != 0 or groups > 1 and key.shape[2] == 1, "Keras on TensorFlow cannot share these key heads among its query heads; repeat the heads first")
+    heads_first = Layout((0, 2, 1, 3))
+    repeat = f".repeat_interleave({groups}, dim=1)" if groups > 1 else ""
+    arguments = [str(query), f"{key}{repeat}", f"{value}{repeat}"]
+    if mask is not None:
+        arguments.append(f"{mask} & torch.ones({query}.shape[2], {key}.shape[2], dtype=torch.bool, device={mask}.device).tril()" if causal else str(mask))
+    elif causal:
+        arguments.append("is_causal=True")
+    if scale is not None:
+        arguments.append(f"scale={float(scale)!r}")
+    function = "F.scaled_dot_product_attention" if mask is None else "masked_attention"
+    layouts = {slot.index: heads_first for slot in (query, key, value)}
+    return Mapping(
+        forward=f"{function}({', '.join(arguments)})",
+        wants=tuple(layouts.get(slot.index, identity(slot.rank)) for slot in call.inputs),
+        gives=(heads_first,),
+        why="torch has the axis of heads before that of steps."
+        + (" A query that may attend to nothing gets the mean of all values." if mask is not None else ""),
+        keras="softmax(q kᵀ · scale) v",
         torch="the same",
     )

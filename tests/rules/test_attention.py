@@ -241,7 +241,7 @@ def test_training_drops_attention_weights():
 def test_generated_source():
     conversion, module = check(model_of(mha(), (5, 6), use_causal_mask=True))
     text = conversion.plan.code.text
-    assert "MultiHeadAttention(6, 6, num_heads=2, key_dim=3)" in text
+    assert "= MultiHeadAttention(6, 6, heads=2, key_dim=3)" in text
     assert "(x, x, is_causal=True)" in text.replace("query", "x")
     torch.export.export(module, (torch.randn(2, 5, 6),))
 
@@ -375,3 +375,16 @@ def test_plain_attention_is_one_torch_call():
     conversion, module = check(listed(layers.Attention(), (5, 6), (4, 6)))
     assert "F.scaled_dot_product_attention(" in conversion.plan.code.text
     assert not list(module.state_dict())
+
+
+# keras.ops.dot_product_attention
+
+
+@pytest.mark.parametrize("heads", [(1, 1), (4, 4), (4, 2)])
+@pytest.mark.parametrize("options", [{}, {"is_causal": True}, {"scale": 0.3}])
+@pytest.mark.parametrize("with_mask", [False, True])
+def test_dot_product_attention(heads, options, with_mask):
+    query, key, value = (keras.Input((steps, n, size), name=name) for name, steps, n, size in (("query", 5, heads[0], 3), ("key", 4, heads[1], 3), ("value", 4, heads[1], 3)))
+    mask = keras.Input((1, 5, 4), dtype="bool", name="mask")
+    model = keras.Model([query, key, value, mask] if with_mask else [query, key, value], keras.ops.dot_product_attention(query, key, value, mask=mask if with_mask else None, **options))
+    check(model, masked(model))

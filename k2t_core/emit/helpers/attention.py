@@ -9,16 +9,16 @@ from torch import nn
 from k2t_core.emit.helpers.activations import joint_softmax, masked_softmax
 
 
-def dot_product_attention(query, key, value, mask=None, is_causal=False, dropout_p=0.0, empty_is_zero=False):
-    """Scaled dot-product attention; mask is True where a query may attend.
+def masked_attention(query, key, value, mask=None, is_causal=False, dropout_p=0.0, scale=None, empty_is_zero=False):
+    """F.scaled_dot_product_attention; mask is True where a query may attend.
 
     A query that may attend to nothing gets the mean of all values, or 0: torch alone would give NaN or 0.
     """
     if mask is None:
-        return F.scaled_dot_product_attention(query, key, value, is_causal=is_causal, dropout_p=dropout_p)
+        return F.scaled_dot_product_attention(query, key, value, None, dropout_p, is_causal, scale=scale)
     some = mask.any(-1, keepdim=True)
     query = torch.where(some, query, 0.0)
-    x = F.scaled_dot_product_attention(query, key, value, attn_mask=mask | ~some, dropout_p=dropout_p)
+    x = F.scaled_dot_product_attention(query, key, value, mask | ~some, dropout_p, scale=scale)
     return torch.where(some, x, 0.0) if empty_is_zero else x
 
 
@@ -34,33 +34,47 @@ def sliding_window_mask(query, value, window):
 
 
 class MultiHeadAttention(nn.Module):
-    """Attention of (N, T, query_size) to (N, S, value_size); mask, of shape (N, heads, T, S) or broadcast to it, is True where to attend."""
+    """Attention of (N, T, query_size) to (N, S, value_size)."""
 
     def __init__(
-        self, query_size, value_size, num_heads, key_dim, value_dim=None, output_size=None, key_size=None, bias=True, dropout=0.0
+        self, query_size, value_size, heads, key_dim, value_dim=None, out_size=None, key_size=None, bias=True, dropout=0.0
     ):
         super().__init__()
         value_dim = value_dim or key_dim
-        self.num_heads = num_heads
+        self.heads = heads
         self.dropout = dropout
-        self.query = nn.Linear(query_size, num_heads * key_dim, bias=bias)
-        self.key = nn.Linear(key_size or value_size, num_heads * key_dim, bias=bias)
-        self.value = nn.Linear(value_size, num_heads * value_dim, bias=bias)
-        self.output = nn.Linear(num_heads * value_dim, output_size or query_size, bias=bias)
+        self.query = nn.Linear(query_size, heads * key_dim, bias=bias)
+        self.key = nn.Linear(key_size or value_size, heads * key_dim, bias=bias)
+        self.value = nn.Linear(value_size, heads * value_dim, bias=bias)
+        self.output = nn.Linear(heads * value_dim, out_size or query_size, bias=bias)
 
-    def attend(self, query, value, key=None, mask=None, is_causal=False):
+    def project(self, query, value, key=None):
+        """Queries, keys and values, (N, steps, heads, size) each."""
         projected = self.query(query), self.key(value if key is None else key), self.value(value)
-        q, k, v = (x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for x in projected)
+        return (x.unflatten(-1, (self.heads, -1)) for x in projected)
+
+    def forward(self, query, value, key=None, is_causal=False):
+        q, k, v = (x.transpose(1, 2) for x in self.project(query, value, key))
         dropout_p = self.dropout if self.training else 0.0
-        x = dot_product_attention(q, k, v, mask, is_causal, dropout_p, empty_is_zero=self.dropout > 0)
+        x = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout_p, is_causal=is_causal)
+        return self.output(x.transpose(1, 2).flatten(2))
+
+
+class MaskedMultiHeadAttention(MultiHeadAttention):
+    """MultiHeadAttention; mask, of shape (N, heads, T, S) or broadcast to it, is True where a query may attend."""
+
+    def attend(self, query, value, key, mask, is_causal):
+        q, k, v = (x.transpose(1, 2) for x in self.project(query, value, key))
+        dropout_p = self.dropout if self.training else 0.0
+        x = masked_attention(q, k, v, mask, is_causal, dropout_p, empty_is_zero=self.dropout > 0)
         return x.transpose(1, 2).flatten(2)
 
     def forward(self, query, value, key=None, mask=None, is_causal=False):
         return self.output(self.attend(query, value, key, mask, is_causal))
 
 
-class GatedMultiHeadAttention(MultiHeadAttention):
-    """MultiHeadAttention whose heads are multiplied by a sigmoid gate of the query before the last projection (arXiv 2505.06708)."""
+class GatedMultiHeadAttention(MaskedMultiHeadAttention):
+    """Its heads are multiplied by a sigmoid gate of the query before the last projection (arXiv 2505.06708)."""
 
     def __init__(self, query_size, *args, **kwargs):
         super().__init__(query_size, *args, **kwargs)
@@ -74,17 +88,17 @@ class GroupedQueryAttention(nn.Module):
     """MultiHeadAttention in which several query heads share a key head and a value head."""
 
     def __init__(
-        self, query_size, value_size, num_heads, num_key_value_heads, head_dim, key_size=None, bias=True, dropout=0.0, gate=False
+        self, query_size, value_size, heads, key_value_heads, head_dim, key_size=None, bias=True, dropout=0.0, gate=False
     ):
         super().__init__()
         self.head_dim = head_dim
-        self.repeats = num_heads // num_key_value_heads
+        self.repeats = heads // key_value_heads
         self.dropout = dropout
-        self.query = nn.Linear(query_size, num_heads * head_dim, bias=bias)
-        self.key = nn.Linear(key_size or value_size, num_key_value_heads * head_dim, bias=bias)
-        self.value = nn.Linear(value_size, num_key_value_heads * head_dim, bias=bias)
-        self.gate = nn.Linear(query_size, num_heads * head_dim, bias=bias) if gate else None
-        self.output = nn.Linear(num_heads * head_dim, query_size, bias=bias)
+        self.query = nn.Linear(query_size, heads * head_dim, bias=bias)
+        self.key = nn.Linear(key_size or value_size, key_value_heads * head_dim, bias=bias)
+        self.value = nn.Linear(value_size, key_value_heads * head_dim, bias=bias)
+        self.gate = nn.Linear(query_size, heads * head_dim, bias=bias) if gate else None
+        self.output = nn.Linear(heads * head_dim, query_size, bias=bias)
 
     def project(self, query, value, key=None):
         """Queries, keys and values by head: (N, heads, steps, head_dim)."""
@@ -99,7 +113,7 @@ class GroupedQueryAttention(nn.Module):
     def forward(self, query, value, key=None, mask=None, is_causal=False):
         dropout_p = self.dropout if self.training else 0.0
         q, k, v = self.project(query, value, key)
-        return self.combine(query, dot_product_attention(q, k, v, mask, is_causal, dropout_p, empty_is_zero=self.dropout > 0))
+        return self.combine(query, masked_attention(q, k, v, mask, is_causal, dropout_p, empty_is_zero=self.dropout > 0))
 
 
 class ScoredGroupedQueryAttention(GroupedQueryAttention):
@@ -127,8 +141,7 @@ class EinsumAttention(MultiHeadAttention):
         self.gate = nn.Linear(self.query.in_features, size, bias=self.query.bias is not None) if gate else None
 
     def forward(self, query, value, key=None, mask=None):
-        projected = self.query(query), self.key(value if key is None else key), self.value(value)
-        q, k, v = (x.unflatten(-1, (self.num_heads, -1)) for x in projected)
+        q, k, v = self.project(query, value, key)
         scores = torch.einsum(self.equations[0], k, q / math.sqrt(q.shape[-1]))
         scores = joint_softmax(scores, self.axes) if mask is None else masked_softmax(scores, mask, self.axes)
         x = torch.einsum(self.equations[1], F.dropout(scores, self.dropout, self.training), v).flatten(-2)
