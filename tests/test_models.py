@@ -105,6 +105,14 @@ def by_fused_operation(q, k, v):
     return ops.reshape(ops.dot_product_attention(q, k, v, is_causal=True), (-1, 5, 8))
 
 
+def test_where_a_constant_chooses():
+    x, y = keras.Input((3, 5, 4)), keras.Input((5, 4))
+    rows, long = np.array([[True], [False], [True], [False], [True]]), np.random.default_rng(0).random((3, 5, 4)) < 0.5
+    outputs = [ops.where(rows, x, 0.0), ops.where(long, x, -1e9), ops.where(rows, y, ops.relu(y)), ops.where(np.array([1, 0, 2, 0]), x, 3)]
+    image = layers.Conv2D(4, 1)(x)
+    check(keras.Model([x, y], [*outputs, layers.Conv2D(2, 1)(ops.where(long, image, 0.0))]))
+
+
 @pytest.mark.parametrize("attend", [by_matmul, by_einsum, by_heads, by_layers, by_fused_operation])
 @pytest.mark.parametrize("projection", ["Dense", "EinsumDense"])
 def test_attention_by_hand(attend, projection):

@@ -317,7 +317,9 @@ def logic(call: Call) -> Mapping:
 def where(call: Call) -> Mapping:
     condition, x, y = call.argument("condition"), call.argument("x1"), call.argument("x2")
     call.refuse(x is None or y is None, "it has no x1 and x2: the size of its result depends on the data")
-    call.refuse(not isinstance(condition, Slot), "its condition is not a tensor")
+    if not isinstance(condition, Slot):
+        condition = np.asarray(constant(condition)).astype("bool")
+        call.refuse(condition.size == 1, "its condition is a single constant; write the branch it chooses")
     operands = align(call, [condition, x, y])
     values = Operands(operands.values[1:], operands.texts[1:], operands.layout, operands.wants)
     result = _result(call)
