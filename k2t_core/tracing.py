@@ -255,6 +255,10 @@ class _Tracer:
         if scope is not None:
             return Layer(path, label, "Model", {}, graph=scope.graph)
         children = {a: c for a in CHILD_ATTRIBUTES if isinstance(c := getattr(op, a, None), keras.Layer)}
+        if type(op) is keras.layers.RNN and isinstance(op.cell, keras.Layer):
+            children["cell"] = op.cell
+        elif isinstance(op, keras.layers.StackedRNNCells):
+            children.update({f"cell_{index}": cell for index, cell in enumerate(op.cells) if isinstance(cell, keras.Layer)})
         variables = tuple(self._variables(op, skip=set(map(id, children.values()))))
         config = {k: v for k, v in op.get_config().items() if k not in CHILD_CONFIG or k == "layers" and not children}
         # get_config does not carry the adapted state or what a wrapper sets on its layer after construction.
@@ -316,6 +320,9 @@ def _symbolic_call(op: Any, args: tuple, kwargs: dict) -> _Call:
     arguments = _bind(op, *seen[0])
     if type(op).__name__ in MASKED_MERGES and any(m is not None for m in attached):
         arguments["masks"] = attached
+    if type(op).__name__ == "ReversibleEmbedding" and op.mask_zero and not arguments.get("reverse"):
+        # It sets its mask inside call(), which a symbolic call does not run (reversible_embedding.py).
+        set_keras_mask(outputs, keras.ops.not_equal(inputs, 0))
     if isinstance(op, keras.layers.MultiHeadAttention):
         # Its call() takes the mask off its inputs, so that layers called later do not see it (multi_head_attention.py).
         arguments["query_mask"] = attached[0]
@@ -326,7 +333,10 @@ def _symbolic_call(op: Any, args: tuple, kwargs: dict) -> _Call:
 
 
 def _bind(op: Any, args: tuple, kwargs: dict) -> dict[str, Any]:
-    """Arguments by parameter name; ``training=False`` and None are what inference means anyway."""
+    """Arguments by parameter name, without a ``training`` that inference overrides: False, None, or the layer's own default.
+
+    Augmentation layers have training=True as their default; a functional model passes its own instead (models/functional.py).
+    """
     bound = inspect.signature(op.call).bind(*args, **kwargs)
     arguments: dict[str, Any] = {}
     for name, value in bound.arguments.items():
@@ -335,7 +345,8 @@ def _bind(op: Any, args: tuple, kwargs: dict) -> dict[str, Any]:
             arguments.update(value)
         else:
             arguments[name] = value
-    if arguments.get("training") in (None, False):
+    declared = bound.signature.parameters.get("training")
+    if arguments.get("training") in (None, False, declared.default if declared else None):
         arguments.pop("training", None)
     return {k: v for k, v in arguments.items() if v is not None and not (isinstance(v, list) and v and all(i is None for i in v))}
 

@@ -123,6 +123,11 @@ def test_a_layer_in_two_scopes_is_refused_by_name():
         trace(k2t.load(keras.Model(x, inner(shared(x)))))
 
 
+def test_training_true_as_a_layers_own_default_is_dropped():
+    x = keras.Input((8, 8, 3))
+    assert not k2t.plan(keras.Model(x, layers.RandomFlip()(x))).problems
+
+
 def test_training_true_is_refused():
     x = keras.Input((4,))
     model = keras.Model(x, layers.Dropout(0.5, name="always_on")(x, training=True))

@@ -1,0 +1,54 @@
+"""Resizing and colour as TensorFlow does them, where torch's F.interpolate differs. Images are (batch, channels, height, width)."""
+
+import torch
+
+
+def nearest_resize(x, size):
+    """The pixel under the centre of each new pixel, the place computed in float32 as TensorFlow does."""
+    for dim, new in zip((2, 3), size):
+        step = torch.tensor(x.shape[dim], dtype=torch.float32, device=x.device) / new
+        index = (torch.arange(new, dtype=torch.float32, device=x.device) + 0.5) * step
+        x = x.index_select(dim, index.floor().long().clamp(max=x.shape[dim] - 1))
+    return x
+
+
+def bicubic_resize(x, size):
+    """Keys's cubic (a = −0.5; torch has −0.75) with TensorFlow's table of 1024 fractions, weights cut at the border."""
+    weights = []
+    for old, new in zip(x.shape[2:], size):
+        step = torch.tensor(old, dtype=torch.float32, device=x.device) / new
+        place = (torch.arange(new, dtype=torch.float32, device=x.device) + 0.5) * step - 0.5
+        place = place.floor() + torch.round((place - place.floor()) * 1024) / 1024
+        d = (torch.arange(old, device=x.device) - place[:, None]).abs()
+        near, far = (1.5 * d - 2.5) * d * d + 1, ((-0.5 * d + 2.5) * d - 4) * d + 2
+        weights.append(torch.where(d < 1, near, torch.where(d < 2, far, 0.0)))
+    return weighted_resize(x, *weights)
+
+
+def lanczos_resize(x, size, radius, antialias=False):
+    """Lanczos windows of ``radius`` pixels, wider when an antialiased image shrinks."""
+    weights = []
+    for old, new in zip(x.shape[2:], size):
+        step = torch.tensor(old, dtype=torch.float32, device=x.device) / new
+        place = (torch.arange(new, dtype=torch.float32, device=x.device) + 0.5) * step
+        d = torch.arange(old, device=x.device) + 0.5 - place[:, None]
+        d = d / step.clamp(min=1) if antialias else d
+        weights.append(torch.where(d.abs() < radius, torch.sinc(d) * torch.sinc(d / radius), 0.0))
+    return weighted_resize(x, *weights)
+
+
+def weighted_resize(x, rows, columns):
+    """Each new pixel a mean of old ones: ``rows`` (new, old) along the height, ``columns`` along the width."""
+    y = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+    rows = (rows / rows.sum(1, keepdim=True)).to(y.dtype)
+    columns = (columns / columns.sum(1, keepdim=True)).to(y.dtype)
+    return (rows @ y @ columns.T).to(x.dtype)
+
+
+def auto_contrast(x, dim, low=0.0, high=255.0):
+    """Stretch values to the whole range from ``low`` to ``high``; what is constant stays as it is."""
+    y = (x - low) / (high - low) * 255
+    bottom, top = y.amin(dim, keepdim=True), y.amax(dim, keepdim=True)
+    scale = 255 / (top - bottom)
+    y = (y * scale - bottom * scale).clamp(0, 255) / 255 * (high - low) + low
+    return torch.where(y.isnan(), x, y)
