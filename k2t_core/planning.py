@@ -21,7 +21,7 @@ from k2t_core.tracing import Traced, trace
 from k2t_core.transforms import Cast, Permute, Transform, chain_shape, describe
 
 # Names that generated code uses for itself.
-RESERVED = {"self", "nn", "F", "torch", "math", "Path", "load_file", "load_model", "hidden", "cell", "states", "_"} | set(keyword.kwlist)
+RESERVED = {"self", "nn", "F", "torch", "math", "Path", "load_file", "load_model", "hidden", "cell", "states", "both", "forward_out", "backward_out", "forward_states", "backward_states", "_"} | set(keyword.kwlist)
 # Attributes of nn.Module that a submodule must not hide.
 MODULE_ATTRIBUTES = {"forward", "train", "eval", "training", "type", "half", "float", "double", "to", "cpu", "cuda", "apply", "modules", "parameters", "buffers", "children", "state_dict", "requires_grad_", "compile", "share_memory", "register_buffer", "dump_patches", "call_super_init", "zero_grad", "add_module", "bfloat16", "ipu", "xpu", "mtia", "to_empty", "extra_repr", "named_parameters", "named_modules", "named_children", "named_buffers", "get_parameter", "get_buffer", "get_submodule", "set_submodule", "get_extra_state", "set_extra_state", "load_state_dict", "T_destination", "register_module", "register_parameter"}
 
@@ -134,8 +134,10 @@ class Plan:
         return write_source(self)
 
 
-def plan(model: Any, recipe: Any = None, *, allow_unsafe: bool = False) -> Plan:
+def plan(model: Any, recipe: Any = None, *, allow_unsafe: bool = False, arriving: Sequence[Layout] | None = None) -> Plan:
     """Plan the conversion of a model file, a keras.Model, a loaded `Source` or a `Traced` graph.
+
+    arriving: layouts for the inputs whose layers have no wish of their own; Keras's order without it.
 
     Unsupported layers do not raise here: they are rows of the table with their reason. `Plan.raise_for_problems` does.
     Raises OverrideError for a recipe that does not fit the model.
@@ -143,7 +145,7 @@ def plan(model: Any, recipe: Any = None, *, allow_unsafe: bool = False) -> Plan:
     traced = model if isinstance(model, Traced) else trace(load(model, allow_unsafe=allow_unsafe))
     recipe = read_recipe(recipe)
     planner = _Planner(recipe)
-    root = planner.scope(traced.graph, None, top=True)
+    root = planner.scope(traced.graph, arriving, top=True)
     planner.check_recipe(root)
     recipe = replace(recipe, fingerprint=traced.source.fingerprint)
     return Plan(traced.source, traced, root, recipe, tuple(_weights(root)))

@@ -45,7 +45,7 @@ class TappedModel:
         self.namespace[TAP] = self._tap
         if manifest["class"] not in self.namespace:
             raise OutputError(f"{folder / 'manifest.json'}: damaged: model.py has no class {manifest['class']!r}; convert the model again")
-        with _default_dtype(self.dtype):
+        with default_dtype(self.dtype):
             self.model = self.namespace[manifest["class"]]().eval()
         self.paths = {id(module): name for name, module in self.model.named_modules(remove_duplicate=True)}
         self.observer: Observer | None = None
@@ -57,7 +57,7 @@ class TappedModel:
 
         self.observer, self.counts = observer, {}
         try:
-            with torch.no_grad(), _default_dtype(self.dtype):
+            with torch.no_grad(), default_dtype(self.dtype):
                 outputs = self.model(*inputs)
         finally:
             self.observer = None
@@ -128,6 +128,14 @@ class _Double(ast.NodeTransformer):
         return node
 
 
+def compile_module(source: str, double: bool = False) -> dict[str, Any]:
+    """The namespace of a generated file's text; ``double``: with every floating-point dtype widened to float64."""
+    tree = ast.parse(source)
+    module = ModuleType("k2t_generated")
+    exec(compile(ast.fix_missing_locations(_Double().visit(tree) if double else tree), "model.py", "exec"), module.__dict__)
+    return module.__dict__
+
+
 def _compile(path: Path, places: Mapping[tuple[str, int], list[str]], hashes: Mapping[str, str], double: bool) -> dict[str, Any]:
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -157,7 +165,7 @@ def _compile(path: Path, places: Mapping[tuple[str, int], list[str]], hashes: Ma
 
 
 @contextmanager
-def _default_dtype(dtype: Any) -> Iterator[None]:
+def default_dtype(dtype: Any) -> Iterator[None]:
     import torch
 
     before = torch.get_default_dtype()

@@ -1,0 +1,121 @@
+"""One layer by itself: what it computes under a recipe, on Keras's own input, without the rest of the model.
+
+A probe runs Keras once; after that a candidate mapping is planned, written and compared in a few hundredths of a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from k2t_core import reference
+from k2t_core.conversion import weight_arrays
+from k2t_core.errors import K2TError
+from k2t_core.graph import Graph, Node, Tensor
+from k2t_core.layout import Layout
+from k2t_core.planning import Plan, plan
+from k2t_core.recipe import Recipe
+from k2t_core.tensors import to_array, to_tensor
+from k2t_core.tracing import Traced
+from k2t_core.transforms import is_float
+from k2t_core.verification.report import Difference, Rounding, layer_passes
+from k2t_core.verification.taps import compile_module, default_dtype
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """A layer's outputs under one recipe: the largest difference among them, and whether all agree."""
+
+    difference: Difference
+    passed: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """A call of a layer with what Keras gave it and what Keras made of it."""
+
+    traced: Traced  # its graph is this one call
+    node: Node
+    inputs: tuple[np.ndarray, ...]
+    expected: tuple[np.ndarray, ...]
+    arriving: tuple[Layout, ...]  # the layouts of the inputs in the whole model
+
+    def plan(self, recipe: Recipe) -> Plan:
+        """The layer's own plan. Raises OverrideError for an override that is impossible."""
+        return plan(self.traced, Recipe(tuple(recipe.of(self.node.layer.path))), arriving=self.arriving)
+
+    def judge(self, recipe: Recipe) -> Verdict:
+        """What the layer computes under ``recipe``. Raises K2TError where it cannot be converted so or does not run."""
+        import torch
+
+        planned = self.plan(recipe)
+        planned.raise_for_problems()
+        state = {key: to_tensor(array) for key, array in weight_arrays(planned).items()}
+        tensors = [to_tensor(layout.to_torch(a)) for layout, a in zip(planned.root.input_layouts, self.inputs)]
+        found = []
+        for double in (False, True):
+            with default_dtype(torch.float64 if double else torch.get_default_dtype()), torch.no_grad():
+                try:
+                    model = compile_module(planned.code.text, double)[planned.root.class_name]().eval()
+                    model.load_state_dict({k: v.double() if double and v.is_floating_point() else v for k, v in state.items()})
+                    outputs = model(*(x.double() if double and x.is_floating_point() else x for x in tensors))
+                except Exception as error:  # an override can be anything
+                    if double:
+                        found.append(None)
+                        continue
+                    raise K2TError(f"layer {self.node.layer.path!r}: {type(error).__name__}: {' '.join(str(error).split())[:200]}") from error
+            outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+            found.append([layout.to_keras(to_array(y)) for layout, y in zip(planned.root.output_layouts, outputs)])
+        got, exact = found
+        verdicts = []
+        for index, (want, have) in enumerate(zip(self.expected, got)):
+            difference = Difference.of(want, have)
+            rounding = Rounding.of(want, have, exact[index]) if exact is not None and is_float(want.dtype) and want.shape == have.shape else None
+            verdicts.append(Verdict(difference, layer_passes(difference, rounding, want.dtype)))
+        return Verdict(max((v.difference for v in verdicts), key=lambda d: d.relative), all(v.passed for v in verdicts))
+
+
+def probe(traced: Traced, layer: str, arrays: Sequence[np.ndarray], whole: Plan | None = None) -> Probe:
+    """The first call of the layer at path ``layer``, on what reaches it from the model inputs ``arrays`` in Keras.
+
+    whole: the plan of the model, where there is one already.
+
+    Raises K2TError where the model has no such layer, or it is a nested model as a whole.
+    """
+    found = next(((scope, graph, node) for scope, graph, node in traced.graph.walk() if node.layer.path == layer and node.layer.graph is None), None)
+    if found is None:
+        raise K2TError(f"layer {layer!r}: not a layer of this model that can be looked at alone")
+    scope, graph, node = found
+    given = tuple(dict.fromkeys(node.inputs))
+    places = {t: _source(traced.graph, scope, t) for t in given}
+    record = reference.tensors(traced, arrays, {key for key in places.values() if isinstance(key, str)} | {scope + t for t in node.outputs})
+    inputs = tuple(record[place] if isinstance(place, str) else np.asarray(arrays[place]) for place in places.values())
+    # The batch size of a call by itself is free, whatever the graph says.
+    tensors = {t: Tensor(t, graph.tensors[t].shape, graph.tensors[t].dtype) for t in (*given, *node.outputs)}
+    alone = Graph(node.layer.name, given, node.outputs, (node,), tensors, given, node.outputs)
+    planned = next(p for _, _, _, p in (whole or plan(traced)).root.walk() if p.node is node)
+    layouts = dict(zip(node.inputs, planned.inputs))
+    return Probe(replace(traced, graph=alone), node, inputs, tuple(record[scope + t] for t in node.outputs), tuple(layouts[t] for t in given))
+
+
+def _source(graph: Graph, scope: str, tensor: str) -> str | int:
+    """Where Keras's value of a tensor is: a key of `reference.tensors`, or the index of a model input.
+
+    The inputs of a nested graph are tensors of the graph around it.
+    """
+    chain = [graph]
+    callers: list[Node] = []
+    for name in scope.split("/")[:-1]:
+        caller = next(node for node in chain[-1].nodes if node.id == name)
+        callers.append(caller)
+        chain.append(caller.layer.graph)
+    while tensor in chain[-1].inputs:
+        index = chain[-1].inputs.index(tensor)
+        if len(chain) == 1:
+            return index
+        tensor = callers[-1].inputs[index]
+        chain.pop()
+        callers.pop()
+    return "".join(f"{caller.id}/" for caller in callers) + tensor
