@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import torch
 from keras import layers, ops
 
 from tests.harness import check
@@ -119,3 +120,27 @@ def test_attention_by_hand(attend, projection):
     x = keras.Input((5, 6))
     project = (lambda: layers.Dense(8)) if projection == "Dense" else (lambda: layers.EinsumDense("btd,de->bte", (None, 8), bias_axes="e"))
     check(keras.Model(x, layers.Dense(3)(attend(project()(x), project()(x), project()(x)))))
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float64"])
+def test_encoder_of_other_precision(policy):
+    keras.config.set_dtype_policy(policy)
+    try:
+        tokens = keras.Input((7,), dtype="int32")
+        x = encoder(layers.Embedding(9, 8, mask_zero=True)(tokens), 8, 0.0)
+        model = keras.Model(tokens, layers.Dense(3, dtype="float32")(layers.GlobalAveragePooling1D()(x)))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    check(model, [TOKENS], {"mixed_float16": 5e-3, "mixed_bfloat16": 4e-2, "float64": 1e-5}[policy])
+
+
+def test_masked_encoder_exports():
+    tokens = keras.Input((7,), dtype="int32")
+    x = encoder(layers.Embedding(9, 8, mask_zero=True)(tokens), 8, 0.0)
+    conversion, module = check(keras.Model(tokens, x), [TOKENS])
+    assert "mask=(" in conversion.plan.code.text
+    given = torch.from_numpy(TOKENS)
+    with torch.no_grad():
+        expected = module(given)
+        assert torch.equal(torch.export.export(module, (given,)).module()(given), expected)
+        assert torch.equal(torch.jit.trace(module, (given[:1],))(given), expected)
