@@ -196,7 +196,7 @@ def gru(project: Project) -> None:
     settings, show = st.columns([1, 4], gap="large")
     with settings:
         after = common.bound(st.toggle, "reset_after", "learn.gru.after", project)
-        reordered = common.bound(st.toggle, "Re-order the gates in the wrong version", "learn.gru.reordered", project)
+        reordered = common.bound(st.toggle, "Gates re-ordered", "learn.gru.reordered", project)
         units = number("Units", "learn.gru.units", project, 1, 4)
         features = number("Features", "learn.gru.features", project, 1, 4)
         steps = number("Steps", "learn.gru.steps", project, 1, 20)

@@ -1,0 +1,107 @@
+"""Load: examples, uploads, bad files in one line each, and projects to continue."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+
+import pytest
+
+from k2t_core.project import Project
+from tests.pages.conftest import click, texts
+
+
+def upload(app, name: str, data: bytes):
+    app.file_uploader[0].upload(name, data, "application/octet-stream").run()
+    assert not app.exception, [e.value for e in app.exception]
+    return app
+
+
+def zip_of(**files: str) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    return file.getvalue()
+
+
+def test_an_example_is_loaded_and_drawn(show):
+    app = show("load")
+    assert "appear here" in texts(app)
+    app.selectbox[0].set_value("convnet").run()
+    click(app, "Load example")
+    assert "Every layer can be converted." in texts(app)
+    assert {metric.label: metric.value for metric in app.metric}["Parameters"] == "251,786"
+    assert len(app.get("graphviz_chart")) == 1
+
+
+def test_an_upload_is_loaded(show, example):
+    app = upload(show("load"), "mine.keras", example("dense").read_bytes())
+    assert "Every layer can be converted." in texts(app)
+    assert any("mine.keras" in str(s.value) for s in app.subheader)
+
+
+@pytest.mark.parametrize("kind", ["text", "foreign zip", "truncated", "empty", "hdf5"])
+def test_a_bad_file_is_one_line_and_the_model_stays(show, example, project, kind):
+    data = {
+        "text": b"not a model\n" * 10,
+        "foreign zip": zip_of(**{"word/document.xml": "<w/>"}),
+        "truncated": example("dense").read_bytes()[:2000],
+        "empty": b"",
+        "hdf5": b"\x89HDF\r\n\x1a\n" + b"\0" * 100,
+    }[kind]
+    held = project("square")
+    app = upload(show("load", held), "broken.keras" if kind != "hdf5" else "broken.h5", data)
+    (error,) = app.error
+    assert "broken" in error.value and "\n" not in error.value and "Traceback" not in texts(app)
+    assert any("square.keras" in str(s.value) for s in app.subheader)
+    assert held.model_path.name == "square.keras"
+
+
+def test_a_lambda_is_refused_until_it_is_allowed(show, tmp_path):
+    import keras
+
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Lambda(lambda x: x * 2, name="doubled")])
+    model.save(tmp_path / "code.keras")
+    app = upload(show("load"), "code.keras", (tmp_path / "code.keras").read_bytes())
+    (error,) = app.error
+    assert "doubled" in error.value and "Lambda" in error.value
+    app.toggle[0].set_value(True).run()
+    click(app, "Load code.keras with its code")
+    assert "Not convertible as it is" in texts(app) and "doubled" in texts(app)
+
+
+def test_an_unsupported_layer_is_named(show, tmp_path):
+    import keras
+
+    keras.Sequential([keras.Input((1600,)), keras.layers.MelSpectrogram(name="mel")]).save(tmp_path / "sound.keras")
+    app = upload(show("load"), "sound.keras", (tmp_path / "sound.keras").read_bytes())
+    (error,) = app.error
+    assert "Not convertible as it is" in error.value and "mel" in error.value and "MelSpectrogram" in error.value
+    for page in ("convert", "verify"):
+        app.switch_page(f"pages/{page}.py").run()
+        assert "MelSpectrogram" in app.error[0].value and not app.exception
+
+
+def test_projects_are_continued_and_forgotten(show, project):
+    first, second = project("square"), project("dense")
+    first.override("square1", "permutation", {"key": "weight", "axes": [0, 1]})
+    app = show("load", second)
+    assert "1 override" in texts(app)
+    assert "dense.keras" not in [b.label for b in app.button]
+    click(app, "square.keras")
+    assert app.query_params["project"] == first.id
+    assert any("square.keras" in str(s.value) for s in app.subheader)
+    next(b for b in app.button if b.key == f"forget:{second.id}").click().run()
+    assert Project.restore(second.id) is None
+    assert not any(str(b.key).startswith("continue:") for b in app.button)
+
+
+def test_others_see_no_projects(show, project, monkeypatch):
+    import streamlit as st
+
+    project("square")
+    monkeypatch.setattr(st, "get_option", lambda name, get=st.get_option: "0.0.0.0" if name == "server.address" else get(name))
+    app = show("load")
+    assert "Continue where you left off" not in texts(app)
+    assert "Path" not in [tab.label for tab in app.tabs]

@@ -1,0 +1,104 @@
+"""Mapping: the table and its filters, the detail of a row, overrides that stay and can be undone."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.pages.conftest import click, texts
+
+
+def table(app):
+    return app.dataframe[0].value
+
+
+def test_nothing_loaded_says_what_to_do(show):
+    assert "No model is loaded yet." in texts(show("mapping"))
+
+
+def test_the_table_has_both_sides(show, project):
+    app = show("mapping", project("convnet"))
+    frame = table(app)
+    assert frame["Keras layer"].tolist() == ["image", "conv", "flatten", "classes"]
+    assert frame["PyTorch output"].tolist()[1] == "(N, 32, 28, 28) NCHW"
+    assert "permute(3, 2, 0, 1)" in frame["Weights: Keras → PyTorch"].tolist()[1]
+    assert frame["Status"].tolist()[2] == "◆ ambiguous"
+
+
+def test_filters_narrow_the_table_and_are_kept(show, project):
+    found = project("convnet")
+    app = show("mapping", found)
+    app.multiselect[0].set_value(["Dense"]).run()
+    assert table(app)["Keras layer"].tolist() == ["classes"]
+    app.switch_page("pages/learn.py").run()
+    app.switch_page("pages/mapping.py").run()
+    assert table(app)["Keras layer"].tolist() == ["classes"]
+    app.multiselect[0].set_value([]).run()
+    app.text_input[0].set_value("permute(3").run()
+    assert table(app)["Keras layer"].tolist() == ["conv"]
+    app.text_input[0].set_value("nothing like it").run()
+    assert "No row matches the filter." in texts(app)
+    assert found.settings["mapping.text"] == "nothing like it"
+
+
+def test_a_row_tells_why_and_shows_its_weights(show, project):
+    app = show("mapping", project("convnet"), layer="conv")
+    words = texts(app)
+    assert "Kernel axes" in words and "The weights as pictures" in words
+    assert "Outlined on both sides: kernel" in words
+    assert any("nn.Conv2d(3, 32" in code.value for code in app.code)
+    assert len(app.get("plotly_chart")) == 2
+    next(n for n in app.number_input if n.label == "PyTorch axis 0").set_value(7).run()
+    assert "weight[7, 2, 2, 2]" in texts(app)
+
+
+@pytest.mark.parametrize("page", ["learn", "convert", "load"])
+def test_an_alternative_stays_over_pages_and_is_undone(show, project, page):
+    found = project("convnet")
+    app = show("mapping", found, layer="flatten")
+    app.text_input[1].set_value("to see it caught").run()
+    app.radio[0].set_value("plain flatten").run()
+    assert [o.value for o in found.recipe.overrides] == ["plain flatten"]
+    # A quick model is verified at once.
+    assert "The whole model **differs**" in texts(app)
+    app.switch_page(f"pages/{page}.py").run()
+    app.switch_page("pages/mapping.py").run()
+    assert "Overrides in force: 1" in texts(app) and "to see it caught" in texts(app)
+    next(button for button in app.button if button.key == "take-back:0").click().run()
+    assert found.recipe.overrides == ()
+    assert app.radio[0].value == "default"
+    click(app, "Undo")
+    assert len(found.recipe.overrides) == 1
+    click(app, "Redo")
+    assert not found.recipe.overrides
+
+
+def test_a_missing_transpose_is_caught_at_once(show, project):
+    found = project("square")
+    app = show("mapping", found, layer="square1")
+    next(box for box in app.selectbox if box.label == "Permutation").set_value((0, 1)).run()
+    click(app, "Apply this permutation")
+    assert found.recipe.overrides[0].value == {"key": "weight", "axes": [0, 1]}
+    assert "from this layer on" in texts(app)
+
+
+def test_constructor_arguments_are_changed_and_wrong_ones_refused(show, project):
+    found = project("square")
+    app = show("mapping", found, layer="square1")
+    field = next(n for n in app.number_input if n.label == "in_features")
+    field.set_value(17)
+    click(app, "Apply arguments")
+    assert "shape" in app.error[0].value
+    assert found.recipe.overrides == ()
+
+
+def test_a_snippet_replaces_a_layer(show, project):
+    found = project("square")
+    app = show("mapping", found, layer="square1")
+    app.text_area[0].set_value("torch.tanh(x @ w['kernel'] + w['bias'])").run()
+    click(app, "Apply this code")
+    assert found.recipe.overrides[0].kind == "snippet"
+    assert "The whole model agrees." in texts(app)
+    app.text_area[0].set_value("x = 1").run()
+    click(app, "Apply this code")
+    assert "not one Python expression" in app.error[0].value
+    assert "tanh" in found.recipe.overrides[0].value
