@@ -144,11 +144,30 @@ def plan(model: Any, recipe: Any = None, *, allow_unsafe: bool = False, arriving
     """
     traced = model if isinstance(model, Traced) else trace(load(model, allow_unsafe=allow_unsafe))
     recipe = read_recipe(recipe)
+    if recipe.fingerprint not in (None, traced.source.fingerprint):
+        raise OverrideError(f"the recipe was made for another model than {traced.source.name}, or the file has changed since; keep what still applies with --merge-recipe (k2t.merge in Python)")
     planner = _Planner(recipe)
     root = planner.scope(traced.graph, arriving, top=True)
     planner.check_recipe(root)
     recipe = replace(recipe, fingerprint=traced.source.fingerprint)
     return Plan(traced.source, traced, root, recipe, tuple(_weights(root)))
+
+
+def merge(recipe: Any, model: Any, *, allow_unsafe: bool = False) -> tuple[Recipe, list[str]]:
+    """What of a recipe still applies to a model that it was not made for: (the recipe for this model, why the rest is left out).
+
+    An override applies where the layer exists and the override is possible there: same alternatives, shapes that fit.
+    """
+    traced = model if isinstance(model, Traced) else trace(load(model, allow_unsafe=allow_unsafe))
+    kept, left = Recipe(), []
+    for override in read_recipe(recipe).overrides:
+        try:
+            plan(traced, kept.with_override(override))
+        except OverrideError as error:
+            left.append(str(error))
+        else:
+            kept = kept.with_override(override)
+    return replace(kept, fingerprint=traced.source.fingerprint), left
 
 
 @dataclass(eq=False)
@@ -166,7 +185,7 @@ class _Planner:
             hint = hints[index] if hints and index < len(hints) and hints[index].flat is None else identity(rank)
             layouts[t] = _layout_of(wanted.get(t), rank) or hint
         modules: dict[int, PlannedNode] = {}
-        attrs = _Names(MODULE_ATTRIBUTES | RESERVED)
+        attrs = _Names(MODULE_ATTRIBUTES | set(keyword.kwlist))
         nodes = []
         for node in graph.nodes:
             planned = self.node(node, graph, layouts, wanted, consumers, modules, attrs)

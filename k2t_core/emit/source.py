@@ -17,7 +17,7 @@ from k2t_core.blocks import Parameter, Use
 from k2t_core.errors import K2TError
 from k2t_core.layout import Layout, permute_expression
 from k2t_core.planning import RESERVED, Plan, PlannedNode, PlannedScope
-from k2t_core.rules.registry import SELF, Module
+from k2t_core.rules.registry import SELF, Expression, Module
 
 LINE_LENGTH = 120
 _SLOT = re.compile(r"⟦(\d+)⟧")
@@ -344,6 +344,8 @@ def literal(value: Any) -> str:
         return module_source(value)
     if isinstance(value, Parameter):
         return value.name
+    if isinstance(value, Expression):
+        return value.text
     if isinstance(value, float):
         return {float("inf"): "math.inf", float("-inf"): "-math.inf"}.get(value, repr(value))
     if isinstance(value, tuple):

@@ -82,6 +82,13 @@ class Module:
 
 
 @dataclass(frozen=True)
+class Expression:
+    """Source text among a module's arguments: a function such as ``F.relu``."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Weight:
     """An entry of the module's state_dict: ``key`` relative to the module, fed by ``source``, a relative Keras name.
 
