@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from k2t_core.layout import Layout, identity
+from k2t_core.layout import Layout, channels_first, identity
 from k2t_core.rules.broadcasting import cast, number, torch_dtype
-from k2t_core.rules.registry import ANY, SELF, Call, Mapping, Module, Slot, Unconvertible, Weight, rule
+from k2t_core.rules.registry import ANY, LAST, SELF, Call, Mapping, Module, Slot, Unconvertible, Weight, demand_channels_first, rule
 from k2t_core.transforms import Cast, Constant, Permute, ReorderFlatten, Reshape, SqrtAtLeast, Transform, float_dtype
 
 EPSILON = 1e-7  # keras.config.epsilon() unless the user changes it
@@ -197,6 +197,102 @@ def _is_mixed(call: Call) -> bool:
 def _method(expression: str) -> str:
     """An expression that a method can be called on."""
     return expression if expression.endswith((")", "⟧")) else f"({expression})"
+
+
+# --- sound -------------------------------------------------------------------------------------------------------
+
+
+@rule("STFTSpectrogram", demand=demand_channels_first)
+def stft_spectrogram(call: Call) -> Mapping:
+    """Two convolutions with the kernels that Keras keeps as weights (keras/src/layers/preprocessing/stft_spectrogram.py)."""
+    call.option("window"), call.option("periodic"), call.option("scaling"), call.option("fft_length")  # seen in the kernels
+    mode, step, length = call.option("mode"), call.option("frame_step"), call.option("frame_length")
+    padding, expand, first = call.option("padding"), call.option("expand_dims"), call.option("data_format") == "channels_first"
+    call.refuse(call.x.dtype == "bfloat16", "it does not take bfloat16; give it dtype='float32'")
+    names = [name for name in ("real", "imag") if name != {"real": "imag", "imag": "real"}.get(mode)]
+    kernels = [call.variable(f"{name}_kernel") for name in names]
+    rank = len(call.outputs[0].shape)
+    arguments = {
+        "frequencies": kernels[0].shape[2],
+        "frame_length": length,
+        "frame_step": step or length // 2,
+        "mode": mode,
+        "same": padding == "same",
+        "expand_dims": expand,
+    }
+    return Mapping(
+        f"{SELF}({call.x})",
+        Module("STFTSpectrogram", arguments, 1),
+        tuple(Weight(f"{name}.weight", f"{name}_kernel", (Permute((2, 1, 0)),)) for name in names),
+        wants=(identity(3) if first else channels_first(3),),
+        gives=(identity(rank) if first else channels_first(rank),),
+        why="The window and the Fourier transform are convolution kernels among Keras's weights, so the converted model trains them too.",
+        keras=f"{mode} of the STFT",
+        torch="two nn.Conv1d",
+    )
+
+
+@rule("MelSpectrogram", demand=LAST)
+def mel_spectrogram(call: Call) -> Mapping:
+    """torch.stft with the same reflection at the ends; window and mel filters are written into the weights file."""
+    x = call.x
+    call.refuse(x.rank != 2, f"its input has {x.rank} axes, and Keras itself is at odds about the shape of the result; reshape it to (batch, time)")
+    fft, stride, length = call.option("fft_length"), call.option("sequence_stride"), call.option("sequence_length")
+    bands, rate, low, high = call.option("num_mel_bins"), call.option("sampling_rate"), call.option("min_freq"), call.option("max_freq")
+    dtype = "float64" if call.outputs[0].dtype == "float64" else "float32"
+    arguments = {
+        "bands": bands,
+        "n_fft": fft,
+        "hop_length": stride,
+        "win_length": length,
+        "exponent": float(call.option("mag_exp")),
+        "db": call.option("power_to_db"),
+        "min_power": float(call.option("min_power")),
+        "ref_power": float(call.option("ref_power")),
+        "top_db": float(call.option("top_db")),
+    }
+    text = str(x) if x.dtype == dtype else cast(str(x), dtype)
+    forward = f"{SELF}({text})"
+    result = call.outputs[0].dtype
+    return Mapping(
+        forward if result == dtype else cast(forward, result),
+        Module("MelSpectrogram", arguments, 4, dtype=dtype),
+        (
+            Weight("window", None, (Constant(_window(call, length), dtype),)),
+            Weight("mel", None, (Constant(_mel_filters(bands, fft // 2 + 1, rate, low, high).T.tolist(), dtype),)),
+        ),
+        wants=(identity(2),),
+        gives=(identity(3),),
+        why="In decibels, the floor top_db below the loudest value is taken over the whole batch, in Keras too.",
+        keras="mel filters · |stft(x)|^mag_exp, in decibels",
+        torch="mel @ |torch.stft(x)|^exponent, in decibels",
+    )
+
+
+def _window(call: Call, length: int) -> list[float]:
+    """tf.signal.hann_window and hamming_window, periodic."""
+    window = call.option("window")
+    if window is None:
+        return [1.0] * length
+    if not isinstance(window, str):
+        return [float(v) for v in window]
+    call.refuse(window not in ("hann", "hamming"), f"its window {window!r} is not known to k2t; use 'hann' or 'hamming'")
+    a = 0.5 if window == "hann" else 0.54
+    period = length + (length % 2 == 0) - 1  # tensorflow/python/ops/signal/window_ops.py: an odd window is symmetric
+    return (a - (1 - a) * np.cos(2 * np.pi * np.arange(length) / period)).tolist() if length > 1 else [1.0]
+
+
+def _mel_filters(bands: int, bins: int, rate: float, low: float, high: float) -> np.ndarray:
+    """MelSpectrogram.linear_to_mel_weight_matrix, in float32 as there: shape (bins, bands)."""
+
+    def mel(hertz: Any) -> np.ndarray:
+        return np.float32(1127.0) * np.log(np.float32(1) + np.asarray(hertz, "float32") / np.float32(700))
+
+    frequencies = mel(np.linspace(0, rate / 2, bins, dtype="float32")[1:])[:, None]
+    edges = np.linspace(mel(low), mel(high), bands + 2, dtype="float32")
+    lower, center, upper = edges[None, :-2], edges[None, 1:-1], edges[None, 2:]
+    slopes = np.minimum((frequencies - lower) / (center - lower), (upper - frequencies) / (upper - center))
+    return np.pad(np.maximum(slopes, 0), [(1, 0), (0, 0)])
 
 
 HOST = {

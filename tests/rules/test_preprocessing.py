@@ -203,3 +203,54 @@ def test_hashed_crossing_is_refused_by_name():
     model = keras.Model(inputs, layers.HashedCrossing(5)(inputs))
     with pytest.raises(k2t.UnsupportedError, match="HashedCrossing.*data pipeline"):
         k2t.plan(model).raise_for_problems()
+
+
+# --- sound -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["log", "magnitude", "psd", "real", "imag", "angle", "stft"])
+@pytest.mark.parametrize("expand_dims", [False, True])
+@pytest.mark.parametrize("shape, data_format", [((40, 1), "channels_last"), ((37, 2), "channels_last"), ((1, 40), "channels_first"), ((2, 37), "channels_first")])
+def test_stft_spectrogram(mode, expand_dims, shape, data_format):
+    layer = layers.STFTSpectrogram(mode=mode, window=None, frame_length=8, frame_step=3, expand_dims=expand_dims, data_format=data_format)
+    check(functional(layer, shape), tolerance=1e-4, randomised=mode != "angle")
+
+
+@pytest.mark.parametrize("options", [{}, {"padding": "same"}, {"padding": "same", "frame_step": 7}, {"fft_length": 16}, {"window": "hamming", "periodic": True, "scaling": "spectrum"}, {"scaling": None, "window": None}])
+def test_stft_spectrogram_options(options):
+    """Keras needs scipy for windows by name; the window is in the kernel, so any does."""
+    if isinstance(options.setdefault("window", None), str):
+        pytest.importorskip("scipy")
+    check(functional(layers.STFTSpectrogram(frame_length=8, **options), (41, 2)), randomised=False)
+    check(functional(layers.STFTSpectrogram(frame_length=8, **options), (None, 1)), [np.random.default_rng(0).normal(size=(2, 33, 1)).astype("float32")])
+
+
+def test_stft_spectrogram_before_a_convolution():
+    x = keras.Input((40, 1))
+    y = layers.Conv2D(2, 3)(layers.STFTSpectrogram(frame_length=8, window=None, expand_dims=True)(x))
+    conversion, _ = check(keras.Model(x, y), randomised=False)
+    assert "permute" not in conversion.plan.code.text
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"power_to_db": False},
+        {"mag_exp": 1.0, "top_db": 20.0},
+        {"window": "hamming", "sequence_length": 48},
+        {"sequence_length": 33, "window": "hann"},
+        {"window": None},
+        {"window": list(np.linspace(0.1, 1, 64))},
+        {"min_freq": 100.0, "max_freq": 3000.0, "sampling_rate": 8000, "ref_power": 2.0, "min_power": 1e-3},
+    ],
+)
+@pytest.mark.parametrize("shape", [(200,), (None,)])
+def test_mel_spectrogram(options, shape):
+    layer = layers.MelSpectrogram(fft_length=64, sequence_stride=20, num_mel_bins=8, **options)
+    check(functional(layer, shape), [np.random.default_rng(0).normal(size=(3, 200)).astype("float32")], tolerance=2e-5)
+
+
+@pytest.mark.parametrize("policy, tolerance", [("mixed_float16", 1e-3), ("mixed_bfloat16", 1e-2)])
+def test_mel_spectrogram_dtype(policy, tolerance):
+    check_layer(layers.MelSpectrogram(fft_length=64, sequence_stride=20, num_mel_bins=8, dtype=policy), (200,), tolerance=tolerance)
