@@ -194,3 +194,67 @@ def test_transposed_with_free_sizes_and_no_bias(padding, kernel):
 def test_transposed_without_slice_is_torchs_own():
     assert "[:, :" not in text_of(layers.Conv2DTranspose(4, 2, strides=2, padding="same"), (4, 4, 3))
     assert "[:, :, :-1, :-1]" in text_of(layers.Conv2DTranspose(4, 3, strides=2, padding="same"), (4, 4, 3))
+
+
+# --- Properties -------------------------------------------------------------------------------------------------
+
+PROPERTY = settings(max_examples=25, deadline=None, derandomize=True)
+
+
+@st.composite
+def convolutions(draw):
+    """(rank, channels-last shape, options) that Keras accepts."""
+    rank = draw(st.integers(1, 3))
+    sizes = tuple(draw(st.integers(1, 9)) for _ in range(rank))
+    channels, groups = draw(st.sampled_from([(1, 1), (3, 1), (4, 2), (4, 4)]))
+    kernel = tuple(draw(st.integers(1, 4)) for _ in range(rank))
+    strides, dilation = (1,) * rank, (1,) * rank
+    if draw(st.booleans()):
+        strides = tuple(draw(st.integers(1, 3)) for _ in range(rank))
+    else:
+        dilation = tuple(draw(st.integers(1, 2)) for _ in range(rank))
+    padding = draw(st.sampled_from(["valid", "same"] + ["causal"] * (rank == 1)))
+    reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation)]
+    assume(padding != "valid" or all(n >= r for n, r in zip(sizes, reach)))
+    # Keras computes these with TensorFlow's space_to_batch or XLA, which refuse a dilated kernel far larger than the image.
+    assume(max(dilation) == 1 or all(n >= r for n, r in zip(sizes, reach)))
+    options = {"kernel_size": kernel, "strides": strides, "dilation_rate": dilation, "padding": padding, "use_bias": draw(st.booleans())}
+    return rank, (*sizes, channels), groups, options
+
+
+@PROPERTY
+@given(convolutions(), st.sampled_from(["channels_last", "channels_first"]))
+def test_any_convolution(case, data_format):
+    rank, shape, groups, options = case
+    shape = shape if data_format == "channels_last" else first(shape)
+    check_layer(CONVS[rank](12, groups=groups, data_format=data_format, **options), shape)
+
+
+@PROPERTY
+@given(st.integers(1, 3), st.data())
+def test_any_transposed_convolution(rank, data):
+    draw = data.draw
+    sizes, kernel, strides = (tuple(draw(st.integers(1, top)) for _ in range(rank)) for top in (4, 5, 4))
+    padding = draw(st.sampled_from(["valid", "same"]))
+    extra = None
+    if draw(st.booleans()):
+        extra = tuple(draw(st.integers(0, s - 1)) for s in strides)
+        assume(padding == "valid" or all(1 <= k % 2 + p <= s for k, s, p in zip(kernel, strides, extra)))
+    data_format = draw(st.sampled_from(["channels_last", "channels_first"])) if rank < 3 else "channels_last"
+    shape = (*sizes, 3) if data_format == "channels_last" else (3, *sizes)
+    check_layer(TRANSPOSED[rank](17, kernel, strides=strides, padding=padding, output_padding=extra, data_format=data_format), shape)
+
+
+@PROPERTY
+@given(st.integers(1, 2), st.data())
+def test_any_depthwise_and_separable_convolution(rank, data):
+    draw = data.draw
+    sizes = tuple(draw(st.integers(1, 9)) for _ in range(rank))
+    kernel = tuple(draw(st.integers(1, 4)) for _ in range(rank))
+    padding, stride = draw(st.sampled_from(["valid", "same"])), draw(st.integers(1, 3))
+    assume(padding == "same" or all(n >= k for n, k in zip(sizes, kernel)))
+    data_format = draw(st.sampled_from(["channels_last", "channels_first"]))
+    shape = (*sizes, 5) if data_format == "channels_last" else (5, *sizes)
+    options = {"strides": stride, "padding": padding, "depth_multiplier": draw(st.integers(2, 3)), "data_format": data_format}
+    check_layer(DEPTHWISE[rank](kernel, **options), shape)
+    check_layer(SEPARABLE[rank](11, kernel, **options), shape)

@@ -178,3 +178,19 @@ def test_adaptive_windows_agree_or_are_refused(mode, size, output):
         assert "not the adaptive ones" in planned.problems[0] or "division by zero" in planned.problems[0]
     else:
         check(model, images(size, 2))
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(st.sampled_from(["Max", "Average"]), st.integers(1, 3), st.data())
+def test_any_pooling(mode, rank, data):
+    draw = data.draw
+    sizes, kernel, strides = (tuple(draw(st.integers(1, top)) for _ in range(rank)) for top in (9, 5, 4))
+    padding = draw(st.sampled_from(["valid", "same"]))
+    if padding == "valid":
+        sizes = tuple(max(n, k) for n, k in zip(sizes, kernel))
+    data_format = draw(st.sampled_from(["channels_last", "channels_first"]))
+    free = draw(st.booleans())
+    shape = (*sizes, 2) if data_format == "channels_last" else (2, *sizes)
+    declared = tuple(None if free and n != 2 else n for n in shape)
+    layer = POOLS[mode, rank](kernel, strides=draw(st.sampled_from([None, strides])), padding=padding, data_format=data_format)
+    check(functional(layer, declared), images(*shape, low=True))

@@ -5,7 +5,8 @@ import inspect
 import keras
 import numpy as np
 import pytest
-from hypothesis import given, settings
+import torch
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from keras import layers
 from keras.src.layers.preprocessing.image_preprocessing.base_image_preprocessing_layer import BaseImagePreprocessingLayer
@@ -271,3 +272,60 @@ def test_auto_contrast(value_range, data_format):
 
 def test_clahe_is_refused():
     refused(layers.ContrastLimitedAdaptiveHistogramEqualization(), (8, 8, 3), "ContrastLimitedAdaptiveHistogramEqualization")
+
+
+# --- Properties -------------------------------------------------------------------------------------------------
+
+PROPERTY = settings(max_examples=25, deadline=None, derandomize=True)
+SIZE = st.integers(1, 12)
+
+
+@PROPERTY
+@given(st.tuples(SIZE, SIZE), st.tuples(SIZE, SIZE), st.sampled_from(MODES), st.booleans(), st.sampled_from(FORMATS), st.sampled_from(["", "crop", "pad"]))
+def test_any_resizing(before, after, mode, antialias, data_format, aspect):
+    assume(aspect != "pad" or min(after) > 2 and max(before) <= 2 * min(before))  # else nothing but padding may be left
+    options = {f"{aspect}_to_aspect_ratio": True} if aspect else {}
+    check_layer(layers.Resizing(*after, interpolation=mode, antialias=antialias, data_format=data_format, **options), shaped((*before, 3), data_format))
+
+
+@PROPERTY
+@given(st.tuples(SIZE, SIZE), st.tuples(st.integers(1, 60), st.integers(1, 3)), st.sampled_from(MODES), st.sampled_from(FORMATS))
+def test_any_upsampling(size, factors, mode, data_format):
+    check_layer(layers.UpSampling2D(factors, interpolation=mode, data_format=data_format), shaped((*size, 2), data_format))
+
+
+@PROPERTY
+@given(st.integers(1, 3), st.data())
+def test_any_padding_and_cropping(rank, data):
+    pairs = st.tuples(st.integers(0, 3), st.integers(0, 3))
+    borders = data.draw(pairs) if rank == 1 else tuple(data.draw(pairs) for _ in range(rank))
+    data_format = data.draw(st.sampled_from(FORMATS))
+    shape = shaped((7, 8, 9)[:rank] + (2,), data_format)
+    check_layer(getattr(layers, f"ZeroPadding{rank}D")(borders, data_format=data_format), shape)
+    options = {} if rank == 1 else {"data_format": data_format}
+    check_layer(getattr(layers, f"Cropping{rank}D")(borders, **options), shape if rank > 1 else (7, 2))
+
+
+# --- the helpers in torch's own tools ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.Resizing(5, 9, interpolation="bicubic"),
+        layers.Resizing(5, 9, interpolation="lanczos3"),
+        layers.Resizing(5, 9, interpolation="nearest"),
+        layers.UpSampling2D(3, interpolation="bicubic"),
+        layers.AutoContrast(),
+        layers.AveragePooling2D(3, strides=2, padding="same"),
+        layers.Conv2D(2, 3, strides=2, padding="same"),
+    ],
+)
+@pytest.mark.parametrize("shape", [(7, 8, 3), (None, None, 3)])
+def test_generated_code_exports_and_traces(layer, shape):
+    _, module = check(functional(type(layer).from_config(layer.get_config()), shape), [np.random.default_rng(0).standard_normal((2, 7, 8, 3)).astype("float32")])
+    permuted = type(layer).__name__ != "AutoContrast"
+    x = torch.randn(2, 3, 7, 8) if permuted else torch.randn(2, 7, 8, 3)
+    want = module(x)
+    assert torch.equal(torch.jit.trace(module, x)(x), want)
+    assert torch.allclose(torch.export.export(module, (x,)).module()(x), want, atol=1e-6)
