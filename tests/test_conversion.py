@@ -95,9 +95,17 @@ def test_progress_is_told_in_order(example, tmp_path):
 # All or none
 
 
+@keras.saving.register_keras_serializable("tests")
+class Whatever(layers.Layer):
+    """A layer that nobody has a rule for."""
+
+    def call(self, x):
+        return x * 2
+
+
 def unsupported():
-    inputs = keras.Input((8,), name="tokens")
-    return keras.Model(inputs, layers.Dense(2)(layers.Discretization(bin_boundaries=[0.0], output_mode="multi_hot", name="odd")(inputs)))
+    inputs = keras.Input((8,), name="features")
+    return keras.Model(inputs, layers.Dense(2)(Whatever(name="odd")(inputs)))
 
 
 def test_an_unsupported_model_writes_nothing(tmp_path):
