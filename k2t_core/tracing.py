@@ -264,6 +264,8 @@ class _Tracer:
         # get_config does not carry the adapted state or what a wrapper sets on its layer after construction.
         if "zero_output_for_mask" in config:
             config["zero_output_for_mask"] = op.zero_output_for_mask
+        if type(op) is keras.layers.IntegerLookup:
+            config["vocabulary"] = [int(token) for token in op.get_vocabulary(include_special_tokens=False)]
         return Layer(path, label, kind_of(op), config, variables, {a: self._child(c, path) for a, c in children.items()})
 
     def _child(self, op: Any, path: str) -> Layer:

@@ -295,12 +295,45 @@ def _mel_filters(bands: int, bins: int, rate: float, low: float, high: float) ->
     return np.pad(np.maximum(slopes, 0), [(1, 0), (0, 0)])
 
 
+@rule("IntegerLookup", demand=ANY)
+def integer_lookup(call: Call) -> Mapping:
+    """Token → its place in the vocabulary, after the mask's and the unknown tokens' places; or, with invert, back."""
+    x, mode, vocabulary = call.x, call.option("output_mode"), call.option("vocabulary")
+    unknown, mask, invert = call.option("num_oov_indices"), call.option("mask_token"), call.option("invert")
+    oov_token, method = call.option("oov_token"), call.option("oov_method", "floormod")
+    for name in ("max_tokens", "pad_to_max_tokens", "idf_weights", "vocabulary_dtype", "vocabulary_size", "salt"):
+        call.option(name, None)  # of adapt(), of other output modes, or of hashing
+    call.refuse(mode != "int", f"with output_mode={mode!r} Keras gives integers where it announces floats; use output_mode='int' and a CategoryEncoding after it")
+    call.refuse(not vocabulary, "it has no vocabulary yet; call adapt() before saving the model")
+    call.refuse(unknown > 1 and method != "floormod" and not invert, f"it hashes unknown tokens (oov_method={method!r}), which torch cannot; {CUT}")
+    start = int(mask is not None) + unknown
+    ids = list(range(start, start + len(vocabulary)))
+    order = np.argsort(vocabulary).tolist()
+    keys, values = (ids, vocabulary) if invert else ([vocabulary[i] for i in order], [ids[i] for i in order])
+    if invert:
+        default, special = oov_token, (0, mask)
+    else:
+        default, special = (start - unknown if unknown else -1), (mask, 0)
+    arguments = {"size": len(keys), "default": default, "buckets": 1 if invert else max(unknown, 1)}
+    forward = f"{SELF}({x})"
+    if mask is not None:
+        forward = f"torch.where({x} == {special[0]}, {special[1]}, {forward})"
+    return Mapping(
+        forward,
+        Module("IntegerLookup", arguments, 1),
+        (Weight("keys", None, (Constant(keys, "int64"),)), Weight("values", None, (Constant(values, "int64"),))),
+        gives=(x.layout,),
+        why="The vocabulary is in the weights file." + ("" if unknown or invert else " An unknown token gives −1, where Keras raises an error."),
+        keras="table.lookup(x)",
+        torch="values[searchsorted(keys, x)]",
+    )
+
+
 HOST = {
     "StringLookup": "it looks strings up, and torch has no strings",
     "TextVectorization": "it splits and looks up strings, and torch has no strings",
     "Hashing": "it hashes with TensorFlow's FarmHash or SipHash of the value's decimal text",
     "HashedCrossing": "it hashes with TensorFlow's fingerprint of several features",
-    "IntegerLookup": "its vocabulary is a table that Keras keeps on the host, beside the weights",
 }
 
 

@@ -182,6 +182,40 @@ def test_category_encoding_refusals():
     refused(layers.CategoryEncoding(6, dtype="mixed_float16"), (4,), match="mixed", dtype="int32")
 
 
+TOKENS = np.array([[12, 3, 7, -5], [0, 99, 8, 3], [-1, -2, -3, 1000]], "int64")
+
+
+@pytest.mark.parametrize("unknown", [1, 2, 3])
+@pytest.mark.parametrize("mask", [None, 0, 99])
+@pytest.mark.parametrize("vocabulary", [[12, 3, 7], [5], [-5, 12, 1000, 3]])
+def test_integer_lookup(unknown, mask, vocabulary):
+    check_layer(layers.IntegerLookup(vocabulary=vocabulary, num_oov_indices=unknown, mask_token=mask), (4,), dtype="int64", arrays=[TOKENS])
+    check_layer(layers.IntegerLookup(vocabulary=vocabulary, num_oov_indices=unknown, mask_token=mask, invert=True), (4,), dtype="int64", arrays=[TOKENS])
+
+
+@pytest.mark.parametrize("dtype", ["int32", "float32"])
+def test_adapted_integer_lookup(dtype):
+    layer = layers.IntegerLookup()
+    layer.adapt(np.array([3, 3, 12, 7, 7, 7]))
+    check_layer(layer, (4,), dtype=dtype, arrays=[TOKENS.astype(dtype)])
+
+
+def test_integer_lookup_without_unknown_tokens():
+    check_layer(layers.IntegerLookup(vocabulary=[12, 3, 7], num_oov_indices=0), (3,), dtype="int64", arrays=[np.array([[3, 7, 12], [12, 12, 3]])])
+
+
+def test_integer_lookup_refusals():
+    refused(layers.IntegerLookup(vocabulary=[3, 4], output_mode="multi_hot"), (4,), match="CategoryEncoding", dtype="int64")
+    refused(layers.IntegerLookup(vocabulary=[3, 4], num_oov_indices=2, oov_method="farmhash"), (4,), match="farmhash", dtype="int64")
+
+
+def test_an_adapted_lookup_survives_saving(tmp_path):
+    layer = layers.IntegerLookup()
+    layer.adapt(np.array([3, 3, 12, 7, 7, 7]))
+    functional(layer, (4,), dtype="int64").save(tmp_path / "lookup.keras")
+    assert k2t.convert(tmp_path / "lookup.keras", tmp_path / "out").plan.root.nodes[0].node.layer.config["vocabulary"] == [7, 3, 12]
+
+
 # --- the work of a data pipeline ---------------------------------------------------------------------------------
 
 
@@ -191,7 +225,6 @@ def test_category_encoding_refusals():
         (layers.StringLookup(vocabulary=["a", "b"]), "string"),
         (layers.TextVectorization(vocabulary=["a", "b"], output_sequence_length=3), "string"),
         (layers.Hashing(5), "int32"),
-        (layers.IntegerLookup(vocabulary=[3, 4]), "int64"),
     ],
 )
 def test_refused_by_name(layer, dtype):

@@ -44,6 +44,22 @@ class Unstandardize(nn.Module):
         return self.mean + x * self.std
 
 
+class IntegerLookup(nn.Module):
+    """The value of each key; an unknown key gives default, or default + key modulo buckets."""
+
+    def __init__(self, size, default=-1, buckets=1):
+        super().__init__()
+        self.default = default
+        self.buckets = buckets
+        self.register_buffer("keys", torch.zeros(size, dtype=torch.int64))  # sorted
+        self.register_buffer("values", torch.zeros(size, dtype=torch.int64))
+
+    def forward(self, x):
+        x = x.long()
+        place = torch.searchsorted(self.keys, x).clamp(max=len(self.keys) - 1)
+        return torch.where(self.keys[place] == x, self.values[place], self.default + x % self.buckets)
+
+
 class STFTSpectrogram(nn.Module):
     """Short-time Fourier transform by convolution: (N, C, time) → (N, C · frequency, frames), or (N, C, frames, frequency)."""
 
