@@ -154,3 +154,21 @@ def test_softmax_behind_a_flattened_image():
     x = keras.Input((6, 5, 3))
     conversion, _ = check(keras.Model(x, layers.Dense(3)(layers.Softmax()(layers.Flatten()(layers.Conv2D(4, 3)(x))))))
     assert "permute" not in conversion.plan.code.text
+
+
+@pytest.mark.parametrize("policy, tolerance", [("mixed_float16", 5e-3), ("mixed_bfloat16", 4e-2), ("float64", 1e-7)])  # TensorFlow keeps slopes as float32
+@pytest.mark.parametrize("name", WITHOUT_ARGUMENTS)
+def test_dtype_policy(name, policy, tolerance):
+    check_layer(layers.Activation(name, dtype=policy), (5, 8), tolerance=tolerance)
+
+
+@pytest.mark.parametrize("policy, tolerance", [("mixed_float16", 5e-3), ("mixed_bfloat16", 4e-2), ("float64", 1e-7)])  # TensorFlow keeps slopes as float32
+@pytest.mark.parametrize("layer", [layers.ReLU(2.5, 0.1, 0.3), layers.ReLU(6.0), layers.LeakyReLU(), layers.ELU(0.5), layers.PReLU(), layers.PReLU(shared_axes=[1]), layers.Softmax(axis=[1, 2])])
+def test_layer_dtype_policy(layer, policy, tolerance):
+    check_layer(type(layer).from_config({**layer.get_config(), "dtype": policy}), (5, 8), tolerance=tolerance)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_masked_softmax_in_half_precision(policy):
+    x, mask = keras.Input((4, 5)), keras.Input((4, 5), dtype="bool")
+    check(keras.Model([x, mask], layers.Softmax(dtype=policy)(x, mask=mask)), tolerance=1e-2)
