@@ -18,7 +18,7 @@ from k2t_core.errors import InputError, K2TError, ModelFileError, OutputError, O
 if TYPE_CHECKING:
     from k2t_core.conversion import convert
     from k2t_core.loading import load
-    from k2t_core.planning import plan
+    from k2t_core.planning import merge, plan
     from k2t_core.recipe import Override, Recipe, read_recipe
     from k2t_core.rules.registry import rule
     from k2t_core.tracing import trace
@@ -30,6 +30,7 @@ _HOMES = {
     "convert": "k2t_core.conversion",
     "load": "k2t_core.loading",
     "plan": "k2t_core.planning",
+    "merge": "k2t_core.planning",
     "trace": "k2t_core.tracing",
     "verify": "k2t_core.verification",
     "rule": "k2t_core.rules.registry",

@@ -51,6 +51,7 @@ def convert(
     model: ModelFile,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="The folder to write to.")],
     recipe: Annotated[Path | None, typer.Option("--recipe", metavar="R", help="A recipe.json with overrides to replay.")] = None,
+    merge_recipe: Annotated[bool, typer.Option("--merge-recipe", help="Where the recipe was made for another version of the model, keep what still applies.")] = False,
     rules: Rules = None,
     allow_unsafe: AllowUnsafe = False,
 ) -> None:
@@ -60,7 +61,12 @@ def convert(
         import k2t_core as k2t
 
         _use_rules(rules)
-        result = k2t.convert(model, out, recipe, allow_unsafe=allow_unsafe, progress=say)
+        overrides, left = recipe, []
+        if recipe is not None and merge_recipe:
+            overrides, left = k2t.merge(recipe, model, allow_unsafe=allow_unsafe)
+        result = k2t.convert(model, out, overrides, allow_unsafe=allow_unsafe, progress=say)
+    for reason in left:
+        print(f"k2t: left out of the recipe: {reason}", file=sys.stderr)
     from k2t_core.conversion import FILES
 
     plan = result.plan
@@ -229,6 +235,8 @@ def _print_report(report: Any) -> None:
         console.print(Text(f"cannot tell a wrong transpose: {weakness.variable}: {weakness.reason}", style="yellow"))
     for note in report.notes:
         console.print(Text(note, style="yellow"))
+    for cause in report.causes[:3]:
+        console.print(Text(f"{cause.layer}: {cause.describe()}", style="yellow"))
     console.print(Text(report.verdict, style="bold green" if report.passed and report.proves else "bold yellow" if report.passed else "bold red"))
 
 

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError
 
+from k2t_core.emit.forwards import forward_hashes
 from k2t_core.errors import K2TError
 from k2t_core.layout import Layout
 from k2t_core.planning import Plan, PlannedScope
 from k2t_core.planning import plan as make_plan
 from k2t_core.tensors import to_tensor
 from k2t_core.transforms import apply_chain
-from k2t_core.verification.taps import forward_hashes
 
 FILES = ("model.py", "model.safetensors", "manifest.json", "recipe.json")
 MANIFEST_VERSION = 1

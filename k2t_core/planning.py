@@ -209,6 +209,7 @@ class _Planner:
             wanted=tuple(_layout_of(wanted.get(t), len(graph.tensors[t].shape)) for t in node.outputs),
             choice=choice,
             absorbs_flat=all(_absorbs_flat(t, graph, consumers) for t in node.outputs),
+            inner=first.child if first is not None else None,
             plan_child=self.scope,
         )
         child = None
@@ -223,6 +224,7 @@ class _Planner:
             else:
                 call.refuse(call.arguments.get("training") is True, "it is called with training=True; k2t converts inference, so build the model without it")
                 mapping = _in_dtype(_checked(rule.function(call), call), layer)
+                child = call.inner
             mapping = self.overridden(mapping, call)
             if first is not None and first.mapping is not None and (first.mapping.module, first.mapping.weights) != (mapping.module, mapping.weights):
                 raise Unconvertible("it is shared, and its calls would need different modules; give each call a layer of its own")
@@ -382,8 +384,8 @@ def _checked(mapping: Mapping, call: Call) -> Mapping:
     if unread:
         raise Unconvertible(f"its option {', '.join(unread)} is not known to k2t; a newer Keras may have added it, so update k2t or override the layer with a snippet")
     used = {call.variable(w.source).path for w in mapping.weights if w.source}
-    lost = [v.path for v in call.layer.all_variables() if v.path not in used and not v.name.endswith(("count", "seed_generator_state"))]
-    if lost and not any(child.graph for child in call.layer.children.values()):
+    lost = [v.path for v in call.layer.all_variables() if v.path not in used and not v.name.endswith(("count", "seed_generator_state", "vector_u"))]
+    if lost and call.inner is None:
         raise Unconvertible(f"its variables {', '.join(lost)} have no place in the PyTorch module")
     return mapping
 

@@ -121,6 +121,17 @@ def test_an_argument_that_changes_a_weight_s_shape_is_rejected(tmp_path):
         k2t.convert(convnet(), tmp_path / "out", [Override("head", "arguments", {"out_features": 7})])
 
 
+def test_a_recipe_for_another_model_is_refused_and_can_be_merged():
+    model = convnet()
+    made = k2t.plan(model, Recipe().with_override(Override("flatten", "alternative", "permute first")).with_override(Override("conv", "arguments", {"stride": 1}))).recipe
+    other = keras.Sequential([keras.Input((6, 6, 4)), layers.Conv2D(3, 3, name="conv"), layers.Dense(2, name="flatten")])
+    with pytest.raises(k2t.OverrideError, match="another model.*--merge-recipe"):
+        k2t.plan(other, made)
+    merged, left = k2t.merge(made, other)
+    assert [o.layer for o in merged.overrides] == ["conv"] and len(left) == 1 and "'flatten'" in left[0]
+    k2t.plan(other, merged)
+
+
 def test_recipes_replace_undo_and_replay():
     recipe = Recipe().with_override(Override("a", "alternative", "x")).with_override(Override("a", "alternative", "y"))
     assert [o.value for o in recipe.overrides] == ["y"]

@@ -84,7 +84,8 @@ def test_plain_flatten_is_caught(example, tmp_path):
     with_override(example("convnet"), tmp_path, "flatten", "alternative", "plain flatten")
     report = k2t.verify(tmp_path, example("convnet"))
     assert not report.passed and "differs" in report.verdict
-    assert report.first_divergence in ("flatten", "classes")
+    assert report.first_divergence == "flatten"
+    assert report.causes[0].explains and "plain flatten" in report.causes[0].text and not report.causes[0].recipe.overrides
     assert report.outputs[0].difference.relative > 1e-2
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,14 @@ from k2t_core.errors import K2TError
 from k2t_core.graph import Variable
 from k2t_core.loading import Source, load
 from k2t_core.randomise import is_weight, random_value
+from k2t_core.recipe import Recipe, read_recipe
 from k2t_core.tracing import Traced, trace
 from k2t_core.transforms import apply_chain, from_json
 from k2t_core.verification.compare import Written, compare
+from k2t_core.verification.diagnosis import diagnose
 from k2t_core.verification.inputs import check_inputs, edge_batches, random_batch, read_inputs
 from k2t_core.verification.manifest import read_manifest
-from k2t_core.verification.report import OUTPUT_TOLERANCE, Report, Run
+from k2t_core.verification.report import OUTPUT_TOLERANCE, Cause, Report, Run
 from k2t_core.verification.taps import is_untouched
 from k2t_core.verification.weakness import find_weaknesses
 
@@ -35,6 +38,7 @@ def verify(
     weights: str = "both",
     tolerance: float = OUTPUT_TOLERANCE,
     edge_cases: bool = True,
+    explain: bool = True,
     allow_unsafe: bool = False,
     progress: Callable[[float, str], None] | None = None,
 ) -> Report:
@@ -45,6 +49,7 @@ def verify(
     weights: "model" as they are, "randomised" in a copy of both sides (the user's model is left alone), or "both".
     tolerance: largest allowed max|torch − keras| / max|keras| of an output.
     edge_cases: compare on zeros, tiny and large numbers, a batch of 1 and other sizes as well (`edge_batches`).
+    explain: where they differ, try the known causes on the first layer that diverges (`Report.causes`).
 
     Raises OutputError for a folder that does not load, InputError for inputs that do not fit, K2TError where the folder
     was converted from another model.
@@ -67,6 +72,7 @@ def verify(
     else:
         arrays, described = check_inputs([inputs] if isinstance(inputs, np.ndarray) else list(inputs), graph), "arrays"
     runs: list[Run] = []
+    used: list[list[np.ndarray]] = []  # the batch of each run
     notes = [] if is_untouched(folder, manifest) else ["model.py was edited by hand since k2t wrote it: outputs are compared, and layers where forward() still assigns what it did."]
     own = weights != "randomised"
     random = weights != "model" and bool(manifest["variables"])
@@ -79,6 +85,7 @@ def verify(
         say(share, text)
         found, more = compare(written, side, batch_arrays, name, batch_name, tolerance, lambda part, detail: say(share + 0.9 * part / total, f"{text}: {detail}"))
         runs.append(found)
+        used.append(batch_arrays)
         notes.extend(note for note in more if note not in notes)
 
     if own:
@@ -91,8 +98,26 @@ def verify(
         run(written, side, name, described, arrays)
     for batch_name, batch_arrays in batches[1:]:
         run(written, side, name, batch_name, batch_arrays)
+    report = Report(tuple(runs), find_weaknesses(manifest, traced.value), tuple(notes), dict(manifest["reference"]))
+    if explain and report.first_divergence is not None:
+        failed = report.runs.index(report.deciding)
+        causes, more = _explain(report, folder, manifest, traced if own and failed == 0 else side, used[failed], say)
+        report = replace(report, causes=causes, notes=(*report.notes, *more))
     say(1.0, "Done")
-    return Report(tuple(runs), find_weaknesses(manifest, traced.value), tuple(notes), dict(manifest["reference"]))
+    return report
+
+
+def _explain(report: Report, folder: Path, manifest: dict[str, Any], traced: Traced, arrays: list[np.ndarray], say: Callable[[float, str], None]) -> tuple[tuple[Cause, ...], list[str]]:
+    """The causes of the first divergence, and notes."""
+    layer = report.first_divergence
+    recipe = replace(read_recipe(folder / "recipe.json"), fingerprint=None) if (folder / "recipe.json").is_file() else Recipe()
+    try:
+        causes = diagnose(traced, recipe, layer, arrays, lambda share, text: say(0.95, f"Looking for the cause in {layer}: {text}"))
+    except K2TError as error:
+        return (), [f"No cause was looked for: {error}"]
+    if not causes and not is_untouched(folder, manifest):
+        return (), [f"Layer {layer!r} as k2t writes it agrees, or no known cause explains it: look at the edit of model.py."]
+    return tuple(causes[:5]), []
 
 
 def _check_same_model(manifest: dict[str, Any], traced: Traced, folder: Path) -> None:

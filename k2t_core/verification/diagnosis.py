@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from k2t_core.recipe import Override, Recipe
 from k2t_core.tracing import Traced
 from k2t_core.transforms import chain_shape
 from k2t_core.verification.alone import Probe, probe
-from k2t_core.verification.report import Difference
+from k2t_core.verification.report import Cause
 
 # What people leave at a framework's default: values seen in Keras and in torch.
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
@@ -26,26 +25,6 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "nonlinearity": ("tanh", "relu"),
 }
 PERMUTATIONS = 24  # at most, of one weight
-
-
-@dataclass(frozen=True)
-class Cause:
-    """A change to the layer's mapping, and the error before and after it.
-
-    ``recipe``: the overrides in force after the change; it is what one click puts in place.
-    """
-
-    layer: str
-    text: str
-    recipe: Recipe
-    before: Difference
-    after: Difference
-    explains: bool
-
-    @property
-    def factor(self) -> float:
-        """How many times smaller the error becomes; infinite where nothing is left of it."""
-        return float("inf") if self.after.relative == 0 else self.before.relative / self.after.relative
 
 
 def diagnose(traced: Traced, recipe: Recipe, layer: str, arrays: Sequence[np.ndarray], say: Callable[[float, str], None] = lambda share, text: None) -> list[Cause]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from k2t_core.recipe import Recipe
 from k2t_core.transforms import is_float
 
 # An output agrees where max|torch − keras| ≤ tolerance · max|keras|. 1e-4 is a thousand float32 roundings: deep
@@ -139,6 +140,30 @@ class Weakness:
     reason: str
 
 
+@dataclass(frozen=True)
+class Cause:
+    """A change to a layer's mapping, and the layer's error before and after it.
+
+    recipe: the overrides in force after the change; it is what one click puts in place.
+    """
+
+    layer: str
+    text: str
+    recipe: Recipe
+    before: Difference
+    after: Difference
+    explains: bool
+
+    @property
+    def factor(self) -> float:
+        """How many times smaller the error becomes; infinite where nothing is left of it."""
+        return float("inf") if self.after.relative == 0 else self.before.relative / self.after.relative
+
+    def describe(self) -> str:
+        """One line for a person."""
+        return f"{self.text} ({'explains the difference' if self.explains else 'comes nearer'}: {self.before.relative:.1e} → {self.after.relative:.1e})"
+
+
 @dataclass(frozen=True, eq=False)
 class Report:
     """The verdict over all runs. ``outputs`` and ``layers`` are those of the run that carries it."""
@@ -147,6 +172,7 @@ class Report:
     weaknesses: tuple[Weakness, ...]
     notes: tuple[str, ...] = ()
     reference: dict[str, str] = field(default_factory=dict)
+    causes: tuple[Cause, ...] = ()  # what would bring the first layer that diverges nearer to Keras, best first
 
     @property
     def passed(self) -> bool:
@@ -204,6 +230,7 @@ class Report:
             "reference": self.reference,
             "weaknesses": [asdict(w) for w in self.weaknesses],
             "notes": list(self.notes),
+            "causes": [asdict(c) for c in self.causes],
             "runs": [_run_json(run) for run in self.runs],
         }
 

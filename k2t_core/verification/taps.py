@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from k2t_core.emit.forwards import forward_hash, forwards
 from k2t_core.errors import OutputError
 from k2t_core.layout import Flat, Layout
 
@@ -81,30 +82,6 @@ def tap_layout(tap: Mapping[str, Any], rank: int) -> Layout:
     return Layout(perm, Flat(tuple(flat["shape"]), tuple(flat["permutation"])) if flat else None)
 
 
-def forward_hashes(source: str) -> dict[str, str]:
-    """Class name → hash of what its forward() assigns, statement by statement.
-
-    Taps hold as long as that is unchanged, whatever else was edited: a changed expression is then named by its layer.
-    """
-    return {item.name: _hash(function) for item, function in _forwards(ast.parse(source))}
-
-
-def _forwards(tree: ast.Module) -> Iterator[tuple[ast.ClassDef, ast.FunctionDef]]:
-    for item in tree.body:
-        if isinstance(item, ast.ClassDef):
-            for function in item.body:
-                if isinstance(function, ast.FunctionDef) and function.name == "forward":
-                    yield item, function
-
-
-def _hash(function: ast.FunctionDef) -> str:
-    steps = []
-    for statement in function.body:
-        targets = getattr(statement, "targets", None)
-        steps.append(" ".join(map(ast.unparse, targets)) if targets else type(statement).__name__)
-    return hashlib.sha256("\n".join(steps).encode()).hexdigest()[:16]
-
-
 class _Double(ast.NodeTransformer):
     """The same code with every floating-point dtype that it names widened to float64."""
 
@@ -141,8 +118,8 @@ def _compile(path: Path, places: Mapping[tuple[str, int], list[str]], hashes: Ma
         tree = ast.parse(path.read_text(encoding="utf-8"))
     except (SyntaxError, UnicodeDecodeError) as error:
         raise OutputError(f"{path}: does not import: {type(error).__name__}: {error}") from error
-    for item, function in _forwards(tree):
-        if hashes.get(item.name) != _hash(function):
+    for item, function in forwards(tree):
+        if hashes.get(item.name) != forward_hash(function):
             continue
         body, index = [], 0
         for statement in function.body:
