@@ -39,7 +39,7 @@ COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
     "convert, s": lambda r: f"{r['seconds']:.1f}",
     "max abs": lambda r: f"{r['max_abs']:.1e}",
     "max relative": lambda r: f"{r['relative']:.1e}",
-    "before softmax": lambda r: "" if r["logits"] is None else f"{r['logits']:.1e}",
+    "worst layer": lambda r: f"{r['cumulative']:.1e}",
     "worst layer alone": lambda r: f"{r['isolated']:.1e}",
     "verdict": lambda r: r["verdict"],
 }
@@ -66,10 +66,9 @@ def measure(name: str, size: int | None, batch: int) -> dict[str, Any]:
         # The weights are random already. Those of all_ones are not: there both kinds are judged.
         report = k2t.verify(result.folder, path, batch=batch, weights="both" if name == "all_ones" else "model", edge_cases=False)
     outputs = [output.difference for output in report.outputs]
-    logits = [layer.cumulative for layer in report.layers if layer.tensor.endswith(" before softmax") and layer.cumulative is not None]
     row["max_abs"] = max(difference.max_abs for difference in outputs)
     row["relative"] = max(difference.relative for difference in outputs)
-    row["logits"] = max((difference.relative for difference in logits), default=None)
+    row["cumulative"] = max(layer.cumulative.relative for layer in report.layers if layer.cumulative is not None)
     row["isolated"] = max(layer.isolated.relative for layer in report.layers if layer.isolated is not None)
     row["verdict"] = "agrees" if report.passed and report.proves else report.verdict
     return row
@@ -162,8 +161,8 @@ Written by `{command}` with {versions}.
 
 Every variable of every model is random, BatchNorm statistics included (k2t_core/randomise.py), so that no wrong transpose can
 hide. Both frameworks run on the CPU in float32. *max abs* is the largest absolute difference of any output, *max relative* that
-over the largest absolute Keras output, *before softmax* the same of what goes into a softmax, which makes differences smaller.
-*worst layer alone* is the largest relative difference of any layer on Keras's own input.
+over the largest absolute Keras output. *worst layer* is the largest relative difference of any layer on the way, everything before
+it accumulated (a softmax at the end makes differences small), *worst layer alone* that of any layer on Keras's own input.
 *layers* counts calls of layers and operations. *convert* is `k2t.convert` on the saved file, from reading it to the four files
 on disk, in one process with the frameworks loaded.
 
