@@ -59,14 +59,14 @@ def serve(tmp_path) -> Iterator[Callable[..., str]]:
 
 @pytest.fixture
 def page(tmp_path):
-    """A page of a real browser, 1400 × 1000; what it showed last is in the test's folder."""
+    """A page of a real browser, 1280 × 1000; what it showed last is in the test's folder."""
     sync_api = pytest.importorskip("playwright.sync_api")
     path = chromium()
     with sync_api.sync_playwright() as playwright:
         if path is None and not Path(playwright.chromium.executable_path).is_file() and os.environ.get("K2T_BROWSER") != "required":
             pytest.skip("no Chromium: install it (apt-get install chromium), or name it in $K2T_CHROMIUM")
         browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_OPTIONS)
-        context = browser.new_context(viewport={"width": 1400, "height": 1000}, accept_downloads=True)
+        context = browser.new_context(viewport={"width": 1280, "height": 1000}, accept_downloads=True)
         page = context.new_page()
         page.set_default_timeout(60_000)
         yield page

@@ -1,15 +1,10 @@
-"""The whole journey in a real browser: upload, override, convert, read the verdict, undo, and find everything again.
-
-    K2T_SCREENSHOTS=docs/screenshots pytest tests/browser     also saves a picture of each page
-"""
+"""The whole journey in a real browser: upload, override, convert, read the verdict, undo, and find everything again."""
 
 from __future__ import annotations
 
-import os
 import py_compile
 import re
 import zipfile
-from pathlib import Path
 
 import pytest
 
@@ -19,22 +14,14 @@ pytestmark = pytest.mark.browser
 def settled(page) -> None:
     """Wait until Streamlit has drawn the page to its end."""
     page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
-    page.wait_for_timeout(700)
+    page.wait_for_function("document.querySelectorAll('[data-testid=stSkeleton]').length === 0")
+    page.wait_for_timeout(500)
 
 
 def to(page, name: str) -> None:
     page.get_by_test_id("stTopNavLink").filter(has_text=name).click()
     page.wait_for_url(re.compile(r"project="))
     settled(page)
-
-
-def picture(page, name: str) -> None:
-    """A picture for the docs, where it is asked for."""
-    folder = os.environ.get("K2T_SCREENSHOTS")
-    if folder:
-        page.mouse.move(1395, 995)
-        page.wait_for_timeout(1500)  # charts fade in
-        page.screenshot(path=Path(folder) / f"{name}.png")
 
 
 def button(page, name: str):
@@ -47,26 +34,25 @@ def test_a_wrong_override_is_caught_and_undone(page, serve, example, tmp_path):
     page.get_by_role("tab", name="Upload").click()
     page.locator("input[type=file]").first.set_input_files(example("convnet"))
     page.get_by_text("Every layer can be converted.").wait_for()
-    assert page.get_by_text("251,786").count()
+    page.get_by_text("251,786").first.wait_for()
     settled(page)
-    picture(page, "load")
 
     # A row selected through the address; the wrong reading chosen.
     project = re.search(r"project=([\w-]+)", page.url)[1]
     page.goto(f"{address}mapping?project={project}&layer=flatten")
     page.get_by_text("Overrule this mapping").wait_for()
     settled(page)
-    picture(page, "mapping")
     page.get_by_label("Reason").fill("to see it caught")
     page.get_by_label("Reason").press("Enter")
     settled(page)
     page.get_by_text("plain flatten", exact=True).click()
     page.get_by_text("Overrides in force: 1").wait_for()
+    page.get_by_text("The whole model differs").wait_for()  # verified at once, without being asked
     settled(page)
-    assert page.get_by_text("to see it caught").count()
+    page.get_by_text("to see it caught").first.wait_for()
 
     to(page, "Convert")
-    button(page, "Convert").click()
+    button(page, "Convert again").click()  # the check has converted already
     page.get_by_text("Converted with the overrides in force.").wait_for()
     settled(page)
     with page.expect_download() as download:
@@ -82,8 +68,7 @@ def test_a_wrong_override_is_caught_and_undone(page, serve, example, tmp_path):
     button(page, "Verify").click()
     page.get_by_text("The PyTorch model differs").wait_for()
     settled(page)
-    assert page.get_by_text("The first layer that diverges is").count()
-    picture(page, "verify")
+    page.get_by_text("The first layer that diverges is").first.wait_for()
     page.get_by_role("button", name=re.compile("on the Mapping page")).click()
     page.get_by_text("Overrule this mapping").wait_for()
     settled(page)
@@ -92,7 +77,7 @@ def test_a_wrong_override_is_caught_and_undone(page, serve, example, tmp_path):
     # A change of page and a reload keep the override; so does a new server.
     to(page, "Learn")
     to(page, "Mapping")
-    assert page.get_by_text("Overrides in force: 1").count()
+    page.get_by_text("Overrides in force: 1").first.wait_for()
     page.reload()
     page.get_by_text("Overrides in force: 1").wait_for()
     assert project in page.url
@@ -100,7 +85,7 @@ def test_a_wrong_override_is_caught_and_undone(page, serve, example, tmp_path):
     page.goto(f"{address}mapping?project={project}")
     page.get_by_text("Overrides in force: 1").wait_for()
     settled(page)
-    assert page.get_by_text("to see it caught").count()
+    page.get_by_text("to see it caught").first.wait_for()
 
     page.get_by_text("Overrides in force: 1").scroll_into_view_if_needed()
     page.get_by_test_id("stMain").get_by_role("button", name="Undo").last.click()
@@ -110,7 +95,6 @@ def test_a_wrong_override_is_caught_and_undone(page, serve, example, tmp_path):
     button(page, "Convert").click()
     page.get_by_text("Converted with the overrides in force.").wait_for()
     settled(page)
-    picture(page, "convert")
     to(page, "Verify")
     page.get_by_text("result of an earlier conversion").wait_for()
     button(page, "Verify").click()
@@ -119,7 +103,6 @@ def test_a_wrong_override_is_caught_and_undone(page, serve, example, tmp_path):
     to(page, "Learn")
     page.get_by_text("Differs.").first.wait_for()
     page.get_by_text("Agrees.").first.wait_for()
-    picture(page, "learn")
 
 
 def test_a_bad_file_is_explained_and_the_model_stays(page, serve, example, tmp_path):
@@ -134,7 +117,7 @@ def test_a_bad_file_is_explained_and_the_model_stays(page, serve, example, tmp_p
     page.get_by_text("not a Keras model").wait_for()
     settled(page)
     assert page.get_by_text("Traceback").count() == 0
-    assert page.get_by_role("heading", name="dense.keras").count()
+    page.get_by_role("heading", name="dense.keras").first.wait_for()
 
 
 def test_another_visitor_sees_nothing_of_it(page, serve, example):
