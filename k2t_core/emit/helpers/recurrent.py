@@ -5,7 +5,6 @@ import torch.nn.functional as F
 from torch import nn
 
 
-
 def masked_rnn(rnn, x, mask, state=None):
     """The outputs of a ``batch_first`` module that skips the steps where ``mask`` is False: they repeat the output before.
 
@@ -193,3 +192,9 @@ class ConvLSTMCell(nn.Module):
         cell = self.recurrent_activation(f) * cell + self.recurrent_activation(i) * self.activation(g)
         hidden = self.recurrent_activation(o) * self.activation(cell)
         return hidden, (hidden, cell)
+
+
+def time_distributed(function, *inputs):
+    """A function over every step of (N, T, …): time is folded into the batch."""
+    y = function(*(x.flatten(0, 1) for x in inputs))
+    return y.unflatten(0, inputs[0].shape[:2])
