@@ -214,7 +214,7 @@ def transposed_convolution(call: Call) -> Mapping:
     extra = (None,) * rank if extra is None else ntuple(extra, rank)
     crops = [_transposed_crop(*axis, padding) for axis in zip(kernel, stride, dilation, extra)]
     pads, outputs, ends = [], [], []
-    for (before, after), k, s, d in zip(crops, kernel, stride, dilation):
+    for (before, after), s, d in zip(crops, stride, dilation):
         more = before - after
         call.refuse(more >= max(s, d), f"its output_padding asks for {more} more than its stride {s} can reach")
         pads.append(before)

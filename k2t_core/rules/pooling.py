@@ -34,12 +34,14 @@ def pooling(call: Call) -> Mapping:
     expression, why, may_pad = f"{SELF}({x})", "The same windows.", padding == "same" and max(kernel) > 1
     if may_pad:
         pads = same_pads(_sizes(call, layout, kernel, stride), kernel, stride, (1,) * rank)
-        if pads is None:
+        # torch's 3D average wants an image at least as large as the window.
+        small = average and rank == 3 and any(call.x.shape[axis] is None or call.x.shape[axis] < k for axis, k in zip(spatial_axes(layout), kernel))
+        if pads is None or small:
             window = f"{kernel}, {stride}"
             padded = f"same_padding({x}, {window}, {(1,) * rank}, value=-math.inf)"
             expression = f"same_average({SELF}, {x}, {window})" if average else f"{SELF}({padded})"
-            why = "The image's size is free, so SAME is computed at run time."
-            call.refuse(call.choice == BORDER.name, "counting the border needs a known image size; give the model's Input its size")
+            why = "The image is smaller than the window or of free size, so SAME is computed at run time."
+            call.refuse(call.choice == BORDER.name, "counting the border needs an image of known size, as large as the window")
         elif any(map(any, pads)):
             # With stride 1 torch makes no extra window at the end: pad one more on both sides and drop the first.
             drops = [int(before != after and s == 1) for (before, after), s in zip(pads, stride)]

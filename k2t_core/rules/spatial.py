@@ -112,7 +112,7 @@ def upsampling(call: Call) -> Mapping:
         return Mapping(f"{SELF}({x})", module, why="Bilinear with half-pixel centres in both.", torch="nn.Upsample", **common)
     sizes = [x.shape[axis] for axis in spatial_axes(layout)]
     targets = [None if n is None else n * f for n, f in zip(sizes, factors)]
-    if mode == "bicubic" and all(_on_table(1, f) for f in factors):
+    if mode == "bicubic" and all(_on_table(1, f) for f in factors) and factors[1] > 1:
         expression = _interpolate(call, str(x), f"scale_factor={compact(factors)}", "bicubic", True)
         return Mapping(expression, why=KEYS, torch="F.interpolate, antialias=True", **common)
     size = ", ".join(str(n) if n else f"{f} * {x}.shape[{2 + k}]" for k, (n, f) in enumerate(zip(targets, factors)))
@@ -139,12 +139,16 @@ def _resize(call: Call, x: str, sizes: Sequence[int | None], size: str, targets:
         if known and all(_nearest_agrees(n, m) for n, m in zip(sizes, targets)):
             return f'F.interpolate({x}, ({size}), mode="nearest-exact")', "TensorFlow takes the pixel under each centre, as torch's nearest-exact does; its nearest takes the one before."
         return f"nearest_resize({x}, ({size}))", "The pixel under each centre, computed in float32 as TensorFlow does."
+    # torch 2.13 resizes the height wrongly where antialias meets an output one pixel wide.
+    narrow = targets[1] == 1
+    if antialias and narrow and mode in ("bilinear", "bicubic"):
+        return f'antialias_resize({x}, ({size}), mode="{mode}")', "torch's own antialias goes wrong where the output is one pixel wide."
     if mode == "bilinear":
         return _interpolate(call, x, f"({size})", mode, antialias), "Bilinear with half-pixel centres in both."
     if mode == "bicubic":
         if antialias:
             return _interpolate(call, x, f"({size})", mode, True), "Keys's cubic, a = −0.5, in both."
-        if known and all(m >= n and _on_table(n, m) for n, m in zip(sizes, targets)):
+        if known and not narrow and all(m >= n and _on_table(n, m) for n, m in zip(sizes, targets)):
             return _interpolate(call, x, f"({size})", mode, True), KEYS
         return f"bicubic_resize({x}, ({size}))", "TensorFlow's bicubic has a = −0.5 and fractions of 1/1024, torch's a = −0.75."
     call.refuse(mode not in ("lanczos3", "lanczos5"), f"its interpolation {mode!r} has no counterpart in torch; choose bilinear, bicubic, nearest or lanczos")

@@ -242,7 +242,7 @@ def test_any_transposed_convolution(rank, data):
         assume(padding == "valid" or all(1 <= k % 2 + p <= s for k, s, p in zip(kernel, strides, extra)))
     data_format = draw(st.sampled_from(["channels_last", "channels_first"])) if rank < 3 else "channels_last"
     shape = (*sizes, 3) if data_format == "channels_last" else (3, *sizes)
-    check_layer(TRANSPOSED[rank](17, kernel, strides=strides, padding=padding, output_padding=extra, data_format=data_format), shape)
+    check_layer(TRANSPOSED[rank](31, kernel, strides=strides, padding=padding, output_padding=extra, data_format=data_format), shape)
 
 
 @PROPERTY

@@ -76,6 +76,13 @@ def test_sizes_of_one(mode):
     check_layer(POOLS[mode, 2](2, strides=1, padding="same"), (5, 1, 3))
 
 
+@pytest.mark.parametrize("mode", ["Max", "Average"])
+@pytest.mark.parametrize("shape", [(1, 5, 3, 2), (1, 1, 1, 2), (None, None, None, 2)])
+def test_images_smaller_than_the_window(mode, shape):
+    check(functional(POOLS[mode, 3](4, strides=3, padding="same"), shape), images(*(n or 2 for n in shape), low=True))
+    check(functional(POOLS[mode, 3](2, padding="same"), shape), images(*(n or 1 for n in shape), low=True))
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
 @pytest.mark.parametrize("mode", ["Max", "Average"])
 @pytest.mark.parametrize("rank", [1, 2, 3])

@@ -160,6 +160,15 @@ def test_resizing(mode, antialias, before, after):
     check_layer(layers.Resizing(*after, interpolation=mode, antialias=antialias), (*before, 3))
 
 
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic", "lanczos3"])
+@pytest.mark.parametrize("antialias", [False, True])
+@pytest.mark.parametrize("before", [(2, 1), (3, 4), (None, 1)])
+@pytest.mark.parametrize("height", [1, 4, 6])
+def test_resizing_to_a_width_of_one(mode, antialias, before, height):
+    check_layer(layers.Resizing(height, 1, interpolation=mode, antialias=antialias), (*before, 3))
+    check_layer(layers.UpSampling2D((height, 1), interpolation=mode), (*before, 3))
+
+
 @pytest.mark.parametrize("mode", ["nearest", "bicubic"])
 @pytest.mark.parametrize("before", [28, 31, 49, 100, 224])
 @pytest.mark.parametrize("after", [7, 32, 49, 96, 150, 299])

@@ -2,6 +2,8 @@
 
 import torch
 
+from k2t_core.emit.helpers.padding import same_padding
+
 
 def same_average(pool, x, kernel_size, stride):
     """Average pooling with TensorFlow's "SAME": ``pool`` on the padded image, over the share of each window inside it."""

@@ -25,6 +25,19 @@ def bicubic_resize(x, size):
     return weighted_resize(x, *weights)
 
 
+def antialias_resize(x, size, mode):
+    """F.interpolate with antialias=True, which torch 2.13 gets wrong where the output is one pixel wide."""
+    weights = []
+    for old, new in zip(x.shape[2:], size):
+        step = old / new
+        place = (torch.arange(new, device=x.device) + 0.5) * step
+        d = (torch.arange(old, device=x.device) + 0.5 - place[:, None]).abs() / max(step, 1.0)
+        near, far = (1.5 * d - 2.5) * d * d + 1, ((-0.5 * d + 2.5) * d - 4) * d + 2
+        cubic = torch.where(d < 1, near, torch.where(d < 2, far, 0.0))
+        weights.append(cubic if mode == "bicubic" else (1 - d).clamp(min=0))
+    return weighted_resize(x, *weights)
+
+
 def lanczos_resize(x, size, radius, antialias=False):
     """Lanczos windows of ``radius`` pixels, wider when an antialiased image shrinks."""
     weights = []
