@@ -27,7 +27,7 @@ from tests.browser.conftest import CHROMIUM_OPTIONS, chromium  # noqa: E402
 FOLDER = ROOT / "docs" / "screenshots"
 # page: (example, override, words that show it is complete, height, more of the address)
 SHOTS = {
-    "load": ("shared", None, "Every layer can be converted.", 1180, ""),
+    "load": ("shared", None, "Every layer can be converted.", 1300, ""),
     "mapping": ("convnet", None, "Outlined on both sides", 1900, "layer=conv"),
     "convert": ("convnet", None, "All in a zip", 1130, ""),
     "verify": ("convnet", ("flatten", "alternative", "plain flatten", "to see it caught"), "The first layer that diverges is", 1560, ""),

@@ -177,8 +177,8 @@ def layer_chart(run: Run) -> go.Figure:
             "type": "log",
             "title": None,
             "tickvals": [ZERO, *(10.0**power for power in powers)],
-            "ticktext": ["0", *(f"1e{power}" for power in powers)],
-            "range": [np.log10(ZERO) - 0.5, powers[-1] + 0.7],
+            "ticktext": ["0", *("1" if power == 0 else f"1e{power}" for power in powers)],
+            "range": [np.log10(ZERO) - 0.5, powers[-1] + (2.5 if at is not None else 0.7)],  # room for the words
         },
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
         **{**_FRAME, "margin": {"l": 10, "r": 10, "t": 80, "b": 10}},
@@ -230,7 +230,6 @@ def weight_figure(side: Side, title: str, limit: float) -> go.Figure:
 
     limit: the magnitude of the deepest colour and the end of the histogram, equal for both sides.
     """
-    import plotly.graph_objects as go
     from plotly.subplots import make_subplots
 
     figure = make_subplots(rows=2, cols=1, row_heights=[0.74, 0.26], vertical_spacing=0.2)
@@ -258,7 +257,7 @@ def weight_figure(side: Side, title: str, limit: float) -> go.Figure:
     if -limit <= value <= limit:
         figure.add_vline(x=value, line={"color": VERMILION, "width": 2, "dash": "dot"}, row=2, col=1)
     figure.update_xaxes(title={"text": f"{side.columns} →", "standoff": 6}, showgrid=False, **_ticks(side.column_labels, 8), row=1, col=1)
-    figure.update_yaxes(title={"text": f"← {side.rows}" if side.rows else None, "standoff": 6}, showgrid=False, autorange="reversed", **_ticks(side.row_labels, 10), row=1, col=1)
+    figure.update_yaxes(title={"text": f"← {side.rows}" if side.rows else None, "standoff": 14}, showgrid=False, autorange="reversed", **_ticks(side.row_labels, 10), row=1, col=1)
     figure.update_xaxes(title={"text": "value", "standoff": 4}, range=[-limit * 1.05, limit * 1.05], row=2, col=1)
     figure.update_yaxes(title={"text": "count"}, nticks=3, row=2, col=1)
     figure.update_layout(title={"text": title, "font": {"size": 14}}, **_FRAME, showlegend=False, height=560 if rows > 1 else 330)

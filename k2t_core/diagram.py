@@ -97,7 +97,7 @@ class _Writer:
         kind = f"model of {len(child.nodes)} layers" if child is not None else node.layer.kind
         shapes = " ".join(_shape(scope.graph.tensors[t].shape) for t in node.outputs)
         status = planned.mapping.status if planned.mapping else UNSUPPORTED
-        drawn = self.node(f"{node.id}\n{kind} {shapes}", status, peripheries=2 if child is not None else 1)
+        drawn = self.node(f"{node.id}\n{kind} → {shapes}", status, peripheries=2 if child is not None else 1)
         for tensor in dict.fromkeys(node.inputs):
             self.edge(found[tensor], drawn)
         found.update(dict.fromkeys(node.outputs, drawn))
@@ -110,7 +110,7 @@ class _Writer:
                 self.call(scope, planned, found, path)
             self.lines.append("}")
             return
-        drawn = self.node(f"{use.attr}\n{use.block.class_name}, {len(calls)} layers {_shape(scope.graph.tensors[use.exit].shape)}", "", peripheries=2)
+        drawn = self.node(f"{use.attr}\n{use.block.class_name}, {len(calls)} layers → {_shape(scope.graph.tensors[use.exit].shape)}", "", peripheries=2)
         for tensor in dict.fromkeys(use.entries):
             self.edge(found[tensor], drawn)
         found.update((tensor, drawn) for planned in calls for tensor in planned.node.outputs)

@@ -190,8 +190,7 @@ def numbers(project: Project, row: Row) -> None:
     run = report.deciding
     found = [layer for layer in run.layers if layer.layer == row.layer]
     for result in found:
-        alone, accumulated = (f"{d.relative:.1e}" if d is not None else "no value" for d in (result.isolated, result.cumulative))
-        words = f"{common.plain(result.tensor)}: relative difference {alone} alone, {accumulated} accumulated"
+        words = f"{common.plain(result.tensor)}: relative difference {amount(result.isolated)} alone, {amount(result.cumulative)} accumulated"
         st.markdown(f":green[:material/check_circle:] {words}" if result.passed else f":red[:material/cancel:] {words}")
     if not found:
         st.markdown(":gray[This row has no tensor of its own in model.py.]")
@@ -202,6 +201,10 @@ def numbers(project: Project, row: Row) -> None:
     else:
         where = f", first at **{common.plain(run.first_divergence)}**" if run.first_divergence else ""
         st.markdown(f":red[:material/cancel:] The whole model **differs**{where}.")
+
+
+def amount(difference: Any) -> str:
+    return "not compared" if difference is None else f"{difference.relative:.1e}" if difference.relative else "exactly 0"
 
 
 def pictures(project: Project, plan: Any, row: Row, drawn: list[Any]) -> None:
