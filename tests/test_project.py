@@ -365,3 +365,12 @@ def test_a_conversion_by_an_earlier_k2t_is_made_again(square):
     assert not square.is_converted
     square.verify()
     assert square.is_converted and square.report.passed
+
+
+def test_a_layer_of_two_statements_has_the_lines_of_both(example):
+    project = Project.create()
+    project.load(example("lstm"))
+    code = project.plan.code
+    text = [code.text.splitlines()[number - 1].strip() for number in lines_by_layer(code)["lstm"]]
+    assert [line.split("(")[0] for line in text] == ["self.lstm = nn.LSTM", "_, ", "x = hidden[0]"]
+    assert len(lines_by_layer(code)["classes"]) == 2
