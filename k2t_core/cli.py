@@ -107,6 +107,7 @@ def verify(
     distribution: Annotated[str, typer.Option(help="Of the random batch: normal, uniform, image, zeros, ones.")] = "normal",
     weights: Annotated[WeightsChoice, typer.Option(help="The model's own, randomised ones in a copy, or both.")] = WeightsChoice.both,
     tolerance: Annotated[float, typer.Option(help="Largest allowed max|torch − keras| / max|keras|.")] = 1e-4,
+    training: Annotated[bool, typer.Option("--training", help="Compare gradients and BatchNorm's training statistics as well.")] = False,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write the whole report as one self-contained page.")] = None,
     edge_cases: Annotated[bool, typer.Option(help="Compare on zeros, tiny and large numbers, a batch of 1 and other sizes as well.")] = True,
     as_json: AsJson = False,
@@ -129,6 +130,7 @@ def verify(
             weights=weights.value,
             tolerance=tolerance,
             edge_cases=edge_cases,
+            training=training,
             allow_unsafe=allow_unsafe,
             progress=say,
         )
@@ -136,7 +138,7 @@ def verify(
             from k2t_core.html_report import command_line, write_html_report
 
             options = {"inputs": inputs, "batch": batch, "seed": seed, "distribution": distribution, "weights": weights.value, "tolerance": tolerance, "rules": rules}
-            flags = "" if edge_cases else " --no-edge-cases"
+            flags = ("" if edge_cases else " --no-edge-cases") + (" --training" if training else "")
             try:
                 write_html_report(report, out, html, command_line(out, against, options) + flags + (" --allow-unsafe" if allow_unsafe else ""))
             except OSError as error:

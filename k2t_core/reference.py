@@ -7,7 +7,7 @@ known by the name that the graph gives it. The model's outputs are taken from th
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,27 @@ def tensors(traced: Traced, arrays: Sequence[np.ndarray], only: Collection[str] 
     record: dict[str, np.ndarray] = {}
     _run(traced.scope, list(arrays), "", record, only)
     return record
+
+
+def gradients(traced: Traced, arrays: Sequence[np.ndarray], factors: Mapping[int, np.ndarray]) -> tuple[list[np.ndarray | None], dict[str, np.ndarray]]:
+    """Gradients of Σ outputs[k] · factors[k], in inference mode: by each input (None for integers), by each variable path."""
+    import tensorflow as tf
+    from keras import tree
+
+    tensors = [tf.convert_to_tensor(a) for a in arrays]
+    variables = {path: v for path, v in traced.variables.items() if v.trainable}
+    with tf.GradientTape() as tape:
+        for x in tensors:
+            if x.dtype.is_floating:
+                tape.watch(x)
+        outputs = tree.flatten(traced.source.model(tree.pack_sequence_as(_inputs_struct(traced), tensors), training=False))
+        total = tf.add_n([tf.reduce_sum(tf.cast(outputs[k], factor.dtype) * factor) for k, factor in factors.items()])
+    watched = [x for x in tensors if x.dtype.is_floating]
+    found = tape.gradient(total, [*watched, *(v.value for v in variables.values())])
+    dense = [None if g is None else np.asarray(tf.convert_to_tensor(g)) for g in found]
+    by_watched = iter(dense[: len(watched)])
+    by_input = [next(by_watched) if x.dtype.is_floating else None for x in tensors]
+    return by_input, {path: g for path, g in zip(variables, dense[len(watched) :]) if g is not None}
 
 
 def before_activation(traced: Traced, node: Node, value: np.ndarray) -> np.ndarray:

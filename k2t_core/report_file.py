@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from k2t_core.recipe import Override, Recipe
-from k2t_core.verification.report import Cause, Difference, LayerResult, OutputResult, Report, Rounding, Run, Weakness
+from k2t_core.verification.report import Cause, Difference, LayerResult, OutputResult, Report, Rounding, Run, TrainingResult, Weakness
 
-VERSION = 3
+VERSION = 4
 
 
 def write_report(report: Report, folder: Path, key: str) -> None:
@@ -35,7 +35,7 @@ def read_report(folder: Path) -> Report | None:
         return None
     with np.load(folder / "arrays.npz", allow_pickle=False) as arrays:
         runs = tuple(_run(run, index, arrays) for index, run in enumerate(data["runs"]))
-    return Report(runs, tuple(Weakness(**w) for w in data["weaknesses"]), tuple(data["notes"]), data["reference"], tuple(map(_cause, data["causes"])))
+    return Report(runs, tuple(Weakness(**w) for w in data["weaknesses"]), tuple(data["notes"]), data["reference"], tuple(map(_training, data["training"])), tuple(map(_cause, data["causes"])))
 
 
 def report_key(folder: Path) -> str | None:
@@ -63,6 +63,10 @@ def _run(run: dict[str, Any], index: int, arrays: Any) -> Run:
 
 def _difference(data: dict[str, Any] | None) -> Difference | None:
     return data and Difference(**{name: data[name] for name in ("max_abs", "mean_abs", "relative", "keras_max")})
+
+
+def _training(data: dict[str, Any]) -> TrainingResult:
+    return TrainingResult(data["what"], data["name"], data["layer"], _difference(data["difference"]), data["passed"])
 
 
 def _cause(data: dict[str, Any]) -> Cause:

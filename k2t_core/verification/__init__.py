@@ -20,8 +20,9 @@ from k2t_core.verification.compare import Written, compare
 from k2t_core.verification.diagnosis import diagnose
 from k2t_core.verification.inputs import check_inputs, edge_batches, random_batch, read_inputs
 from k2t_core.verification.manifest import read_manifest
-from k2t_core.verification.report import OUTPUT_TOLERANCE, Cause, Report, Run
+from k2t_core.verification.report import OUTPUT_TOLERANCE, Cause, Report, Run, TrainingResult
 from k2t_core.verification.taps import is_untouched
+from k2t_core.verification.training import training_results
 from k2t_core.verification.weakness import find_weaknesses
 
 WEIGHTS = ("both", "model", "randomised")
@@ -39,6 +40,7 @@ def verify(
     tolerance: float = OUTPUT_TOLERANCE,
     edge_cases: bool = True,
     explain: bool = True,
+    training: bool = False,
     allow_unsafe: bool = False,
     progress: Callable[[float, str], None] | None = None,
 ) -> Report:
@@ -49,6 +51,7 @@ def verify(
     weights: "model" as they are, "randomised" in a copy of both sides (the user's model is left alone), or "both".
     tolerance: largest allowed max|torch − keras| / max|keras| of an output.
     edge_cases: compare on zeros, tiny and large numbers, a batch of 1 and other sizes as well (`edge_batches`).
+    training: compare gradients by inputs and weights, and BatchNorm's statistics after a step in training mode, as well.
     explain: where they differ, try the known causes on the first layer that diverges (`Report.causes`).
 
     Raises OutputError for a folder that does not load, InputError for inputs that do not fit, K2TError where the folder
@@ -98,8 +101,12 @@ def verify(
         run(written, side, name, described, arrays)
     for batch_name, batch_arrays in batches[1:]:
         run(written, side, name, batch_name, batch_arrays)
-    report = Report(tuple(runs), find_weaknesses(manifest, traced.value), tuple(notes), dict(manifest["reference"]))
-    if explain and report.first_divergence is not None:
+    trained: list[TrainingResult] = []
+    if training:
+        say(0.93, "Gradients and training mode")
+        trained = training_results(written, side, arrays, seed)
+    report = Report(tuple(runs), find_weaknesses(manifest, traced.value), tuple(notes), dict(manifest["reference"]), tuple(trained))
+    if explain and report.deciding.first_divergence is not None:
         failed = report.runs.index(report.deciding)
         causes, more = _explain(report, folder, manifest, traced if own and failed == 0 else side, used[failed], say)
         report = replace(report, causes=causes, notes=(*report.notes, *more))

@@ -116,6 +116,17 @@ class LayerResult:
     rounding: Rounding | None = None  # of the isolated value
 
 
+@dataclass(frozen=True)
+class TrainingResult:
+    """A gradient, or a statistic after a step in training mode, in torch's layout of the weight or Keras's of the input."""
+
+    what: str
+    name: str
+    layer: str | None
+    difference: Difference
+    passed: bool
+
+
 @dataclass(frozen=True, eq=False)
 class Run:
     """One comparison: one set of weights, one batch."""
@@ -172,12 +183,13 @@ class Report:
     weaknesses: tuple[Weakness, ...]
     notes: tuple[str, ...] = ()
     reference: dict[str, str] = field(default_factory=dict)
+    training: tuple[TrainingResult, ...] = ()
     causes: tuple[Cause, ...] = ()  # what would bring the first layer that diverges nearer to Keras, best first
 
     @property
     def passed(self) -> bool:
         """Whether every run agrees. True says no more than its evidence: see `proves`."""
-        return all(run.passed for run in self.runs)
+        return all(run.passed for run in self.runs) and all(result.passed for result in self.training)
 
     @property
     def proves(self) -> bool:
@@ -202,7 +214,8 @@ class Report:
     @property
     def first_divergence(self) -> str | None:
         """Path of the first layer that differs, None where all agree."""
-        return self.deciding.first_divergence
+        failed = next((result.layer for result in self.training if not result.passed and result.layer), None)
+        return self.deciding.first_divergence or failed
 
     @property
     def verdict(self) -> str:
@@ -211,13 +224,18 @@ class Report:
         worst = max((o.difference.relative for o in run.outputs), default=0.0)
         numbers = f"largest relative difference {worst:.2g}, tolerance {run.tolerance:g}"
         if not self.passed:
-            where = f"; layer {run.first_divergence!r} diverges first" if run.first_divergence else ""
+            where = f"; layer {self.first_divergence!r} diverges first" if self.first_divergence else ""
+            wrong = [result for result in self.training if not result.passed]
+            if run.passed and wrong:
+                return f"differs in training ({wrong[0].what} {wrong[0].name!r}: relative difference {wrong[0].difference.relative:.2g}; in inference it agrees)"
             return f"differs ({run.weights} weights: {numbers}{where})"
         if not self.proves:
             return f"agrees, but proves nothing: the weights cannot tell a right mapping from a wrong one ({numbers}); verify with randomised weights"
         kinds = list(dict.fromkeys(r.weights for r in self.runs))
         edges = len(self.runs) - len(kinds)
-        evidence = ", ".join(f"{kind} weights" for kind in kinds) + (f", {edges} edge cases" if edges else "")
+        edges = f", {edges} edge cases" if edges else ""
+        trained = ", gradients and training statistics" if self.training else ""
+        evidence = ", ".join(f"{kind} weights" for kind in kinds) + edges + trained
         return f"agrees ({numbers}; evidence: {evidence})"
 
     def to_json(self) -> dict[str, Any]:
@@ -230,6 +248,7 @@ class Report:
             "reference": self.reference,
             "weaknesses": [asdict(w) for w in self.weaknesses],
             "notes": list(self.notes),
+            "training": [asdict(r) for r in self.training],
             "causes": [asdict(c) for c in self.causes],
             "runs": [_run_json(run) for run in self.runs],
         }
