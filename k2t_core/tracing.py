@@ -322,6 +322,8 @@ def _symbolic_call(op: Any, args: tuple, kwargs: dict) -> _Call:
     arguments = _bind(op, *seen[0])
     if type(op).__name__ in MASKED_MERGES and any(m is not None for m in attached):
         arguments["masks"] = attached
+    if isinstance(op, keras.layers.TimeDistributed) and not op.layer._call_has_mask_arg:
+        arguments.pop("mask", None)  # it hands the mask on to such layers only (time_distributed.py)
     if type(op).__name__ == "ReversibleEmbedding" and op.mask_zero and not arguments.get("reverse"):
         # It sets its mask inside call(), which a symbolic call does not run (reversible_embedding.py).
         set_keras_mask(outputs, keras.ops.not_equal(inputs, 0))

@@ -90,6 +90,14 @@ def test_encoder_and_decoder():
     assert "_, (hidden, cell) = self.encoder(" in text(conversion)
 
 
+def test_a_decoder_with_initial_states_gets_no_mask_in_keras():
+    """Layer.__call__ hands a mask on where a call has one tensor argument only (keras/src/layers/layer.py)."""
+    x, state = keras.Input((4,), dtype="int32"), keras.Input((3,))
+    y = layers.GRU(3, return_sequences=True)(layers.Embedding(6, 4, mask_zero=True)(x), initial_state=state)
+    conversion, _ = check(keras.Model([x, state], y), [np.array([[1, 0, 2, 0], [3, 4, 5, 1]], "int32"), np.ones((2, 3), "float32")])
+    assert "masked_rnn" not in text(conversion)
+
+
 def test_an_encoder_whose_second_state_only_is_read():
     source = keras.Input((5, 4))
     _, _, cell = layers.LSTM(3, return_state=True)(source)

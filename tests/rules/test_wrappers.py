@@ -75,6 +75,12 @@ def test_a_mask_passes_by_a_layer_that_reads_none():
     check(keras.Model(x, layers.LSTM(3)(y)), [np.array([[1, 0, 2, 0], [3, 4, 5, 1]], "int32")])
 
 
+def test_a_mask_that_no_layer_reads_is_not_computed():
+    x = keras.Input((4,), dtype="int32")
+    conversion, _ = check(keras.Model(x, layers.TimeDistributed(layers.Dense(3))(layers.Embedding(6, 4, mask_zero=True)(x))))
+    assert "!= 0" not in text(conversion)
+
+
 def test_batch_normalization_ignores_the_mask_in_inference():
     x = keras.Input((4,), dtype="int32")
     y = layers.TimeDistributed(layers.BatchNormalization())(layers.Embedding(6, 4, mask_zero=True)(x))
