@@ -253,10 +253,12 @@ class _Planner:
         return mapping
 
     def class_name(self, name: str) -> str:
+        from k2t_core.emit.source import helper_names
+
         base = "".join(part[:1].upper() + part[1:] for part in re.split(r"\W+|_", name) if part) or "Model"
         base = f"Model{base}" if base[0].isdigit() else base
         result, k = base, 2
-        while result in self.class_names:
+        while result in self.class_names or result in RESERVED or result in helper_names():
             result, k = f"{base}{k}", k + 1
         self.class_names.add(result)
         return result

@@ -166,3 +166,11 @@ def test_dtype_policies(policy, tolerance):
     y = layers.Dense(5, dtype=policy, name="head")(layers.Flatten(dtype=policy)(y))
     conversion, module = check(keras.Model(x, y), tolerance=tolerance)
     assert str(module.head.weight.dtype) == "torch." + policy.removeprefix("mixed_")
+
+
+@pytest.mark.parametrize("name", ["separable_conv2d", "path", "f", "none"])
+def test_a_nested_model_does_not_take_a_helpers_name(name):
+    x = keras.Input((6, 6, 3))
+    inner = keras.Sequential([keras.Input((6, 6, 3)), layers.SeparableConv2D(4, 3)], name=name)
+    compile(k2t.plan(keras.Model(x, inner(x))).code.text, "model.py", "exec")
+    check(keras.Model(x, inner(x)))

@@ -401,6 +401,11 @@ def _helper_sources() -> dict[str, _Helper]:
     return found
 
 
+def helper_names() -> frozenset[str]:
+    """Names that a generated class must not have."""
+    return frozenset(_helper_sources())
+
+
 def _helpers(code: str) -> str:
     """The helpers that ``code`` calls, and those they call, in a fixed order."""
     sources = _helper_sources()
