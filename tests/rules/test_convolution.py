@@ -185,6 +185,16 @@ def test_output_padding(padding, kernel, stride, output_padding):
     check_layer(layers.Conv2DTranspose(4, kernel, strides=stride, padding=padding, output_padding=output_padding), (3, 4, 3))
 
 
+@pytest.mark.parametrize("rank", [1, 2, 3])
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize("kernel, dilation, output_padding", [(2, 2, None), (3, 2, None), (2, 3, None), (3, 3, 0)])
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+def test_dilated_transposed(rank, padding, kernel, dilation, output_padding, data_format):
+    shape = (5, 4, 3)[:rank]
+    shape = (*shape, 2) if data_format == "channels_last" else (2, *shape)
+    check_layer(TRANSPOSED[rank](31, kernel, padding=padding, dilation_rate=dilation, output_padding=output_padding, data_format=data_format), shape)
+
+
 @pytest.mark.parametrize("padding", ["valid", "same"])
 @pytest.mark.parametrize("kernel", [2, 3])
 def test_transposed_with_free_sizes_and_no_bias(padding, kernel):
@@ -258,3 +268,11 @@ def test_any_depthwise_and_separable_convolution(rank, data):
     options = {"strides": stride, "padding": padding, "depth_multiplier": draw(st.integers(2, 3)), "data_format": data_format}
     check_layer(DEPTHWISE[rank](kernel, **options), shape)
     check_layer(SEPARABLE[rank](11, kernel, **options), shape)
+
+
+def test_lora_that_was_not_merged_is_refused():
+    layer = layers.Conv2D(4, 3)
+    model = functional(layer, (6, 6, 3))
+    layer.enable_lora(2)
+    with pytest.raises(UnsupportedError, match="lora_kernel_a"):
+        plan(model).raise_for_problems()
