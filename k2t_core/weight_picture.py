@@ -13,9 +13,8 @@ from math import prod
 import numpy as np
 
 from k2t_core.graph import Layer
-from k2t_core.layout import Flat
 from k2t_core.planning import PlannedWeight
-from k2t_core.transforms import Cast, Permute, ReorderBlocks, ReorderFlatten, Reshape, SqrtAtLeast, Take, Transform
+from k2t_core.transforms import Cast, Permute, ReorderBlocks, ReorderFlatten, Reshape, SqrtAtLeast, Take
 
 WINDOW = 48  # rows and columns drawn
 SAMPLE = 100_000  # values counted in a histogram
