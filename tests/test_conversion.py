@@ -206,9 +206,12 @@ def test_model_py_stands_alone(name, converted, example, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     expected = keras.tree.flatten(k2t.load(example(name)).model(arrays if len(arrays) > 1 else arrays[0], training=False))
+    sides = json.loads((converted(name) / "manifest.json").read_text())["outputs"]
     with np.load(tmp_path / "outputs.npz") as outputs:
         assert len(outputs.files) == len(expected)
-        for want, key in zip(map(np.asarray, expected), outputs.files):
+        for want, key, side in zip(map(np.asarray, expected), outputs.files, sides):
+            want = want.transpose(side["permutation"]) if side["permutation"] else want
+            assert want.shape == outputs[key].shape
             assert np.abs(want - outputs[key]).max() <= 1e-5 * np.abs(want).max()
 
 
