@@ -187,7 +187,7 @@ def test_output_padding(padding, kernel, stride, output_padding):
 
 @pytest.mark.parametrize("rank", [1, 2, 3])
 @pytest.mark.parametrize("padding", ["valid", "same"])
-@pytest.mark.parametrize("kernel, dilation, output_padding", [(2, 2, None), (3, 2, None), (2, 3, None), (3, 3, 0)])
+@pytest.mark.parametrize("kernel, dilation, output_padding", [(2, 2, None), (2, 3, None), (3, 2, 0)])
 @pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
 def test_dilated_transposed(rank, padding, kernel, dilation, output_padding, data_format):
     shape = (5, 4, 3)[:rank]
@@ -208,7 +208,7 @@ def test_transposed_without_slice_is_torchs_own():
 
 # --- Properties -------------------------------------------------------------------------------------------------
 
-PROPERTY = settings(max_examples=25, deadline=None, derandomize=True)
+PROPERTY = settings(max_examples=15, deadline=None, derandomize=True)
 
 
 @st.composite
