@@ -108,6 +108,7 @@ def verify(
     weights: Annotated[WeightsChoice, typer.Option(help="The model's own, randomised ones in a copy, or both.")] = WeightsChoice.both,
     tolerance: Annotated[float, typer.Option(help="Largest allowed max|torch − keras| / max|keras|.")] = 1e-4,
     training: Annotated[bool, typer.Option("--training", help="Compare gradients and BatchNorm's training statistics as well.")] = False,
+    search: Annotated[int, typer.Option(metavar="STARTS", help="Search for the worst input by gradient steps from this many starts.")] = 0,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write the whole report as one self-contained page.")] = None,
     edge_cases: Annotated[bool, typer.Option(help="Compare on zeros, tiny and large numbers, a batch of 1 and other sizes as well.")] = True,
     as_json: AsJson = False,
@@ -131,13 +132,14 @@ def verify(
             tolerance=tolerance,
             edge_cases=edge_cases,
             training=training,
+            search=search,
             allow_unsafe=allow_unsafe,
             progress=say,
         )
         if html is not None:
             from k2t_core.html_report import command_line, write_html_report
 
-            options = {"inputs": inputs, "batch": batch, "seed": seed, "distribution": distribution, "weights": weights.value, "tolerance": tolerance, "rules": rules}
+            options = {"inputs": inputs, "batch": batch, "seed": seed, "distribution": distribution, "weights": weights.value, "tolerance": tolerance, "search": search or None, "rules": rules}
             flags = ("" if edge_cases else " --no-edge-cases") + (" --training" if training else "")
             try:
                 write_html_report(report, out, html, command_line(out, against, options) + flags + (" --allow-unsafe" if allow_unsafe else ""))

@@ -16,6 +16,7 @@ from k2t_core.randomise import is_weight, random_value
 from k2t_core.recipe import Recipe, read_recipe
 from k2t_core.tracing import Traced, trace
 from k2t_core.transforms import apply_chain, from_json
+from k2t_core.verification.adversarial import worst_batch
 from k2t_core.verification.compare import Written, compare
 from k2t_core.verification.diagnosis import diagnose
 from k2t_core.verification.inputs import check_inputs, edge_batches, random_batch, read_inputs
@@ -25,6 +26,7 @@ from k2t_core.verification.taps import is_untouched
 from k2t_core.verification.training import training_results
 from k2t_core.verification.weakness import find_weaknesses
 
+SEARCH_STEPS = 10
 WEIGHTS = ("both", "model", "randomised")
 
 
@@ -41,6 +43,7 @@ def verify(
     edge_cases: bool = True,
     explain: bool = True,
     training: bool = False,
+    search: int = 0,
     allow_unsafe: bool = False,
     progress: Callable[[float, str], None] | None = None,
 ) -> Report:
@@ -52,6 +55,7 @@ def verify(
     tolerance: largest allowed max|torch − keras| / max|keras| of an output.
     edge_cases: compare on zeros, tiny and large numbers, a batch of 1 and other sizes as well (`edge_batches`).
     training: compare gradients by inputs and weights, and BatchNorm's statistics after a step in training mode, as well.
+    search: look for the input of largest disagreement by gradient steps from this many starts (`worst_batch`), and compare on it.
     explain: where they differ, try the known causes on the first layer that diverges (`Report.causes`).
 
     Raises OutputError for a folder that does not load, InputError for inputs that do not fit, K2TError where the folder
@@ -80,7 +84,7 @@ def verify(
     own = weights != "randomised"
     random = weights != "model" and bool(manifest["variables"])
     batches = [(described, arrays)] + (edge_batches(graph, seed) if edge_cases else [])
-    total = own + random + len(batches) - 1
+    total = own + random + len(batches) - 1 + bool(search)
 
     def run(written: Written, side: Traced, name: str, batch_name: str, batch_arrays: list[np.ndarray]) -> None:
         share = 0.1 + 0.9 * len(runs) / total
@@ -101,6 +105,9 @@ def verify(
         run(written, side, name, described, arrays)
     for batch_name, batch_arrays in batches[1:]:
         run(written, side, name, batch_name, batch_arrays)
+    if search:
+        found, _ = worst_batch(written, side, arrays, search, SEARCH_STEPS, seed, lambda share, text: say(0.9, text))
+        run(written, side, name, f"worst found by search, {search} {'start' if search == 1 else 'starts'} of {SEARCH_STEPS} steps", found)
     trained: list[TrainingResult] = []
     if training:
         say(0.93, "Gradients and training mode")
