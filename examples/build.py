@@ -62,12 +62,12 @@ def convnet():
     return keras.Model(image, layers.Dense(10, "softmax", name="classes")(x), name="convnet")
 
 
-@example("lstm", "LSTM", "LSTM(128) on 20 steps of 10 features → Dense(10): three Keras arrays become four in PyTorch, with two biases.")
+@example("lstm", "LSTM", "LSTM(128) on 10 steps of 20 features → Dense(10): three Keras arrays become four in PyTorch, with two biases.")
 def lstm():
     import keras
     from keras import layers
 
-    steps = keras.Input((20, 10), name="steps")
+    steps = keras.Input((10, 20), name="steps")
     return keras.Model(steps, layers.Dense(10, name="classes")(layers.LSTM(128, name="lstm")(steps)), name="lstm")
 
 
