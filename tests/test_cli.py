@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 from keras import layers
 
 from k2t_core import cli
+from k2t_core.loading import load_rules
 
 ROOT = Path(__file__).parent.parent
 
@@ -42,6 +42,7 @@ def test_help_imports_neither_framework(arguments):
     script = f"""
 import sys
 from k2t_core import cli
+from k2t_core.loading import load_rules
 try:
     cli.main({arguments!r})
 except SystemExit as stopped:
@@ -168,22 +169,19 @@ def double(call):
 '''
 
 
-def test_a_rules_file_teaches_k2t_a_custom_layer(tmp_path):
-    (tmp_path / "shop_rules.py").write_text(RULES.format(module="shop_rules"))
-    build = f"""
-import sys, keras
-sys.path.insert(0, {str(tmp_path)!r})
-from shop_rules import Double
-x = keras.Input((4,))
-keras.Sequential([x, keras.layers.Dense(3), Double(name="twice")]).save({str(tmp_path / "shop.keras")!r})
-"""
-    assert python("-c", build, env={**os.environ, "PYTHONPATH": str(ROOT)}).returncode == 0
-    without = python("-m", "k2t_core.cli", "convert", str(tmp_path / "shop.keras"), "-o", str(tmp_path / "out"))
+def test_a_rules_file_teaches_k2t_a_custom_layer(k2t, tmp_path, monkeypatch):
+    rules, model = tmp_path / "shop_rules.py", tmp_path / "shop.keras"
+    rules.write_text(RULES.format(module="shop_rules"))
+    monkeypatch.setitem(sys.modules, "shop_rules", None)  # undone at the end, whatever is imported in between
+    del sys.modules["shop_rules"]
+    load_rules(rules)
+    keras.Sequential([keras.Input((4,)), layers.Dense(3), sys.modules["shop_rules"].Double(name="twice")]).save(model)
+    without = python("-m", "k2t_core.cli", "convert", str(model), "-o", str(tmp_path / "out"))
     assert without.returncode == 2 and "'twice'" in without.stderr and "--rules FILE" in without.stderr
-    convert = python("-m", "k2t_core.cli", "convert", str(tmp_path / "shop.keras"), "-o", str(tmp_path / "out"), "--rules", str(tmp_path / "shop_rules.py"))
-    assert convert.returncode == 0, convert.stderr
-    verify = python("-m", "k2t_core.cli", *convert.stdout.splitlines()[-1].split("k2t ", 1)[1].split())
-    assert verify.returncode == 0, verify.stdout + verify.stderr
+    code, out, err = k2t("convert", model, "-o", tmp_path / "out", "--rules", rules)
+    assert code == 0, err
+    code, out, err = k2t(*out.splitlines()[-1].split("k2t ", 1)[1].split())
+    assert code == 0, out + err
 
 
 def bad_commands(folder: Path, example, converted) -> dict[str, tuple[list, str]]:

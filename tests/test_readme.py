@@ -79,7 +79,7 @@ def test_what_is_imported_is_declared():
     """Each third-party module that k2t, its app or its tests import belongs to a direct dependency."""
     homes = {"tensorflow": "tensorflow-cpu"}
     declared = {re.match(r"[\w-]+", line)[0] for line in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"]}
-    own = {"k2t_core", "pages", "tests", "shop_rules"} | set(sys.stdlib_module_names)
+    own = {"k2t_core", "pages", "tests", "benchmarks", "shop_rules"} | set(sys.stdlib_module_names)
     files = [path for folder in ("k2t_core", "pages", "tests", "examples", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
     for path in [ROOT / "app.py", *files]:
         for name in re.findall(r"^[ ]*(?:import|from) ([a-z_0-9]+)[\w. ]*(?:import|$)", path.read_text(encoding="utf-8"), flags=re.MULTILINE):

@@ -103,15 +103,15 @@ def test_swapped_lstm_gates_are_caught(example, tmp_path):
     row = next(r for r in rows(k2t.plan(example("lstm"))) if r.layer == "lstm")
     names = [a.name for a in row.alternatives]
     assert names, "the LSTM offers other readings of its gates"
+    reports = {}
     for index, name in enumerate(names):
         folder = tmp_path / str(index)
         with_override(example("lstm"), folder, "lstm", "alternative", name)
-        report = k2t.verify(folder, example("lstm"))
+        report = reports[name] = k2t.verify(folder, example("lstm"), weights="model", edge_cases=False)
         if not report.passed:
             assert report.first_divergence == "lstm"
-    gates = [i for i, name in enumerate(names) if "gate" in name]
-    assert gates
-    assert not k2t.verify(tmp_path / str(gates[0]), example("lstm")).passed
+    gates = [name for name in names if "gate" in name]
+    assert gates and not any(reports[name].passed for name in gates)
 
 
 def test_a_wrong_epsilon_is_caught(example, tmp_path):
