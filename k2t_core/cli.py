@@ -101,7 +101,7 @@ def inspect(model: ModelFile, as_json: AsJson = False, rules: Rules = None, allo
 def verify(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder that `k2t convert` wrote.")],
     against: Annotated[Path, typer.Option("--against", metavar="MODEL", help="The Keras file it came from.")],
-    inputs: Annotated[Path | None, typer.Option("--inputs", metavar="X.npz", help="A .npy or .npz batch in Keras's axis order; random without it.")] = None,
+    inputs: Annotated[Path | None, typer.Option("--inputs", metavar="X.npz", help="Your own batch in Keras's axis order: .npz, .npy, .csv, an image or a folder of images; random without it.")] = None,
     batch: Annotated[int, typer.Option(help="Size of the random batch.")] = 4,
     seed: Annotated[int, typer.Option(help="Seed of the random batch and of the randomised weights.")] = 0,
     distribution: Annotated[str, typer.Option(help="Of the random batch: normal, uniform, image, zeros, ones.")] = "normal",

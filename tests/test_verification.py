@@ -351,3 +351,36 @@ def test_random_batches_suit_the_inputs(example):
     assert np.array_equal(tokens, random_batch(graph, batch=64, seed=1)[0])
     (pixels,) = random_batch(trace(k2t.load(example("convnet"))).graph, batch=2, distribution="image")
     assert pixels.shape == (2, 28, 28, 3) and pixels.min() >= 0 and pixels.max() <= 255 and np.array_equal(pixels, pixels.round())
+
+
+# Batches from files of other kinds
+
+
+def test_a_table_of_numbers(converted, example, tmp_path):
+    rng = np.random.default_rng(0)
+    names = ",".join(f"feature{k}" for k in range(10))
+    np.savetxt(tmp_path / "rows.csv", rng.standard_normal((5, 10)), delimiter=",", header=names, comments="")
+    report = k2t.verify(converted("dense"), example("dense"), inputs=tmp_path / "rows.csv", weights="model", edge_cases=False)
+    assert report.passed and report.outputs[0].keras_shape == (5, 10)
+    np.savetxt(tmp_path / "few.csv", rng.standard_normal((5, 3)), delimiter=",", header="a,b,c", comments="")
+    (tmp_path / "words.csv").write_text("a,b\nred,blue\n")
+    for name, words in (("few.csv", "3 columns.*takes 10"), ("words.csv", "not a table of numbers"), ("none.csv", "no such file")):
+        with pytest.raises(k2t.InputError, match=words):
+            k2t.verify(converted("dense"), example("dense"), inputs=tmp_path / name)
+    with pytest.raises(k2t.InputError, match="2 inputs"):
+        k2t.verify(converted("two_in_two_out"), example("two_in_two_out"), inputs=tmp_path / "rows.csv")
+
+
+def test_a_folder_of_images(converted, example, tmp_path):
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for k, size in enumerate(((28, 28), (40, 30))):
+        Image.fromarray(rng.integers(0, 256, (*size, 3), "uint8")).save(tmp_path / f"{k}.png")
+    report = k2t.verify(converted("convnet"), example("convnet"), inputs=tmp_path, weights="model", edge_cases=False)
+    assert report.passed and report.outputs[0].keras_shape == (2, 10)
+    (tmp_path / "0.png").write_bytes(b"not an image")
+    with pytest.raises(k2t.InputError, match="0.png: not an image"):
+        k2t.verify(converted("convnet"), example("convnet"), inputs=tmp_path)
+    with pytest.raises(k2t.InputError, match="not images"):
+        k2t.verify(converted("dense"), example("dense"), inputs=tmp_path)

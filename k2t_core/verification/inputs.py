@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from k2t_core.errors import InputError
-from k2t_core.graph import Graph
+from k2t_core.graph import Graph, Shape
 
 DISTRIBUTIONS = {
     "normal": "standard normal",
@@ -19,6 +20,8 @@ DISTRIBUTIONS = {
     "zeros": "all zeros",
     "ones": "all ones",
 }
+IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
+MOST_IMAGES = 64
 FREE_SIZE, FREE_IMAGE_SIZE = 16, 64  # of a free dimension other than the batch
 
 
@@ -116,8 +119,17 @@ def _vocabulary(graph: Graph, tensor: str) -> tuple[int | None, bool]:
 
 
 def read_inputs(path: str | Path, graph: Graph) -> list[np.ndarray]:
-    """The user's batch: a ``.npy`` for a model of one input, or a ``.npz`` with an array per input, by name or in order."""
+    """The user's batch, in Keras's layout.
+
+    ``.npz``: an array for each input, by name or in order. For a model of one input also ``.npy``; ``.csv``, a sample a
+    row, its columns in order; an image, or a folder of images, brought to the input's size, pixels 0…255.
+    Raises InputError.
+    """
     path = Path(path)
+    if path.is_dir() or path.suffix.lower() in IMAGES:
+        return check_inputs([_read_images(path, graph)], graph, path.name)
+    if path.suffix.lower() == ".csv":
+        return check_inputs([_read_table(path, graph)], graph, path.name)
     try:
         data = np.load(path, allow_pickle=False)
         if isinstance(data, np.ndarray):
@@ -132,6 +144,54 @@ def read_inputs(path: str | Path, graph: Graph) -> list[np.ndarray]:
     names = graph.input_names
     arrays = [named[name] for name in names] if set(names) <= set(named) else list(named.values())
     return check_inputs(arrays, graph, path.name)
+
+
+def _only_input(graph: Graph, path: Path) -> Shape:
+    """The shape of the model's one input."""
+    if len(graph.inputs) != 1:
+        raise InputError(f"{path.name}: the model has {len(graph.inputs)} inputs ({', '.join(graph.input_names)}); give a .npz with an array for each")
+    return graph.tensors[graph.inputs[0]].shape
+
+
+def _read_table(path: Path, graph: Graph) -> np.ndarray:
+    import pandas as pd
+
+    shape = _only_input(graph, path)
+    try:
+        table = pd.read_csv(path)
+        values = table.to_numpy(dtype="float64")
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
+        raise InputError(f"{path.name}: not a table of numbers with a line of column names ({' '.join(str(error).split())[:120]})") from error
+    size = [n for n in shape[1:] if n is not None]
+    if len(size) == len(shape) - 1 and values.shape[1] != math.prod(size):
+        raise InputError(f"{path.name}: has {values.shape[1]} columns, the input takes {math.prod(size)} numbers ({', '.join(map(str, size))})")
+    return values.reshape(len(values), *(-1 if n is None else n for n in shape[1:])) if shape.count(None) <= 2 else values
+
+
+def _read_images(path: Path, graph: Graph) -> np.ndarray:
+    from PIL import Image, UnidentifiedImageError
+
+    shape = _only_input(graph, path)
+    if len(shape) != 4 or shape[3] not in (1, 3, 4):
+        raise InputError(f"{path.name}: the model's input is {shape}, not images with channels last (1, 3 or 4 of them)")
+    files = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGES) if path.is_dir() else [path]
+    if not files:
+        raise InputError(f"{path}: no images ({', '.join(sorted(IMAGES))}) in this folder")
+    mode = {1: "L", 3: "RGB", 4: "RGBA"}[shape[3]]
+    arrays = []
+    for file in files[:MOST_IMAGES]:
+        try:
+            with Image.open(file) as image:
+                image = image.convert(mode)
+                size = (shape[2] or image.width, shape[1] or image.height) if not arrays else (arrays[0].shape[1], arrays[0].shape[0])
+                arrays.append(np.asarray(image.resize(size), "float32").reshape(size[1], size[0], shape[3]))
+        except FileNotFoundError as error:
+            raise InputError(f"{file}: no such file") from error
+        except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+            raise InputError(f"{file.name}: not an image that can be read ({' '.join(str(error).split())[:120]})") from error
+    return np.stack(arrays)
 
 
 def check_inputs(arrays: Sequence[np.ndarray], graph: Graph, name: str = "inputs") -> list[np.ndarray]:
