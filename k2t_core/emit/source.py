@@ -235,10 +235,7 @@ def _forward(scope, items: list[_Item], parameters: list[str], inputs, outputs, 
         lines = [_fill(line, operands, item.attr) for line in ([item.forward] if single else item.forward)]
         if single and len(item.outputs) == 1 and lines[0] in {names.of[t] for t in item.inputs}:
             # The layer does nothing in torch: its output goes by its input's name, and no statement is written.
-            source = next(t for t in item.inputs if names.of[t] == lines[0])
-            last_use[source] = max(last_use[source], last_use[item.outputs[0]])
-            names.of[item.outputs[0]] = lines[0]
-            names.holder[lines[0]] = item.outputs[0]
+            names.alias(item.outputs[0], lines[0])
             continue
         targets = [names.assign(t, item, step) if last_use[t] >= 0 else "_" for t in item.outputs]
         if single:
@@ -274,13 +271,13 @@ class _Locals:
     def __init__(self, inputs: Sequence[str], parameters: Sequence[str], last_use: dict[str, int]):
         self.last_use = last_use
         self.of: dict[str, str] = {}
-        self.holder: dict[str, str] = {}
+        self.holders: dict[str, set[str]] = {}  # the tensors that go by a name: a layer that does nothing adds one
         for t, name in zip(inputs, parameters):
             self._hold(t, name)
 
     def assign(self, tensor: str, item: _Item, step: int) -> str:
         """A name for a new tensor: that of its dying input, else the first free of x, y, z, else the layer's."""
-        dying = [self.of[t] for t in item.inputs if self.last_use[t] <= step and self.holder.get(self.of[t]) == t]
+        dying = [self.of[t] for t in item.inputs if not self._alive(self.of[t], step)]
         free = [name for name in ("x", "y", "z") if not self._alive(name, step)]
         if len(item.outputs) > 1 or self.last_use[tensor] - step > self.LONG:
             free = dying = []
@@ -289,18 +286,23 @@ class _Locals:
         elif dying or free:
             name = (dying or free)[0]
         else:
-            busy = {name for name in self.holder if self._alive(name, step)}
+            busy = {name for name in self.holders if self._alive(name, step)}
             suffix = f"_{item.outputs.index(tensor)}" if len(item.outputs) > 1 else ""
             name = _identifier(item.label + suffix, busy | {"x"})
         self._hold(tensor, name)
         return name
 
     def _alive(self, name: str, step: int) -> bool:
-        return name in self.holder and self.last_use[self.holder[name]] > step
+        return any(self.last_use[t] > step for t in self.holders.get(name, ()))
+
+    def alias(self, tensor: str, name: str) -> None:
+        """``tensor`` is what ``name`` holds already."""
+        self.of[tensor] = name
+        self.holders[name].add(tensor)
 
     def _hold(self, tensor: str, name: str) -> None:
         self.of[tensor] = name
-        self.holder[name] = tensor
+        self.holders[name] = {tensor}
 
 
 def _unique_identifiers(labels: Iterable[str]) -> list[str]:

@@ -1,0 +1,167 @@
+"""Random graphs: layouts, flattening, merges, slices, nested and shared layers in combinations nobody would think of.
+
+K2T_RANDOM_MODELS=500 python -m pytest tests/test_random_models.py  tries 500 of them.
+"""
+
+from __future__ import annotations
+
+import os
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+import k2t_core as k2t
+from tests.harness import convert_and_run, relative_difference
+
+COUNT = int(os.environ.get("K2T_RANDOM_MODELS", "40"))
+
+
+class Maker:
+    """Grows a graph from image, sequence and vector inputs by steps that fit the rank of a tensor already there."""
+
+    def __init__(self, seed: int):
+        self.rng = np.random.default_rng(seed)
+        keras.utils.clear_session()
+
+    def pick(self, items):
+        return items[int(self.rng.integers(len(items)))]
+
+    def size(self, low=1, high=5) -> int:
+        return int(self.rng.integers(low, high + 1))
+
+    def model(self) -> keras.Model:
+        shapes = [self.pick([(6, 5, 3), (4, 6, 2), (5, 4), (7, 3), (6,), (1, 3, 4), (3, 4, 2, 3)]) for _ in range(self.size(1, 2))]
+        inputs = [keras.Input(shape, name=f"in{k}") for k, shape in enumerate(shapes)]
+        pool = list(inputs)
+        for _ in range(self.size(4, 12)):
+            x = self.pick(pool[-4:])
+            y = self.step(x, pool)
+            if y is not None and 0 < int(np.prod(y.shape[1:])) <= 4000:
+                pool.append(y)
+        outputs = [pool[-1]] + ([self.pick(pool[len(inputs) :])] if len(pool) > len(inputs) + 1 and self.rng.random() < 0.4 else [])
+        outputs = [y for y in outputs if not any(y is x for x in inputs)] or [layers.Dense(3)(inputs[0])]
+        return keras.Model(inputs, outputs, name="random_model")
+
+    def step(self, x, pool):
+        rank = len(x.shape)
+        options = [self.dense, self.activation, self.unary, self.merge, self.norm, self.softmax, self.shared]
+        if rank == 4:
+            options += [self.conv, self.conv, self.pool2d, self.flatten, self.permute, self.reshape, self.reduce, self.slice, self.spatial, self.nested]
+        elif rank == 3:
+            options += [self.conv1d, self.flatten, self.permute, self.reshape, self.reduce, self.slice, self.recurrent, self.matmul]
+        elif rank == 5:
+            options += [self.conv3d, self.flatten, self.permute, self.reduce, self.slice]
+        else:
+            options += [self.repeat, self.reshape]
+        return self.pick(options)(x, pool)
+
+    def dense(self, x, pool):
+        return layers.Dense(self.size(), activation=self.pick([None, "relu", "tanh", "softmax"]))(x)
+
+    def activation(self, x, pool):
+        return self.pick([layers.ReLU(), layers.LeakyReLU(), layers.ELU(), layers.Activation("swish"), layers.PReLU(shared_axes=self.pick([None, [1]]) if len(x.shape) > 2 else None)])(x)
+
+    def unary(self, x, pool):
+        return self.pick([lambda t: t * 2 - 1, ops.tanh, ops.square, lambda t: 1 / (ops.abs(t) + 1), lambda t: t[:, ::-1], lambda t: ops.flip(t, axis=-1)])(x)
+
+    def merge(self, x, pool):
+        same = [t for t in pool if t.shape == x.shape]
+        if len(same) > 1 and self.rng.random() < 0.6:
+            return self.pick([layers.Add(), layers.Multiply(), layers.Maximum(), layers.Subtract()])([x, self.pick([t for t in same if t is not x])])
+        close = [t for t in pool if len(t.shape) == len(x.shape) and t.shape[1:-1] == x.shape[1:-1]]
+        if self.rng.random() < 0.3 and len(x.shape) > 2:
+            return layers.Concatenate(axis=1)([x, x * 0.5])
+        return layers.Concatenate(axis=-1)([x, self.pick(close)])
+
+    def norm(self, x, pool):
+        axis = self.pick([-1, 1]) if len(x.shape) > 2 else -1
+        return self.pick([layers.BatchNormalization(axis=axis), layers.LayerNormalization(axis=self.pick([-1, axis]) if len(x.shape) < 4 else self.pick([-1, [-2, -1], 1]))])(x)
+
+    def softmax(self, x, pool):
+        return layers.Softmax(axis=self.pick([-1, 1]))(x)
+
+    def shared(self, x, pool):
+        layer = layers.Dense(int(x.shape[-1]))
+        return layer(ops.tanh(layer(x)))
+
+    def conv(self, x, pool):
+        padding, stride = self.pick(["same", "valid"]), self.pick([1, 1, 2, (2, 1)])
+        kernel = (self.size(1, min(3, x.shape[1])), self.size(1, min(3, x.shape[2])))
+        kind = self.pick([layers.Conv2D, layers.Conv2D, layers.Conv2DTranspose, layers.SeparableConv2D])
+        if kind is layers.SeparableConv2D and stride == (2, 1):
+            stride = 2
+        return kind(self.size(), kernel, stride, padding, activation=self.pick([None, "relu"]))(x)
+
+    def conv1d(self, x, pool):
+        return layers.Conv1D(self.size(), self.size(1, min(3, x.shape[1])), padding=self.pick(["same", "causal", "valid"]), activation="relu")(x)
+
+    def conv3d(self, x, pool):
+        return layers.Conv3D(self.size(), 2, padding="same")(x)
+
+    def pool2d(self, x, pool):
+        return self.pick([layers.MaxPooling2D(2, padding="same"), layers.AveragePooling2D(2, 1, "same"), layers.GlobalAveragePooling2D(keepdims=self.pick([True, False])), layers.GlobalMaxPooling2D()])(x)
+
+    def flatten(self, x, pool):
+        y = layers.Flatten()(x)
+        return self.pick([lambda t: t, layers.Dense(self.size()), layers.ReLU(), layers.Dropout(0.5)])(y)
+
+    def permute(self, x, pool):
+        return layers.Permute(tuple(int(i) + 1 for i in self.rng.permutation(len(x.shape) - 1)))(x)
+
+    def reshape(self, x, pool):
+        count = int(np.prod(x.shape[1:]))
+        divisors = [d for d in range(1, count + 1) if count % d == 0]
+        a = self.pick(divisors)
+        b = self.pick([d for d in divisors if (count // a) % d == 0])
+        return layers.Reshape(self.pick([(a, count // a), (a, b, count // a // b), (-1, a), (count,)]))(x)
+
+    def reduce(self, x, pool):
+        axis = self.pick([1, -1, *([(1, 2)] if len(x.shape) > 3 else [])])
+        return self.pick([ops.mean, ops.max, ops.sum])(x, axis=axis, keepdims=self.pick([True, False]))
+
+    def slice(self, x, pool):
+        return self.pick([lambda t: t[:, 1:] if t.shape[1] > 1 else t, lambda t: t[..., :1], lambda t: t[:, 0], lambda t: t[:, :, -1:]])(x)
+
+    def spatial(self, x, pool):
+        return self.pick([layers.ZeroPadding2D(((1, 0), (0, 2))), layers.UpSampling2D((2, 1)), layers.UpSampling2D(2, interpolation="bilinear"), layers.Cropping2D(((1, 0), (0, 0))) if x.shape[1] > 1 else layers.ReLU()])(x)
+
+    def nested(self, x, pool):
+        inner = keras.Input(x.shape[1:])
+        y = layers.Conv2D(self.size(), 1)(inner)
+        y = self.pick([lambda t: layers.Flatten()(t), lambda t: t, lambda t: layers.Dense(2)(layers.Flatten()(t))])(y)
+        model = keras.Model(inner, y, name=f"inner{len(pool)}")
+        return layers.Add()([model(x), model(x * 0.5)])
+
+    def recurrent(self, x, pool):
+        return self.pick([layers.LSTM(self.size(), return_sequences=self.pick([True, False])), layers.GRU(self.size()), layers.Bidirectional(layers.SimpleRNN(self.size(), return_sequences=True))])(x)
+
+    def matmul(self, x, pool):
+        return ops.matmul(x, ops.transpose(x, (0, 2, 1)))
+
+    def repeat(self, x, pool):
+        return layers.RepeatVector(self.size())(x)
+
+
+@pytest.mark.parametrize("seed", range(COUNT))
+def test_random_model(seed):
+    model = Maker(seed).model()
+    try:
+        conversion, _, expected, actual = convert_and_run(model)
+    except k2t.UnsupportedError as error:
+        assert "need different modules" in str(error), error  # the one refusal that these graphs may meet
+        return
+    for want, got in zip(expected, actual):
+        assert want.shape == got.shape
+        assert relative_difference(want, got) <= 2e-5 or np.abs(want).max() < 1e-6, conversion.plan.code.text
+
+
+def test_a_layer_that_does_nothing_does_not_free_its_inputs_name():
+    """The permutation is none, so its output goes by the name of its input, which lives on after it."""
+    x = keras.Input((3, 1, 2))
+    y = layers.Conv2D(1, 1)(x)
+    still = layers.Permute((1, 3, 2))(y)
+    model = keras.Model(x, [layers.Multiply()([still, y]), y[:, ::-1]])
+    _, _, expected, actual = convert_and_run(model)
+    assert all(relative_difference(want, got) < 1e-5 for want, got in zip(expected, actual))
