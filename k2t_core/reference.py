@@ -57,13 +57,27 @@ def before_activation(traced: Traced, node: Node, value: np.ndarray) -> np.ndarr
     """What a Dense layer of the top graph computes from ``value`` before its own activation."""
     import keras
 
-    layer = next(n.operation for nodes in traced.scope.functional._nodes_by_depth.values() for n in nodes if traced.scope.node_ids.get(id(n)) == node.id)
+    layer = _live(traced, "", node)
     activation = layer.activation
     try:
         layer.activation = keras.activations.linear
         return np.asarray(layer(value, training=False))
     finally:
         layer.activation = activation
+
+
+def apply(traced: Traced, scope: str, node: Node, value: np.ndarray) -> np.ndarray:
+    """What the layer of a call in ``scope`` ("" or ``"encoder/"``) makes of one array."""
+    return np.asarray(_live(traced, scope, node)(value, training=False))
+
+
+def _live(traced: Traced, scope: str, node: Node) -> Any:
+    """The live Keras layer of a call."""
+    place = traced.scope
+    for name in scope.split("/")[:-1]:
+        caller = next(n for nodes in place.functional._nodes_by_depth.values() for n in nodes if place.node_ids.get(id(n)) == name)
+        place = place.nested[id(caller.operation)]
+    return next(n.operation for nodes in place.functional._nodes_by_depth.values() for n in nodes if place.node_ids.get(id(n)) == node.id)
 
 
 def _inputs_struct(traced: Traced) -> Any:

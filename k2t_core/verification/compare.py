@@ -23,12 +23,16 @@ from k2t_core.tensors import to_array, to_tensor
 from k2t_core.tracing import Traced
 from k2t_core.transforms import is_float
 from k2t_core.verification.module import load_module
-from k2t_core.verification.report import Difference, LayerResult, OutputResult, Rounding, Run, first_failure, layer_passes, output_passes
+from k2t_core.verification.report import Difference, LayerResult, OutputResult, Rounding, Run, coarseness, first_failure, layer_passes, output_passes
 from k2t_core.verification.taps import TappedModel
 
 CHUNK_BYTES = 1 << 30  # of Keras's tensors; torch's take as much again, the float64 pass no more
 # Activations that flatten what goes in, so that an error before them is seen small or not at all after them.
 HIDING = ("softmax", "sigmoid", "tanh", "log_softmax", "hard_sigmoid", "softsign", "relu6", "hard_tanh")
+
+# A normalisation is compared on its input times this as well: its epsilon, which ordinary numbers hide, is most of the result.
+SMALL = 1e-3
+SMALL_TOLERANCE = 1e-3
 
 Say = Callable[[float, str], None]
 
@@ -129,6 +133,8 @@ def _judge(side: dict[str, Any], expected: np.ndarray, actual: np.ndarray, exact
 
 def _layers(written: Written, traced: Traced, arrays, inputs, exact_inputs, wanted: set[str], kept: set[str]) -> list[LayerResult]:
     """The results for the tensors ``wanted``; ``kept`` are those and Keras's inputs to their layers."""
+    import torch
+
     record = reference.tensors(traced, arrays, kept)
     cumulative: dict[str, tuple[str, Difference]] = {}
     alone: dict[str, np.ndarray] = {}
@@ -155,7 +161,8 @@ def _layers(written: Written, traced: Traced, arrays, inputs, exact_inputs, want
 
     written.guard(lambda: written.tapped.run(inputs, observe))
     hidden = _hidden(traced, written.manifest, wanted & set(traced.graph.outputs))
-    with _before_activation(written.tapped.model, hidden) as raw:
+    normed = _normalisations(traced, written.manifest, wanted)
+    with _before_activation(written.tapped.model, hidden) as raw, arriving(written.tapped.model, set(normed.values())) as given:
         written.guard(lambda: written.tapped.run(inputs, replace))
     exact_raw: dict[str, Any] = {}
     if written.exact is not None:
@@ -173,7 +180,47 @@ def _layers(written: Written, traced: Traced, arrays, inputs, exact_inputs, want
             rounding = Rounding.of(want, got, to_array(exact_raw[path])) if path in exact_raw else None
             isolated = Difference.of(want, got)
             results.append(LayerResult(f"{tensor} before {activation}", node.layer.path, None, isolated, layer_passes(isolated, rounding, want.dtype), rounding))
+    modules = dict(written.tapped.model.named_modules())
+    for (scope, node), path in normed.items():
+        value = record.get(scope + node.inputs[0])
+        if path in given and value is not None and is_float(value.dtype):
+            want = reference.apply(traced, scope, node, (value * SMALL).astype(value.dtype))
+            with torch.no_grad():
+                got = to_array(modules[path](given[path] * SMALL))
+            # The module's own layout need not be the tensor's: in order of size the same values meet all the same.
+            isolated = Difference.of(np.sort(want.ravel()), np.sort(got.ravel().astype(want.dtype)))
+            results.append(LayerResult(f"{scope}{node.outputs[0]} of a thousandth", node.layer.path, None, isolated, isolated.relative <= SMALL_TOLERANCE * coarseness(want.dtype)))
     return results
+
+
+def _normalisations(traced: Traced, manifest: dict[str, Any], wanted: set[str]) -> dict[tuple[str, Node], str]:
+    """(scope, call) → path of its torch module, for layers that divide by the spread of their own input."""
+    places = {entry["layer"]: key.rpartition(".")[0] for key, entry in manifest["variables"].items()}
+    return {
+        (scope, node): places[node.layer.path]
+        for scope, _, node in traced.graph.walk()
+        if node.layer.kind in ("LayerNormalization", "GroupNormalization", "RMSNormalization") and node.layer.path in places and scope + node.outputs[0] in wanted
+    }
+
+
+@contextmanager
+def arriving(model: Any, paths: set[str]) -> Iterator[dict[str, Any]]:
+    """Module path → the first thing it is called on."""
+    modules = dict(model.named_modules())
+    found: dict[str, Any] = {}
+
+    def keep(path: str) -> Callable[[Any, tuple], None]:
+        def hook(module: Any, args: tuple) -> None:  # what a hook returns would replace the arguments
+            found.setdefault(path, args[0])
+
+        return hook
+
+    handles = [modules[path].register_forward_pre_hook(keep(path)) for path in paths if path in modules]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _hidden(traced: Traced, manifest: dict[str, Any], tensors: set[str]) -> dict[str, tuple[Node, str, str]]:
@@ -195,9 +242,16 @@ def _before_activation(model: Any, hidden: dict[str, tuple[Node, str, str]]) -> 
     modules = dict(model.named_modules())
     found: dict[str, Any] = {}
     handles = []
+
+    def keep(path: str) -> Callable[[Any, tuple, Any], None]:
+        def hook(module: Any, args: tuple, output: Any) -> None:  # what a hook returns would replace the output
+            found[path] = output
+
+        return hook
+
     for _, path, _ in hidden.values():
         if path in modules:
-            handles.append(modules[path].register_forward_hook(lambda module, args, output, path=path: found.__setitem__(path, output)))
+            handles.append(modules[path].register_forward_hook(keep(path)))
     try:
         yield found
     finally:

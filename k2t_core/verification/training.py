@@ -17,7 +17,7 @@ from k2t_core import reference
 from k2t_core.tensors import to_array, to_tensor
 from k2t_core.tracing import Traced
 from k2t_core.transforms import apply_chain, from_json
-from k2t_core.verification.compare import Written
+from k2t_core.verification.compare import Written, arriving
 from k2t_core.verification.report import Difference, TrainingResult
 
 # Max|torch − keras| / max|keras| of a gradient: it passes each layer twice, and sums over the batch in another order.
@@ -96,14 +96,8 @@ def _moving_averages(written: Written, traced: Traced, arrays: Sequence[np.ndarr
     layers = {scope + node.id: (scope, node) for scope, _, node in traced.graph.walk() if node.layer.kind == "BatchNormalization" and "mask" not in node.arguments}
     modules = dict(written.module.named_modules())
     places = {entry["layer"]: key.removesuffix(".running_mean") for key, entry in written.manifest["variables"].items() if key.endswith(".running_mean")}
-    seen: dict[str, Any] = {}
-    handles = [modules[path].register_forward_pre_hook(lambda module, args, path=path: seen.setdefault(path, args[0].detach())) for path in places.values() if path in modules]
-    try:
-        with torch.no_grad():
-            written.guard(lambda: written.module(*written.inputs(arrays)))
-    finally:
-        for handle in handles:
-            handle.remove()
+    with torch.no_grad(), arriving(written.module, set(places.values())) as seen:
+        written.guard(lambda: written.module(*written.inputs(arrays)))
     results, done = [], set()
     for _, node in layers.values():
         path = places.get(node.layer.path)
