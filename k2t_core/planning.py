@@ -387,6 +387,8 @@ def _checked(mapping: Mapping, call: Call) -> Mapping:
         raise Unconvertible(f"its option {', '.join(unread)} is not known to k2t; a newer Keras may have added it, so update k2t or override the layer with a snippet")
     used = {call.variable(w.source).path for w in mapping.weights if w.source}
     lost = [v.path for v in call.layer.all_variables() if v.path not in used and not v.name.endswith(("count", "seed_generator_state", "vector_u"))]
+    if any("/lora_" in path for path in lost):
+        raise Unconvertible("it carries a LoRA update beside its weights; save and load the model in Keras, which merges the two, and turn LoRA off")
     if lost and call.inner is None:
         raise Unconvertible(f"its variables {', '.join(lost)} have no place in the PyTorch module")
     return mapping

@@ -196,6 +196,8 @@ class _Tracer:
                 keep_alive.append(call)
                 producers.update({id(y): call for y in call.outputs})
             call = producers[id(tensor)]
+            if any(tensor is x for x in _tensors(call.arguments)):  # Equalization: what it is given, cast to its dtype, is what it returns
+                raise UnsupportedError([f"layer {call.operation.name!r} ({type(call.operation).__name__}) hands on its input, cast to another dtype, as its output; give it the dtype of its input"])
             stack.append((tensor, True))
             stack.extend((x, False) for x in reversed(list(_tensors(call.arguments))))
 
@@ -264,6 +266,8 @@ class _Tracer:
         # get_config does not carry the adapted state or what a wrapper sets on its layer after construction.
         if "zero_output_for_mask" in config:
             config["zero_output_for_mask"] = op.zero_output_for_mask
+        if type(op) is keras.layers.CategoryEncoding:
+            config["sparse"] = op.sparse
         if type(op) is keras.layers.IntegerLookup:
             config["vocabulary"] = [int(token) for token in op.get_vocabulary(include_special_tokens=False)]
         return Layer(path, label, kind_of(op), config, variables, {a: self._child(c, path) for a, c in children.items()})
@@ -275,10 +279,14 @@ class _Tracer:
         return self._layer(op, op.name, f"{path}/", None)
 
     def _variables(self, op: Any, skip: set[int], prefix: str = "") -> Iterator[Variable]:
+        unnamed: list[str] = []
         for v in [*op._trainable_variables, *op._non_trainable_variables]:
-            path = _free(v.path, {p: None for p, known in self.variables.items() if known is not v})
+            name = v.name
+            if re.fullmatch(r"variable(_\d+)?", name):  # made without a name: Keras counts those of the whole process
+                name = _unique("variable", unnamed)
+            path = _free(v.path.removesuffix(v.name) + name, {p: None for p, known in self.variables.items() if known is not v})
             self.variables[path] = v
-            yield Variable(path, prefix + v.name, tuple(v.shape), str(v.dtype), bool(v.trainable))
+            yield Variable(path, prefix + name, tuple(v.shape), str(v.dtype), bool(v.trainable))
         for sub in op._layers:
             if id(sub) not in skip:
                 yield from self._variables(sub, skip, f"{prefix}{sub.name}/")
@@ -291,6 +299,8 @@ def kind_of(op: Any) -> str:
         return cls.__name__
     if cls.__module__.startswith("keras.src.ops"):
         return f"ops.{cls.__name__}"
+    if cls.__module__.startswith("keras.src.activations"):
+        return f"activations.{cls.__name__}"  # what keras.activations.relu makes of a tensor of the model
     return f"{cls.__module__}.{cls.__qualname__}"
 
 

@@ -172,7 +172,7 @@ def _operand(x: str) -> str:
 LAYER_EXPRESSIONS: dict[str, Callable[[str, Option, Layout], str]] = {"ReLU": _relu, "LeakyReLU": _leaky_relu, "ELU": _elu, "Softmax": _softmax}
 
 
-@rule("ReLU", demand=ANY, flat="pass")
+@rule("ReLU", "activations.ReLU", demand=ANY, flat="pass")
 def relu(call: Call) -> Mapping:
     """max_value, negative_slope and threshold together need a helper; alone they are torch functions."""
     x = call.x

@@ -9,13 +9,10 @@ from k2t_core.rules.activations import apply_activation
 from k2t_core.rules.registry import ANY, LAST, OUT, SELF, Call, Mapping, Module, Unconvertible, Weight, rule
 from k2t_core.transforms import Permute, ReorderFlatten, Reshape
 
-LORA = "it carries a LoRA update beside its kernel; save and load the model in Keras, which merges the two, and turn LoRA off"
-
 
 @rule("Dense", demand=LAST, flat="absorb")
 def dense(call: Call) -> Mapping:
     """Kernel (in, out) → weight (out, in). Works on the last Keras axis, whatever the rank."""
-    call.refuse(call.layer.variable("lora_kernel_a") is not None, LORA)
     units, use_bias = call.option("units"), call.option("use_bias")
     x = call.argument("inputs")
     flat = x.layout.flat
@@ -42,7 +39,6 @@ def dense(call: Call) -> Mapping:
 @rule("EinsumDense", demand=LAST)
 def einsum_dense(call: Call) -> Mapping:
     """nn.Linear where the equation contracts the last axes into new last ones, as in attention; else torch.einsum."""
-    call.refuse(call.layer.variable("lora_kernel_a") is not None, LORA)
     call.refuse(call.option("gptq_unpacked_column_size", None) is not None, "it is quantised; convert the model as it was before")
     x, equation = call.x, call.option("equation").replace(" ", "")
     call.option("output_shape"), call.option("bias_axes")  # seen in the shapes of kernel and bias

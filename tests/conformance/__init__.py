@@ -1,0 +1,1 @@
+"""Conformance: every class of keras.layers and every name of keras.activations, over the options that affect the result."""
