@@ -8,6 +8,7 @@ layer then receives, masks included, is what the graph records. The model itself
 from __future__ import annotations
 
 import inspect
+import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -279,7 +280,7 @@ class _Tracer:
         return self._layer(op, op.name, f"{path}/", None)
 
     def _variables(self, op: Any, skip: set[int], prefix: str = "") -> Iterator[Variable]:
-        unnamed: list[str] = []
+        unnamed: set[str] = set()
         for v in [*op._trainable_variables, *op._non_trainable_variables]:
             name = v.name
             if re.fullmatch(r"variable(_\d+)?", name):  # made without a name: Keras counts those of the whole process

@@ -156,6 +156,7 @@ def category_encoding(call: Call) -> Mapping:
     """one_hot, multi_hot or count along a new last axis; indices out of range count for nothing."""
     x, mode, depth = call.x, call.option("output_mode"), call.option("num_tokens")
     weights = call.argument("count_weights")
+    call.refuse(bool(call.option("sparse", False)), f"it gives sparse tensors; set sparse=False, or {CUT}")
     call.refuse(weights is not None and not isinstance(weights, Slot), "its count_weights are not a tensor of the model")
     wants = tuple(identity(slot.rank) for slot in call.inputs)
     forward = _encoded(call, str(x), mode, depth, weights)

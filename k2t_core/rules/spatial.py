@@ -234,7 +234,7 @@ def center_crop(call: Call) -> Mapping:
 # In inference these pass images through; those of the first list turn integers into floats first.
 CASTING = """AugMix CutMix RandAugment RandomElasticTransform RandomErasing RandomFlip RandomGaussianBlur RandomPerspective RandomRotation
     RandomSharpness RandomShear RandomTranslation RandomZoom Solarization""".split()
-KEEPING = """MixUp RandomBrightness RandomColorDegeneration RandomColorJitter RandomContrast RandomGrayscale RandomHue RandomInvert
+KEEPING = """MaxNumBoundingBoxes MixUp RandomBrightness RandomColorDegeneration RandomColorJitter RandomContrast RandomGrayscale RandomHue RandomInvert
     RandomPosterization RandomSaturation""".split()
 
 
@@ -247,6 +247,8 @@ def augmentation(call: Call) -> Mapping:
     declared = call.outputs[0].dtype
     call.refuse(call.layer.kind in KEEPING and x.dtype != declared, f"its input is {x.dtype}, for which Keras declares {declared} but gives {x.dtype}; give the model's Input dtype float32")
     expression = str(x) if x.dtype == declared else cast(str(x), declared)
+    if call.layer.kind == "MaxNumBoundingBoxes":
+        return Mapping(expression, gives=(x.layout,), status=INERT, why="It changes bounding boxes only, and passes images through.", keras="x", torch="x")
     why = "Augmentation acts in training only: in inference it passes images through. To train in torch, augment in the data loader (torchvision.transforms)."
     return Mapping(expression, gives=(x.layout,), status=INERT, why=why, keras="x in inference", torch="x")
 

@@ -484,6 +484,8 @@ def augmentation_refused(layer):
         return NO_RULE
     if layer == "RandomCrop":
         return refuse(when=lambda o: o["dynamic"] or _cropped(o) != o["shape"], word="declares the shape")
+    if layer == "Equalization":
+        return refuse(when=lambda o: "dtype" in o, word="cast to another dtype")
     return refuse(when=lambda o: False, word="")
 
 
