@@ -7,6 +7,7 @@ A project's id is the key to it: unguessable, and never listed.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import logging
@@ -18,8 +19,10 @@ import sys
 import threading
 import time
 import weakref
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cache
 from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -31,6 +34,9 @@ from k2t_core.recipe import Override, Recipe, read_recipe
 VERSION = 1
 KEEP_DAYS = 30
 QUICK = 3_000_000  # parameters up to which a change is verified without being asked: about a second
+LOOKED_AT = 2  # samples on which a layer alone is judged
+PROBES = 12  # layers whose values on the batch are kept, to judge the next change at once
+KEPT_RUNS = 50  # past verifications in the table
 
 # What the pages remember, with what they start from.
 SETTINGS: dict[str, Any] = {
@@ -49,7 +55,11 @@ SETTINGS: dict[str, Any] = {
     "verify.weights": "both",
     "verify.tolerance": 1e-4,
     "verify.inputs": None,
+    "verify.edge_cases": True,
+    "verify.training": False,
+    "verify.search": 0,
     "learn.lesson": "flatten",
+    "learn.predictions": {},  # lesson → which of `lessons.OUTCOMES`
     "learn.flatten.height": 3,
     "learn.flatten.width": 2,
     "learn.flatten.channels": 3,
@@ -84,6 +94,23 @@ SETTINGS: dict[str, Any] = {
     "learn.gru.seed": 0,
     "learn.activation.name": "LeakyReLU()",
     "learn.activation.seed": 0,
+    "learn.dense.inputs": 4,
+    "learn.dense.units": 3,
+    "learn.dense.seed": 0,
+    "learn.attention.wrong": "heads",
+    "learn.attention.heads": 2,
+    "learn.attention.key_dim": 3,
+    "learn.attention.steps": 4,
+    "learn.attention.seed": 0,
+    "learn.memory.wrong": "reshape",
+    "learn.memory.height": 3,
+    "learn.memory.width": 4,
+    "learn.memory.channels": 2,
+    "learn.memory.seed": 0,
+    "learn.inference.layer": "BatchNormalization",
+    "learn.inference.seed": 0,
+    "learn.break.seed": 0,
+    "learn.break.answer": None,
 }
 
 # Settings that speak of the loaded model: another model starts without them.
@@ -136,6 +163,19 @@ class Job:
 
 
 @dataclass(frozen=True)
+class PastRun:
+    """A verification that was made: when (seconds), of which overrides, and how it ended."""
+
+    at: float
+    overrides: tuple[str, ...]
+    verdict: str  # agrees, differs, or proves nothing
+    worst: float  # the largest relative difference of an output in any of its comparisons
+    first_divergence: str | None
+    inputs: str
+    command: str  # that repeats it
+
+
+@dataclass(frozen=True)
 class Recent:
     """A project on disk: its id, the name of its model's file, when it was last changed (seconds), how many overrides are in force."""
 
@@ -175,6 +215,8 @@ class Project:
         self._report: Any = None
         self._expected: tuple[Any, dict[str, Any]] | None = None  # a plan and its manifest
         self._checked: Recipe | None = None  # the overrides that `check` has verified or tried to
+        self._probes: OrderedDict[tuple[Any, ...], Any] = OrderedDict()  # layers that were looked at alone, last used last
+        self.exercise: Any = None  # the broken model of the Learn page
         self._lock = threading.RLock()
 
     # Finding a project
@@ -277,8 +319,7 @@ class Project:
         path = Path(path).expanduser().absolute()
         try:
             say(0.05, "Starting TensorFlow")
-            import keras  # noqa: F401
-
+            _start_keras()
             say(0.4, f"Reading {path.name}")
             source = k2t.load(path, allow_unsafe=allow_unsafe)
             say(0.7, "Following the layers")
@@ -317,7 +358,7 @@ class Project:
         """Move the model, its overrides and results into a new project."""
         shelf = Project(self.folder.with_name(secrets.token_urlsafe(24)))
         shelf.folder.mkdir(parents=True, mode=0o700)
-        for name in ("out", "report", "inputs"):
+        for name in ("out", "report", "inputs", "runs.jsonl"):
             if (self.folder / name).exists():
                 shutil.move(self.folder / name, shelf.folder / name)
         shelf.model_path = self.model_path
@@ -383,15 +424,31 @@ class Project:
         if self.recipe.overrides:
             self._change(Recipe())
 
-    def import_recipe(self, text: str | bytes) -> None:
-        """Replace the overrides by those of a recipe.json. Raises OverrideError where they do not fit the model."""
+    def apply(self, recipe: Recipe) -> None:
+        """Put the overrides of a recipe in force, instead of those that are. Raises OverrideError where they do not fit."""
+        overrides = tuple(replace(override, value=json.loads(json.dumps(override.value))) for override in recipe.overrides)
+        if overrides != self.recipe.overrides:
+            self._change(Recipe(overrides))
+
+    def import_recipe(self, text: str | bytes) -> list[str]:
+        """Replace the overrides by those of a recipe.json; returns why the others were left out.
+
+        Of a recipe that was made for another model, or for another version of this one, those are taken that fit. Raises
+        OverrideError where a recipe of this very model does not fit it, and where nothing of another one does.
+        """
         try:
             data = json.loads(text)
         except ValueError as error:
             raise OverrideError(f"the recipe is not JSON ({error})") from error
         if not isinstance(data, dict):
             raise OverrideError("the file is JSON, but not a recipe; export one from the app or take recipe.json from a conversion")
-        self._change(Recipe(read_recipe(data).overrides))
+        recipe, left = read_recipe(data), []
+        if recipe.fingerprint not in (None, self.fingerprint):
+            recipe, left = k2t.merge(recipe, self.traced)
+            if left and not recipe.overrides:
+                raise OverrideError(f"the recipe was made for another model, and none of its overrides fits this one: {left[0]}")
+        self._change(Recipe(recipe.overrides))
+        return left
 
     def undo(self) -> None:
         self._step(-1)
@@ -465,12 +522,46 @@ class Project:
             distribution=settings["verify.distribution"],
             weights=settings["verify.weights"],
             tolerance=settings["verify.tolerance"],
+            edge_cases=settings["verify.edge_cases"],
+            training=settings["verify.training"],
+            search=settings["verify.search"],
             progress=lambda share, text: say(start + (1 - start) * share, text),
         )
         from k2t_core.report_file import write_report
 
         write_report(report, self.folder / "report", self._conversion_id())
         self._report = report
+        self._keep(report)
+
+    def _keep(self, report: Any) -> None:
+        """A line in the table of past verifications."""
+        from k2t_core.by_hand import verify_command
+
+        run = report.deciding
+        line = PastRun(
+            time.time(),
+            tuple(o.describe() for o in read_recipe(self.out / "recipe.json").overrides),
+            "differs" if not report.passed else "agrees" if report.proves else "proves nothing",
+            max((o.difference.relative for r in report.runs for o in r.outputs), default=0.0),
+            report.first_divergence,
+            run.inputs,
+            verify_command(self),
+        )
+        lines = [json.dumps(asdict(past), ensure_ascii=False) for past in (*self.past_runs(), line)][-KEPT_RUNS:]
+        staging = self.folder / "runs.jsonl.new"
+        staging.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        os.replace(staging, self.folder / "runs.jsonl")
+
+    def past_runs(self) -> list[PastRun]:
+        """The verifications of this model, oldest first."""
+        path = self.folder / "runs.jsonl"
+        if not path.is_file():
+            return []
+        found = []
+        for line in path.read_text(encoding="utf-8").splitlines():
+            data = json.loads(line)
+            found.append(PastRun(**{**data, "overrides": tuple(data["overrides"])}))
+        return found
 
     @property
     def is_quick(self) -> bool:
@@ -482,6 +573,29 @@ class Project:
         if self.is_quick and not self.plan.problems and self.recipe != self._checked and not self.report_is_current and not (self.job and self.job.running):
             self._checked = self.recipe
             self.start_verify()
+
+    def probe(self, layer: str) -> Any:
+        """A layer with what Keras gives it and makes of it, to judge a mapping of it alone: see `verification.alone`.
+
+        Keras runs the model once for each layer that is asked for; its values are kept. Raises K2TError for a nested model.
+        """
+        from k2t_core.verification.alone import probe
+        from k2t_core.verification.inputs import random_batch, read_inputs
+
+        plan, settings = self.plan, self.settings
+        arriving = next((p.inputs for _, _, _, p in plan.root.walk() if p.node.layer.path == layer), None)
+        key = (layer, arriving, *(settings[f"verify.{name}"] for name in ("inputs", "seed", "distribution")))
+        with self._lock:
+            found = self._probes.pop(key, None)
+        if found is None or found.traced.source is not plan.source:
+            graph = plan.traced.graph
+            arrays = read_inputs(settings["verify.inputs"], graph) if settings["verify.inputs"] else random_batch(graph, LOOKED_AT, settings["verify.seed"], settings["verify.distribution"])
+            found = probe(plan.traced, layer, [array[:LOOKED_AT] for array in arrays], plan)
+        with self._lock:
+            self._probes[key] = found
+            while len(self._probes) > PROBES:
+                self._probes.popitem(last=False)
+        return found
 
     @property
     def report(self) -> Any:
@@ -504,6 +618,9 @@ class Project:
 
     def _forget_results(self) -> None:
         self._report = None
+        self._probes.clear()
+        self.exercise = None
+        (self.folder / "runs.jsonl").unlink(missing_ok=True)
         for name in ("out", "report", "inputs"):
             if (self.folder / name).exists():
                 shutil.rmtree(self.folder / name)
@@ -682,6 +799,16 @@ def _prune(root: Path) -> None:
         stamp = folder / "project.json"
         if stamp.is_file() and time.time() - stamp.stat().st_mtime > KEEP_DAYS * 86400:
             shutil.rmtree(folder, ignore_errors=True)  # another process may be doing the same
+
+
+@cache
+def _start_keras() -> None:
+    """Import Keras, once. Streamlit collects all garbage after each run of a page; the frameworks' own objects, which are
+    never garbage, are left out of that from here on: it took most of a second."""
+    import keras  # noqa: F401
+
+    gc.collect()
+    gc.freeze()
 
 
 def _silent(share: float, text: str) -> None:

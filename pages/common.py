@@ -167,6 +167,15 @@ def heading(title: str, text: str, project: Project) -> None:
         st.markdown(f":gray[Model] **{plain(project.model_path.name)}** :gray[· {state}]")
 
 
+def by_hand(command: str, python: str, note: str = "") -> None:
+    """How to do the same without the app, folded away."""
+    with st.expander("The same by hand", icon=":material/terminal:"):
+        st.code(command, language="bash", wrap_lines=True)
+        st.code(python, language="python", wrap_lines=True)
+        if note:
+            st.caption(note)
+
+
 def plain(text: str) -> str:
     """Text as it is, with nothing that Markdown would take for its own."""
     for mark in "\\`*_[]$<>~#|":

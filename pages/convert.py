@@ -15,6 +15,7 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
+from k2t_core import by_hand
 from k2t_core.card import size_text
 from k2t_core.conversion import FILES
 from k2t_core.project import Project
@@ -50,6 +51,8 @@ def main() -> None:
     if current:
         downloads(project)
     source(project, plan, current)
+    note = "recipe.json holds your overrides: it is among the downloads, and on the Mapping page." if project.recipe.overrides else ""
+    common.by_hand(by_hand.convert_command(project), by_hand.convert_python(project), note)
     if current:
         common.link("verify", "Verify that both compute the same", project)
 

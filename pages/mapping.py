@@ -194,7 +194,9 @@ def numbers(project: Project, row: Row) -> None:
         st.markdown(f":green[:material/check_circle:] {words}" if result.passed else f":red[:material/cancel:] {words}")
     if not found:
         st.markdown(":gray[This row has no tensor of its own in model.py.]")
-    if run.passed:
+    if run.passed and not report.passed:
+        st.markdown(f":red[:material/cancel:] In inference the whole model agrees, in training it **differs**, at **{common.plain(str(report.first_divergence))}**.")
+    elif run.passed:
         st.markdown(":green[:material/check_circle:] The whole model agrees." if report.proves else ":orange[:material/warning:] The whole model agrees, which with these weights proves nothing.")
     elif run.first_divergence == row.layer:
         st.markdown(":red[:material/cancel:] The whole model **differs**, from this layer on.")
@@ -361,7 +363,8 @@ def recipe(project: Project, plan: Any) -> None:
         st.button("Reset all", icon=":material/restart_alt:", disabled=not in_force, on_click=common.attempt, args=(project.reset,))
         st.download_button("recipe.json", plan.recipe.to_json(), "recipe.json", "application/json", icon=":material/download:", on_click="ignore")
         with st.popover("Use a recipe", icon=":material/upload:"):
-            st.file_uploader("A recipe.json made for this model", type=["json"], key="recipe", on_change=import_recipe, args=(project,))
+            st.file_uploader("A recipe.json. Of one made for another model, what fits is taken.", type=["json"], key="recipe", on_change=import_recipe, args=(project,))
+    left_out()
     for index, override in enumerate(in_force):
         with st.container(horizontal=True, vertical_alignment="center"):
             st.button("Undo", key=f"take-back:{index}", help=f"Undo {override.describe()}", on_click=common.attempt, args=(project.take_back, override))
@@ -379,7 +382,15 @@ def show_layer(project: Project, plan: Any, layer: str) -> None:
 def import_recipe(project: Project) -> None:
     upload = st.session_state["recipe"]
     if upload is not None:
-        common.attempt(project.import_recipe, upload.getvalue())
+        common.attempt(lambda: st.session_state.update({"left out": project.import_recipe(upload.getvalue())}))
+
+
+def left_out() -> None:
+    """What the import that led to this run could not take over, once."""
+    left = st.session_state.pop("left out", None)
+    if left:
+        reasons = "".join(f"\n- {common.plain(reason)}" for reason in left)
+        st.warning(f"The recipe was made for another model. What fits this one is in force; left out:\n{reasons}", icon=":material/rule:")
 
 
 def _output(shape: str, layout: str) -> str:

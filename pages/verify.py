@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import streamlit as st
 
-from k2t_core import charts
+from k2t_core import by_hand, charts
 from k2t_core.project import Project
 from k2t_core.verification.inputs import DISTRIBUTIONS
-from k2t_core.verification.report import Report, Run
+from k2t_core.verification.report import Cause, Report, Run
 from pages import common
 
 WEIGHTS = {"both": "As loaded, then randomised in a copy", "model": "As loaded", "randomised": "Randomised, in a copy"}
+OWN = ["npy", "npz", "csv", "png", "jpg", "jpeg"]
 
 
 def main() -> None:
@@ -28,11 +30,12 @@ def main() -> None:
     common.watch(project)
     common.job_error(project, "verify")
     report = project.report
-    if report is None:
-        return
-    if not project.report_is_current:
-        st.warning("The overrides have changed since: what follows is the result of an earlier conversion. Verify again.", icon=":material/history:")
-    results(project, report)
+    if report is not None:
+        if not project.report_is_current:
+            outdated(project, report)
+        results(project, report)
+    note = "" if project.is_converted else "Convert first: this compares the folder that a conversion wrote."
+    common.by_hand(by_hand.verify_command(project), by_hand.verify_python(project), note)
 
 
 def controls(project: Project, plan: Any) -> None:
@@ -60,6 +63,28 @@ def controls(project: Project, plan: Any) -> None:
                 format="%.1e",
                 help="Largest allowed max |torch − keras| over max |keras| of an output. 1e-4 is a thousand float32 roundings: deep networks drift by tens of them, a wrong mapping by orders more.",
             )
+        with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+            common.bound(
+                st.toggle, "Edge cases", "verify.edge_cases", project, help="Compare on zeros, tiny and large numbers, a batch of 1 and, where dimensions are free, other sizes as well."
+            )
+            common.bound(
+                st.toggle,
+                "Gradients and training mode",
+                "verify.training",
+                project,
+                help="Compare the gradients of inputs and weights, and BatchNormalization's statistics after a step in training mode, as well.",
+            )
+            common.bound(
+                st.number_input,
+                "Search for the worst input: starts",
+                "verify.search",
+                project,
+                min_value=0,
+                max_value=100,
+                step=1,
+                width=260,
+                help="Look for the input of largest disagreement by gradient steps from this many starts, and compare on it. 0 does not search.",
+            )
         with st.container(horizontal=True, vertical_alignment="center"):
             st.button("Verify", type="primary", icon=":material/play_arrow:", disabled=busy, on_click=start, args=(project,))
             if own is not None:
@@ -68,7 +93,11 @@ def controls(project: Project, plan: Any) -> None:
             else:
                 with st.popover("Use my own inputs", icon=":material/dataset:"):
                     names = ", ".join(plan.root.graph.input_names)
-                    st.file_uploader(f"A .npy for one input, or a .npz with an array for each of: {names}. In Keras's order of axes.", type=["npy", "npz"], key="inputs", on_change=receive, args=(project,))
+                    st.markdown(
+                        f"A **.npz** with an array for each of: {common.plain(names)}. For a model of one input also a **.npy**, a **.csv** with a sample in each row, or an **image**. "
+                        "In Keras's order of axes."
+                    )
+                    st.file_uploader("Your file", type=OWN, key="inputs", on_change=receive, args=(project,), label_visibility="collapsed")
             if not project.is_converted:
                 st.caption("The overrides have changed since the last conversion: it is made again first." if project.has_conversion else "The model is converted first.")
 
@@ -86,9 +115,85 @@ def receive(project: Project) -> None:
         project.set_inputs(upload.name, upload)
 
 
+def outdated(project: Project, report: Report) -> None:
+    """The overrides are not those of the report: what was done since, and what to do now."""
+    applied = next((cause for cause in report.causes if cause.recipe.overrides == project.recipe.overrides), None)
+    if applied is None or report.passed:
+        st.warning("The overrides have changed since: what follows is the result of an earlier conversion. Verify again.", icon=":material/history:")
+        return
+    with st.container(border=True):
+        st.markdown(
+            f":green[:material/check:] **In force now** for {common.plain(applied.layer)}: {common.plain(applied.text)}. What follows is the result from before it: convert and verify again."
+        )
+        with st.container(horizontal=True):
+            st.button("Convert and verify again", type="primary", icon=":material/play_arrow:", on_click=start, args=(project,), disabled=project.job is not None and project.job.running)
+            st.button("Undo this change", icon=":material/undo:", on_click=common.attempt, args=(project.undo,), disabled=not project.can_undo)
+
+
+def causes(project: Project, report: Report) -> None:
+    """What would bring the first layer that diverges nearer to Keras, each a click away."""
+    if not report.causes:
+        return
+    current = project.report_is_current
+    st.markdown("**Likely causes**")
+    for index, cause in enumerate(report.causes):
+        with st.container(border=True, horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+            st.markdown(cause_text(cause), width="stretch")
+            st.button("Apply this change", key=f"cause:{index}", type="primary" if current and index == 0 else "secondary", disabled=not current, on_click=common.attempt, args=(project.apply, cause.recipe))
+
+
+def cause_text(cause: Cause) -> str:
+    verdict = ":green[:material/check_circle:] Explains the difference" if cause.explains else ":orange[:material/trending_down:] Comes nearer"
+    return f"**{common.plain(cause.layer)}**: {common.plain(cause.text)}  \n{verdict}: the layer's error falls from **{cause.before.relative:.1e}** to **{cause.after.relative:.1e}**"
+
+
+def training(report: Report) -> None:
+    """Gradients and statistics of training mode, those that differ first."""
+    if not report.training:
+        return
+    wrong = [result for result in report.training if not result.passed]
+    if wrong:
+        told = "".join(f"\n- {common.plain(r.what)} {common.plain(r.name)}: relative difference {r.difference.relative:.1e}" for r in wrong[:5])
+        more = f"\n- and {len(wrong) - 5} more, in the table" if len(wrong) > 5 else ""
+        st.error(f"**{len(wrong)} of {len(report.training)} comparisons in training differ:**\n{told}{more}", icon=":material/cancel:")
+    title = f"Gradients and training mode: {len(report.training) - len(wrong)} of {len(report.training)} agree"
+    with st.expander(title, icon=":material/model_training:"):
+        ordered = sorted(report.training, key=lambda r: (r.passed, -r.difference.relative))
+        st.dataframe(
+            {
+                "Compared": [r.what for r in ordered],
+                "Of": [r.name for r in ordered],
+                "Max absolute": [r.difference.max_abs for r in ordered],
+                "Max relative": [r.difference.relative for r in ordered],
+                "Verdict": ["✓ agrees" if r.passed else "✕ differs" for r in ordered],
+            },
+            hide_index=True,
+            column_config={name: st.column_config.NumberColumn(format="scientific") for name in ("Max absolute", "Max relative")},
+        )
+
+
+def downloads(project: Project, report: Report) -> None:
+    stem = project.model_path.stem
+    with st.container(horizontal=True):
+        page = partial(one_page, project, report)
+        current = project.report_is_current
+        why = "Everything the verdict rests on, in one self-contained page." if current else "The conversion has changed since this verification: verify again."
+        st.download_button("HTML report", page, f"{stem}-verification.html", "text/html", icon=":material/download:", help=why, disabled=not current, on_click="ignore")
+        numbers = partial(open, project.folder / "report" / "report.json", "rb")
+        st.download_button("report.json", numbers, "report.json", "application/json", icon=":material/download:", help="The same numbers, for programs.", on_click="ignore")
+
+
+def one_page(project: Project, report: Report) -> str:
+    from k2t_core.html_report import html_report
+
+    return html_report(report, project.out, by_hand.verify_command(project))
+
+
 def results(project: Project, report: Report) -> None:
     run = report.deciding
     verdict(project, report, run)
+    causes(project, report)
+    training(report)
     for note in report.notes:
         st.info(common.plain(note), icon=":material/info:")
     if len(report.runs) > 1:
@@ -133,20 +238,25 @@ def results(project: Project, report: Report) -> None:
     )
     reference = report.reference
     st.caption(f"Inputs: {common.plain(run.inputs)}. Keras side computed by {reference.get('package', 'keras')} {reference.get('version', '')} on {reference.get('backend', '')}.")
+    downloads(project, report)
 
 
 def verdict(project: Project, report: Report, run: Run) -> None:
     worst = max((o.difference.relative for o in run.outputs), default=0.0)
     numbers = f"The largest relative difference of an output is **{worst:.2g}**; allowed is {run.tolerance:.2g} of the largest Keras value, {run.tolerance / 2**-23:,.0f} float32 roundings."
     if not report.passed:
-        where = f" The first layer that diverges is **{common.plain(run.first_divergence)}**." if run.first_divergence else ""
-        st.error(f"**The PyTorch model differs** with {_weights(run.weights)}.{where} {numbers}", icon=":material/cancel:")
-        if run.first_divergence and st.button(f"Show {run.first_divergence} on the Mapping page", icon=":material/arrow_forward:", key="diverged"):
-            common.go("mapping", project, layer=run.first_divergence)
+        layer = report.first_divergence
+        where = f" The first layer that diverges is **{common.plain(layer)}**." if layer else ""
+        if run.passed:
+            st.error(f"**The PyTorch model differs in training**; in inference it agrees.{where} {numbers}", icon=":material/cancel:")
+        else:
+            st.error(f"**The PyTorch model differs** with {_weights(run.weights)}.{where} {numbers}", icon=":material/cancel:")
+        if layer and st.button(f"Show {common.plain(layer)} on the Mapping page", icon=":material/arrow_forward:", key="diverged"):
+            common.go("mapping", project, layer=layer)
     elif report.proves:
         kinds = list(dict.fromkeys(r.weights for r in report.runs))
         edges = len(report.runs) - len(kinds)
-        more = f", on {edges} edge cases besides (see below)" if edges > 0 else ""
+        more = f", on {edges} other {'batch' if edges == 1 else 'batches'} besides (see below)" if edges > 0 else ""
         st.success(f"**Both compute the same**, with {' and with '.join(map(_weights, kinds))}{more}. {numbers}", icon=":material/check_circle:")
     else:
         st.warning(f"**They agree, but this comparison proves nothing**: the weights cannot tell a right mapping from a wrong one. {numbers}", icon=":material/warning:")

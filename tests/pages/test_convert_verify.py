@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,11 +17,12 @@ def test_convert_writes_and_offers_the_files(show, project):
     assert "model.py, as it will be written" in texts(app)
     click(app, "Convert")
     assert "Converted with the overrides in force." in texts(app)
+    assert "k2t convert " in app.code[0].value and "k2t.convert(" in app.code[1].value and "recipe.json" not in app.code[0].value
     labels = [button.label for button in app.get("download_button")]
     assert [label.split(" (")[0] for label in labels] == ["model.py", "model.safetensors", "manifest.json", "recipe.json", "All in a zip"]
     found.override("flatten", "alternative", "plain flatten")
     app.run()
-    assert "changed since the last conversion" in texts(app)
+    assert "changed since the last conversion" in texts(app) and app.code[0].value.endswith("--recipe recipe.json")
     app.selectbox[0].set_value("conv").run()
     assert not app.exception
 
@@ -32,13 +34,46 @@ def test_verify_says_that_both_compute_the_same(show, project):
     assert len(app.get("plotly_chart")) == 3
 
 
-def test_verify_names_the_first_layer_that_diverges(show, project):
-    found = project("convnet")
-    found.override("flatten", "alternative", "plain flatten")
+def test_a_difference_is_explained_and_mended(show, project):
+    found = project("square")
+    found.override("square1", "permutation", {"key": "weight", "axes": [0, 1]})
+    wrong = found.recipe
     app = show("verify", found)
     click(app, "Verify")
     assert "**The PyTorch model differs**" in app.error[0].value
-    assert found.report.deciding.first_divergence in app.error[0].value
+    assert "square1" in app.error[0].value and found.report.first_divergence == "square1"
+    assert found.report.causes and found.report.causes[0].explains
+    words = texts(app)
+    assert "Likely causes" in words and "Explains the difference" in words and "the layer's error falls from" in words
+    click(app, "Apply this change")
+    assert found.recipe.overrides == found.report.causes[0].recipe.overrides != wrong.overrides
+    assert "convert and verify again" in texts(app)
+    assert all(button.disabled for button in app.button if button.label == "Apply this change")
+    click(app, "Undo this change")
+    assert found.recipe.overrides == wrong.overrides
+    click(app, "Apply this change")
+    click(app, "Convert and verify again")
+    assert app.success[0].value.startswith("**Both compute the same**") and "Likely causes" not in texts(app)
+
+
+def test_settings_of_the_evidence_are_kept_and_used(show, project):
+    found = project("square")
+    app = show("verify", found)
+    app.toggle[0].set_value(False).run()
+    app.toggle[1].set_value(True).run()
+    next(field for field in app.number_input if field.label.startswith("Search")).set_value(1).run()
+    assert (found.settings["verify.edge_cases"], found.settings["verify.training"], found.settings["verify.search"]) == (False, True, 1)
+    command, python = (code.value for code in app.code)
+    assert command.split()[:3] == ["k2t", "verify", "out"] and command.endswith("square.keras --search 1 --no-edge-cases --training"), command
+    assert "search=1, edge_cases=False, training=True" in python
+    click(app, "Verify")
+    assert len(found.report.runs) == 3 and "search" in found.report.runs[-1].inputs
+    assert any(f"of {len(found.report.training)} agree" in expander.label for expander in app.expander)
+    assert [button.label for button in app.get("download_button")] == ["HTML report", "report.json"]
+    result = found.report.training[0]
+    found._report = replace(found.report, training=(replace(result, passed=False), *found.report.training[1:]))
+    app.run()
+    assert "differs in training" in app.error[0].value and "1 of " in app.error[1].value and result.what in app.error[1].value
 
 
 def test_all_ones_prove_nothing_until_randomised(show, project):
@@ -50,16 +85,19 @@ def test_all_ones_prove_nothing_until_randomised(show, project):
     assert "**Both compute the same**" in app.success[0].value
 
 
-@pytest.mark.parametrize(("shape", "agrees"), [((3, 16), True), ((3, 15), False)])
-def test_inputs_of_ones_own(show, project, shape, agrees):
+@pytest.mark.parametrize(("name", "shape", "agrees"), [("mine.csv", (3, 16), True), ("mine.npy", (3, 15), False)])
+def test_inputs_of_ones_own(show, project, name, shape, agrees):
     found = project("square")
     file = io.BytesIO()
-    np.save(file, np.ones(shape, "float32"))
+    if name == "mine.npy":
+        np.save(file, np.ones(shape, "float32"))
+    else:
+        np.savetxt(file, np.ones(shape), delimiter=",")
     app = show("verify", found)
-    app.file_uploader[0].upload("mine.npy", file.getvalue(), "application/octet-stream").run()
+    app.file_uploader[0].upload(name, file.getvalue(), "application/octet-stream").run()
     click(app, "Verify")
     if agrees:
-        assert "mine.npy" in texts(app) and app.success
+        assert name in texts(app) and app.success and f"--inputs {name}" in app.code[0].value
     else:
         (error,) = app.error
         assert "(3, 15)" in error.value and "\n" not in error.value

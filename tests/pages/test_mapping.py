@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
+import json
 
 from tests.pages.conftest import click, texts
 
@@ -51,8 +51,7 @@ def test_a_row_tells_why_and_shows_its_weights(show, project):
     assert "weight[7, 2, 2, 2]" in texts(app)
 
 
-@pytest.mark.parametrize("page", ["learn", "convert", "load"])
-def test_an_alternative_stays_over_pages_and_is_undone(show, project, page):
+def test_an_alternative_stays_over_pages_and_is_undone(show, project):
     found = project("convnet")
     app = show("mapping", found, layer="flatten")
     app.text_input[1].set_value("to see it caught").run()
@@ -60,8 +59,8 @@ def test_an_alternative_stays_over_pages_and_is_undone(show, project, page):
     assert [o.value for o in found.recipe.overrides] == ["plain flatten"]
     # A quick model is verified at once.
     assert "The whole model **differs**" in texts(app)
-    app.switch_page(f"pages/{page}.py").run()
-    app.switch_page("pages/mapping.py").run()
+    for page in ("learn", "convert", "load", "mapping"):
+        app.switch_page(f"pages/{page}.py").run()
     assert "Overrides in force: 1" in texts(app) and "to see it caught" in texts(app)
     next(button for button in app.button if button.key == "take-back:0").click().run()
     assert found.recipe.overrides == ()
@@ -102,3 +101,24 @@ def test_a_snippet_replaces_a_layer(show, project):
     click(app, "Apply this code")
     assert "not one Python expression" in app.error[0].value
     assert "tanh" in found.recipe.overrides[0].value
+
+
+def test_of_a_recipe_for_another_model_what_fits_is_taken(show, project):
+    found = project("square")
+    fitting = {"layer": "square1", "kind": "permutation", "value": {"key": "weight", "axes": [0, 1]}, "reason": ""}
+    foreign = {"layer": "nobody", "kind": "snippet", "value": "x", "reason": ""}
+    app = show("mapping", found)
+
+    def upload(*overrides):
+        recipe = {"k2t_recipe": 1, "fingerprint": "of another model", "overrides": overrides}
+        next(u for u in app.file_uploader if "recipe.json" in u.label).upload("recipe.json", json.dumps(recipe).encode(), "application/json").run()
+        assert not app.exception
+
+    upload(foreign)
+    assert "none of its overrides fits" in app.error[0].value and not found.recipe.overrides
+    upload(fitting, foreign)
+    assert [override.layer for override in found.recipe.overrides] == ["square1"]
+    (warning,) = app.warning
+    assert "left out" in warning.value and "nobody" in warning.value and "square1" not in warning.value
+    click(app, "Undo")
+    assert not found.recipe.overrides and not app.warning
