@@ -2,6 +2,7 @@
 
     python benchmarks/coverage.py                     everything, two processes
     python benchmarks/coverage.py Conv2D LSTM         these classes; prints their table and leaves docs/coverage.md alone
+    python benchmarks/coverage.py --every 8           every 8th case of each class
     python benchmarks/coverage.py --list Dot          what became of each case that is not simply right
 
 A combination of options that Keras itself cannot build or run is counted as "not in Keras" and is no case. Exit code 1 where a
@@ -12,20 +13,23 @@ from __future__ import annotations
 
 import argparse
 import collections
-import multiprocessing
+import json
 import os
+import queue
+import random
 import re
+import subprocess
 import sys
 import tempfile
+import threading
 import time
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 os.environ.update(KERAS_BACKEND="tensorflow", TF_CPP_MIN_LOG_LEVEL="3", PYTHONWARNINGS="ignore", ABSL_MIN_LOG_LEVEL="3")
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 REPORT = ROOT / "docs" / "coverage.md"
-CHUNK, PROCESSES = 60, 2
+PROCESSES, SECONDS, CASES_A_PROCESS = 2, 120, 400  # SECONDS: for one case
 
 DOCUMENT = """# Coverage: every class of keras.layers
 
@@ -50,27 +54,50 @@ disagree, or an error without explanation. *not in Keras*: combinations that Ker
 """
 
 
-def run(indices: list[int], folder: str) -> list[tuple[int, str, str, str | None]]:
-    """In a worker: (index, kind, message, why it is not what the case says) of each case."""
-    import tempfile as its
-
-    its.tempdir = folder
+def work() -> None:
+    """A worker: reads the number of a case on each line, and answers with (kind, message, why it is not what the case says)."""
+    answers, sys.stdout = sys.stdout, sys.stderr
     import tensorflow as tf
     import torch
 
-    if not torch.get_num_threads() == 1:
-        torch.set_num_threads(1)
-        tf.config.threading.set_intra_op_parallelism_threads(1)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
+    torch.set_num_threads(1)
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
     from tests.conformance.cases import cases
     from tests.conformance.suite import failure, outcome
 
     every = cases()
-    done = []
-    for index in indices:
-        result = outcome(every[index])
-        done.append((index, result.kind, result.message, failure(every[index], result)))
-    return done
+    for line in sys.stdin:
+        case = every[int(line)]
+        result = outcome(case)
+        print(json.dumps([result.kind, result.message, failure(case, result)]), file=answers, flush=True)
+
+
+def sweep(numbers: queue.SimpleQueue, done: queue.SimpleQueue, folder: str, until: float) -> None:
+    """Hand cases to a worker until none is left; a case that kills its worker, or takes too long, is wrong, and another worker goes on."""
+    worker, handed = None, 0
+    while time.perf_counter() < until and (number := numbers.get()) is not None:
+        if worker is None:
+            command = [sys.executable, str(Path(__file__).resolve()), "--worker"]
+            worker, handed = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env={**os.environ, "TMPDIR": folder}), 0
+        worker.stdin.write(f"{number}\n")
+        worker.stdin.flush()
+        timer = threading.Timer(SECONDS + 60 * (handed == 0), worker.kill)  # the first waits for the frameworks to be imported
+        timer.start()
+        answer = worker.stdout.readline()
+        timer.cancel()
+        handed += 1
+        if not answer:
+            done.put((number, "wrong", f"its process ended with {worker.wait()}", f"its process ended with {worker.wait()}"))
+            worker = None
+            continue
+        done.put((number, *json.loads(answer)))
+        if handed == CASES_A_PROCESS:
+            worker.communicate()
+            worker = None
+    if worker is not None:
+        worker.communicate()
+    done.put((None,))
 
 
 def reason(message: str) -> str:
@@ -88,7 +115,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("layers", nargs="*", help="classes of keras.layers; default: all")
     parser.add_argument("--list", action="store_true", help="print every case that is not simply right")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="only every N-th case of each class")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="start no case after so many minutes; the cases come in a fixed random order then")
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.worker:
+        work()
+        return 0
     import keras
     import tensorflow as tf
     import torch
@@ -97,16 +130,37 @@ def main() -> int:
     from tests.conformance.suite import ABSENT, REFUSED, RIGHT, WRONG, activations
 
     every = cases()
-    chosen = [i for i, case in enumerate(every) if not arguments.layers or case.layer in arguments.layers]
-    chunks = [chosen[k : k + CHUNK] for k in range(0, len(chosen), CHUNK)]
+    places: dict[str, int] = collections.Counter()  # every N-th case of a class, its first always
+    chosen = []
+    for number, case in enumerate(every):
+        if (not arguments.layers or case.layer in arguments.layers) and places[case.layer] % arguments.every == 0:
+            chosen.append(number)
+        places[case.layer] += 1
     started, results = time.perf_counter(), {}
-    with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(PROCESSES, multiprocessing.get_context("spawn"), max_tasks_per_child=10) as pool:
-        for number, done in enumerate(pool.map(run, chunks, [folder] * len(chunks)), 1):
-            results.update({index: rest for index, *rest in done})
-            for index, kind, message, why in done:
-                if why or arguments.list and kind != RIGHT:
-                    print(f"{'UNEXPECTED ' if why else ''}{every[index]}: {why or f'{kind}: {message}'}", flush=True)
-            print(f"{number} of {len(chunks)} parts, {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
+    until = started + 60 * arguments.minutes
+    if arguments.minutes < float("inf"):
+        random.Random(0).shuffle(chosen)  # what is left out is then spread over all classes
+    numbers, done = queue.SimpleQueue(), queue.SimpleQueue()
+    for number in [*chosen, *[None] * PROCESSES]:
+        numbers.put(number)
+    with tempfile.TemporaryDirectory() as folder:
+        threads = [threading.Thread(target=sweep, args=(numbers, done, folder, until), daemon=True) for _ in range(PROCESSES)]
+        for thread in threads:
+            thread.start()
+        running = PROCESSES
+        while running:
+            number, *rest = done.get()
+            if number is None:
+                running -= 1
+                continue
+            results[number] = rest
+            kind, message, why = rest
+            if why or arguments.list and kind != RIGHT:
+                print(f"{'UNEXPECTED ' if why else ''}{every[number]}: {why or f'{kind}: {message}'}", flush=True)
+            if len(results) % 50 == 0:
+                print(f"{len(results)} of {len(chosen)} cases, {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
+        for thread in threads:
+            thread.join()
     seconds = time.perf_counter() - started
     counts, reasons, unexpected = collections.defaultdict(collections.Counter), collections.defaultdict(collections.Counter), 0
     for index, (kind, message, why) in results.items():
@@ -120,7 +174,9 @@ def main() -> int:
     table = markdown(rows, ["class", "cases", *kinds])
     grouped = [[text.replace("|", "\\|"), sum(c.values()), ", ".join(f"{n}" for n in sorted(c))] for text, c in sorted(reasons.items(), key=lambda item: -sum(item[1].values()))]
     why_refused = markdown(grouped, ["reason", "cases", "classes"])
-    summary = f"{len(counts)} classes, {total.total() - total[ABSENT]} cases: {total[RIGHT]} right, {total[REFUSED]} refused, {total[WRONG]} wrong ({total[ABSENT]} combinations are not in Keras). {seconds / 60:.0f} minutes with {PROCESSES} processes on {os.cpu_count()} cores."
+    share = "" if len(results) == len(every) else f" This is a sample: {len(results)} of the {len(every)} cases were run (`{' '.join(sys.argv[1:])}`)."
+    summary = f"{len(counts)} classes, {total.total() - total[ABSENT]} cases: {total[RIGHT]} right, {total[REFUSED]} refused, {total[WRONG]} wrong ({total[ABSENT]} combinations are not in Keras).{share}"
+    summary += f" {seconds / 60:.0f} minutes with {PROCESSES} processes on {os.cpu_count()} cores."
     print(table, why_refused, summary, sep="\n\n")
     if not arguments.layers:
         versions = f"Keras {keras.__version__}, TensorFlow {tf.__version__}, torch {torch.__version__}"

@@ -316,7 +316,7 @@ define(
     product(size=[2, (3, 2)], interpolation=["nearest", "bilinear", "bicubic", "lanczos3", "lanczos5"], shape=[(5, 4, 3), (1, 1, 2), (1, 6, 1), (None, None, 3)]),
 )
 define("UpSampling3D", (2, 3, 4, 2), {}, product(size=[1, 2, (1, 2, 3)], data_format=FORMATS), each(shape=[(1, 1, 1, 1)]))
-define("CenterCrop", (9, 8, 3), {"height": 5, "width": 4}, product(height=[4, 5, 9], width=[3, 8], data_format=FORMATS), each(height=[12], width=[11], shape=[(9, 8, 1), (None, None, 3)], input_dtype=["uint8"]), product(height=[12], width=[10, 5]))
+define("CenterCrop", (9, 8, 3), {"height": 5, "width": 4}, product(height=[4, 5, 9], width=[3, 8], data_format=FORMATS), each(height=[12], width=[11], shape=[(9, 8, 1), (None, None, 3)], input_dtype=["uint8"]), product(height=[12], width=[10, 5]), refused=lambda o: "free size" if None in o["shape"] else "float dtype" if o["input_dtype"] == "uint8" else None)
 define(
     "Resizing",
     (9, 8, 3),
