@@ -5,6 +5,7 @@ Everything is computed by the frameworks when it is asked for; nothing here is a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import permutations
 from typing import Any
@@ -19,22 +20,42 @@ GATE_ORDERS = tuple(" ".join(order) for order in permutations(TORCH_GATES))
 BIASES = {"first": "all of it in bias_ih, zeros in bias_hh", "split": "one half in each", "doubled": "the whole bias in both"}
 
 
+AGREES = 1e-5  # relative to the largest value
+# What a wrong version can do, in the words of a prediction.
+OUTCOMES = {
+    "error": "It raises an error",
+    "same": "It runs, and computes the same",
+    "some": "It runs, and some of its numbers are others",
+    "all": "It runs, and nearly all of its numbers are others",
+}
+NEARLY_ALL = 0.75
+
+
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What a torch module says, and how far it is from Keras."""
+    """What a torch module says, and how far it is from Keras; or the error that it raises."""
 
     title: str
     output: np.ndarray
     difference: Difference
+    error: str | None = None
 
     @classmethod
     def of(cls, title: str, keras: np.ndarray, torch: Any) -> Answer:
         output = torch.detach().numpy()
         return cls(title, output, Difference.of(keras, output))
 
+    @classmethod
+    def attempt(cls, title: str, keras: np.ndarray, run: Callable[[], Any]) -> Answer:
+        """What ``run`` returns, or torch's error where it refuses."""
+        try:
+            return cls.of(title, keras, run())
+        except RuntimeError as error:
+            return cls(title, np.full_like(keras, np.nan), Difference.of(keras, np.full_like(keras, np.nan)), str(error))
+
     @property
     def agrees(self) -> bool:
-        return self.difference.relative < 1e-5
+        return self.error is None and self.difference.relative < AGREES
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +66,19 @@ class Experiment:
     wrong: Answer
     right: Answer
     pictures: dict[str, np.ndarray]
+
+    @property
+    def outcome(self) -> str:
+        """Which of `OUTCOMES` the wrong version has."""
+        if self.wrong.error is not None:
+            return "error"
+        if self.wrong.agrees:
+            return "same"
+        if self.wrong.output.shape != self.keras.shape:
+            return "all"
+        allowed = AGREES * self.wrong.difference.keras_max
+        others = float((np.abs(self.wrong.output - self.keras) > allowed).mean())
+        return "all" if others >= NEARLY_ALL else "some"
 
 
 def flatten_order(height: int, width: int, channels: int, seed: int, units: int = 4) -> Experiment:
@@ -98,6 +132,29 @@ def transposed_kernel(size: int, seed: int, ones: bool) -> Experiment:
         module.load_state_dict({"weight": torch.from_numpy(weight.copy())})
         answers.append(Answer.of(title, expected, module(torch.from_numpy(x))))
     return Experiment(expected, *answers, {"kernel": kernel})
+
+
+def dense_kernel(inputs: int, units: int, seed: int) -> Experiment:
+    """A Dense layer; torch's weight is the kernel as it stands, or its transpose."""
+    import keras
+    import torch
+    from torch import nn
+
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((2, inputs)).astype("float32")
+    layer = keras.layers.Dense(units)
+    layer.build((None, inputs))
+    kernel, bias = rng.standard_normal((inputs, units)).astype("float32"), rng.standard_normal(units).astype("float32")
+    layer.set_weights([kernel, bias])
+    expected = np.asarray(layer(x))
+
+    def run(weight: np.ndarray) -> Any:
+        module = nn.Linear(inputs, units)
+        module.load_state_dict({"weight": torch.from_numpy(weight.copy()), "bias": torch.from_numpy(bias)})
+        return module(torch.from_numpy(x))
+
+    wrong, right = (Answer.attempt(title, expected, lambda weight=weight: run(weight)) for title, weight in (("weight = kernel", kernel), ("weight = kernel.T", kernel.T)))
+    return Experiment(expected, wrong, right, {"kernel": kernel, "weight": kernel.T})
 
 
 def lstm_gates(units: int, features: int, steps: int, seed: int, order: str = "i f o g", bias: str = "doubled") -> Experiment:
@@ -326,3 +383,90 @@ def activation_default(name: str, seed: int) -> Experiment:
     _, wrong_words, right_words = ACTIVATIONS[name]
     expected = np.asarray(keras_function(x))
     return Experiment(expected, Answer.of(wrong_words, expected, wrong()), Answer.of(right_words, expected, right()), {"x": x})
+
+
+ATTENTION = {"heads": "heads and their parts change places", "mask": "the mask is handed over as it is"}
+
+
+def attention(heads: int, key_dim: int, steps: int, seed: int, wrong: str = "heads") -> Experiment:
+    """Self-attention with a causal mask. Keras's kernels are (features, heads, key_dim), torch stacks all heads in one matrix;
+    Keras's mask is True where a place may be looked at, torch's where it may not.
+
+    Pictures: the query kernel of Keras, heads in the columns, and the mask of either framework.
+    """
+    import keras
+    import torch
+    from torch import nn
+
+    rng = np.random.default_rng(seed)
+    width = heads * key_dim
+    x = rng.standard_normal((1, steps, width)).astype("float32")
+    layer = keras.layers.MultiHeadAttention(heads, key_dim, use_bias=False)
+    layer.build(x.shape, x.shape)
+    kernels = [rng.standard_normal(v.shape).astype("float32") for v in layer.weights]  # query, key, value, output
+    layer.set_weights(kernels)
+    allowed = np.tril(np.ones((steps, steps), bool))
+    expected = np.asarray(layer(x, x, attention_mask=allowed[None]))
+
+    def run(mixed: bool, mask: np.ndarray) -> Any:
+        module = nn.MultiheadAttention(width, heads, bias=False, batch_first=True).eval()
+        rows = [(k.transpose(2, 1, 0) if mixed else k.transpose(1, 2, 0)).reshape(width, width) for k in kernels[:3]]
+        out = kernels[3].reshape(width, width).T
+        module.load_state_dict({"in_proj_weight": torch.from_numpy(np.concatenate(rows)), "out_proj.weight": torch.from_numpy(out.copy())})
+        t = torch.from_numpy(x)
+        with torch.no_grad():
+            return module(t, t, t, attn_mask=torch.from_numpy(mask), need_weights=False)[0]
+
+    right = Answer.of("(heads, key_dim) become rows, the mask is ~mask", expected, run(False, ~allowed))
+    answer = Answer.of(ATTENTION[wrong], expected, run(wrong == "heads", allowed if wrong == "mask" else ~allowed))
+    pictures = {"query kernel": kernels[0].reshape(width, width), "keras mask": allowed.astype("float32"), "torch mask": (~allowed).astype("float32")}
+    return Experiment(expected, answer, right, pictures)
+
+
+FORMATS = {"reshape": "x.reshape(N, C, H, W)", "declare": "x.to(memory_format=torch.channels_last)"}
+
+
+def memory_format(height: int, width: int, channels: int, seed: int, wrong: str = "reshape") -> Experiment:
+    """A convolution on a channels-last image. Only a permutation of the axes brings channels first; a memory format moves
+    numbers in memory and leaves shape and meaning as they are.
+
+    Pictures: the order in memory of the same torch tensor in both formats, as numbers of its elements.
+    """
+    import keras
+    import torch
+    from torch import nn
+
+    rng = np.random.default_rng(seed)
+    image = rng.standard_normal((1, height, width, channels)).astype("float32")
+    layer = keras.layers.Conv2D(1, 1, use_bias=False)
+    layer.build(image.shape)
+    kernel = rng.standard_normal((1, 1, channels, 1)).astype("float32")
+    layer.set_weights([kernel])
+    expected = np.asarray(layer(image)).transpose(0, 3, 1, 2)
+    conv = nn.Conv2d(channels, 1, 1, bias=False)
+    conv.load_state_dict({"weight": torch.from_numpy(kernel.transpose(3, 2, 0, 1).copy())})
+    x = torch.from_numpy(image)
+    given = {"reshape": lambda: x.reshape(1, channels, height, width), "declare": lambda: x.to(memory_format=torch.channels_last)}
+    answer = Answer.attempt(FORMATS[wrong], expected, lambda: conv(given[wrong]()))
+    first = x.permute(0, 3, 1, 2)
+    right = Answer.of("x.permute(0, 3, 1, 2), in either memory format", expected, conv(first.contiguous(memory_format=torch.channels_last)))
+    numbered = torch.arange(channels * height * width).reshape(1, channels, height, width)
+    orders = {name: numbered.contiguous(memory_format=kind).as_strided((numbered.numel(),), (1,)).numpy() for name, kind in (("contiguous", torch.contiguous_format), ("channels_last", torch.channels_last))}
+    return Experiment(expected, answer, right, orders)
+
+
+def inference_mode(layer: str, seed: int, rate: float = 0.3) -> Experiment:
+    """A Dropout or BatchNormalization: Keras infers where nobody says training=True, a fresh torch module trains."""
+    import keras
+    import torch
+    from torch import nn
+
+    torch.manual_seed(seed)
+    x = np.random.default_rng(seed).normal(2, 1, (4, 6)).astype("float32")
+    keras_layer = {"Dropout": keras.layers.Dropout(rate), "BatchNormalization": keras.layers.BatchNormalization(epsilon=1e-5)}[layer]
+    expected = np.asarray(keras_layer(x))
+    answers = []
+    for title, training in (("the module as it is made: training", True), ("module.eval()", False)):
+        module = {"Dropout": nn.Dropout(rate), "BatchNormalization": nn.BatchNorm1d(6)}[layer].train(training)
+        answers.append(Answer.of(title, expected, module(torch.from_numpy(x))))
+    return Experiment(expected, *answers, {"x": x})

@@ -107,3 +107,29 @@ def test_gru_gates_and_reset():
 def test_activation_defaults(name):
     experiment = lessons.activation_default(name, seed=0)
     assert experiment.right.agrees and not experiment.wrong.agrees
+
+
+@pytest.mark.parametrize(("inputs", "units", "outcome"), [(4, 3, "error"), (3, 3, "all"), (1, 1, "same")])
+def test_dense_kernel_raises_only_where_the_shapes_tell(inputs, units, outcome):
+    experiment = lessons.dense_kernel(inputs, units, seed=0)
+    assert experiment.right.agrees and experiment.outcome == outcome
+    assert (experiment.wrong.error is not None) == (outcome == "error")
+
+
+@pytest.mark.parametrize(("wrong", "heads", "key_dim", "outcome"), [("heads", 2, 3, "all"), ("mask", 2, 3, "all"), ("heads", 1, 3, "same"), ("heads", 3, 1, "same"), ("mask", 1, 2, "all")])
+def test_attention_heads_and_mask(wrong, heads, key_dim, outcome):
+    experiment = lessons.attention(heads, key_dim, 4, seed=1, wrong=wrong)
+    assert experiment.right.agrees and experiment.outcome == outcome
+
+
+@pytest.mark.parametrize(("wrong", "size", "outcome"), [("reshape", (3, 4, 2), "all"), ("reshape", (3, 4, 1), "same"), ("declare", (3, 4, 2), "error")])
+def test_a_memory_format_is_no_layout(wrong, size, outcome):
+    experiment = lessons.memory_format(*size, seed=0, wrong=wrong)
+    assert experiment.right.agrees and experiment.outcome == outcome
+    assert sorted(experiment.pictures["channels_last"]) == experiment.pictures["contiguous"].tolist()
+
+
+@pytest.mark.parametrize("layer", ["Dropout", "BatchNormalization"])
+def test_a_fresh_module_trains(layer):
+    experiment = lessons.inference_mode(layer, seed=0)
+    assert experiment.right.agrees and not experiment.wrong.agrees

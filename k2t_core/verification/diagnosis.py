@@ -36,10 +36,10 @@ def diagnose(traced: Traced, recipe: Recipe, layer: str, arrays: Sequence[np.nda
     before = patient.judge(recipe)
     if before.passed:
         return []
-    candidates = list(_candidates(patient, recipe))
+    tried = list(candidates(patient, recipe))
     found = []
-    for index, (text, changed) in enumerate(candidates):
-        say(index / len(candidates), f"Trying: {text}")
+    for index, (text, changed) in enumerate(tried):
+        say(index / len(tried), f"Trying: {text}")
         try:
             after = patient.judge(changed)
         except K2TError:  # an impossible change explains nothing
@@ -49,8 +49,8 @@ def diagnose(traced: Traced, recipe: Recipe, layer: str, arrays: Sequence[np.nda
     return sorted(found, key=lambda cause: (not cause.explains, cause.after.relative))
 
 
-def _candidates(patient: Probe, recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
-    """(what is changed, the recipe with the change), each differing from ``recipe`` in one decision about the layer."""
+def candidates(patient: Probe, recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
+    """Other readings of a layer: (what is changed, the recipe with the change), each differing from ``recipe`` in one decision about the layer."""
     path = patient.node.layer.path
     own = recipe.of(path)
     for override in own:

@@ -1,0 +1,89 @@
+"""Break it: a known wrong reading of one layer of the loaded model, for a learner to find."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from k2t_core.errors import K2TError
+from k2t_core.planning import Plan
+from k2t_core.planning import plan as make_plan
+from k2t_core.recipe import Recipe
+
+CHOICES = 5  # layers to choose from, the broken one among them
+TRIED = 12  # layers of a large model that are looked at for one that can be broken
+SEEN = 1e-3  # a fault that a learner can see: relative difference of the layer alone
+
+
+@dataclass(frozen=True, eq=False)
+class Exercise:
+    """A fault, the layers that might have it, and what a verification of the broken conversion found."""
+
+    seed: int
+    layer: str
+    fault: str
+    recipe: Recipe
+    choices: dict[str, str]  # layer path → what it is
+    report: Any
+
+
+def exercise(plan: Plan, seed: int, say: Callable[[float, str], None] = lambda share, text: None) -> Exercise:
+    """Break a layer of a model, chosen by ``seed``, in a conversion of its own; the same seed gives the same exercise.
+
+    Raises K2TError where no layer can be broken so that its shapes hide it.
+    """
+    from k2t_core.conversion import convert
+    from k2t_core.verification import verify
+    from k2t_core.verification.alone import probe
+    from k2t_core.verification.diagnosis import candidates
+    from k2t_core.verification.inputs import random_batch
+
+    rng = Random(seed)
+    # The model as k2t reads it; where that takes code of a person's own, with it.
+    own = make_plan(plan.traced)
+    base = plan if own.problems else own
+    kinds = {p.node.layer.path: p.node.layer for _, _, _, p in base.root.walk() if p.mapping is not None and p.child is None and (p.mapping.weights or p.mapping.alternatives)}
+    names = sorted(kinds)
+    rng.shuffle(names)
+    arrays = random_batch(plan.traced.graph, 2, seed)
+    for index, name in enumerate(names[:TRIED]):
+        say(0.5 * index / min(len(names), TRIED), "Looking for a layer to break")
+        patient = probe(plan.traced, name, arrays, base)
+        found = _fault(patient, base.recipe, list(candidates(patient, base.recipe)), rng)
+        if found is not None:
+            break
+    else:
+        raise K2TError("no layer of this model can be read wrongly without an error: there is nothing to guess; load another model")
+    fault, recipe = found
+    others = rng.sample([n for n in names if n != name], min(CHOICES - 1, len(names) - 1))
+    order = list(kinds)
+    shown = sorted([name, *others], key=order.index)
+    with tempfile.TemporaryDirectory(prefix="k2t-exercise-") as folder:
+        say(0.5, "Converting with the fault")
+        convert(make_plan(plan.traced, recipe), Path(folder))
+        report = verify(folder, plan.traced, batch=2, seed=seed, weights="model", edge_cases=False, explain=False, progress=lambda share, text: say(0.6 + 0.4 * share, text))
+    return Exercise(seed, name, fault, recipe, {n: _words(kinds[n]) for n in shown}, report)
+
+
+def _fault(patient: Any, recipe: Recipe, readings: list[tuple[str, Recipe]], rng: Random) -> tuple[str, Recipe] | None:
+    """A reading of the layer that runs and is wrong, None where there is none or the layer is wrong as it stands."""
+    if not readings or not patient.judge(recipe).passed:
+        return None
+    rng.shuffle(readings)
+    for text, changed in readings:
+        try:
+            verdict = patient.judge(changed)
+        except K2TError:  # its shapes do not fit: it would be noticed
+            continue
+        if not verdict.passed and SEEN < verdict.difference.relative < float("inf"):
+            return text, changed
+    return None
+
+
+def _words(layer: Any) -> str:
+    """``Dense, kernel (16, 10), bias (10,)``."""
+    return ", ".join([layer.kind, *(f"{variable.name} {tuple(variable.shape)}" for variable in layer.all_variables())])
