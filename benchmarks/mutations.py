@@ -243,7 +243,7 @@ KINDS: dict[str, Callable] = {
     "missing transpose, equal sizes": missing_transpose,
     "swapped gates": swapped_gates,
     "wrong Flatten order": wrong_flatten_order,
-    "torch's epsilon (or Keras's)": _argument("eps", lambda v: 1e-5 if v != 1e-5 else 1e-3),
+    "torch's epsilon (or Keras's)": _argument("eps", lambda v: 1e-3 if v < 5e-4 else 1e-5),
     "SAME padding on the other side": padding_on_the_other_side,
     "average pooling counts the border": _argument("count_include_pad", lambda v: True if v is False else None),
     "mean and variance swapped": mean_and_variance_swapped,
@@ -343,7 +343,7 @@ def set_weights(model: Any, kind: str) -> None:
     """natural: as a trained model has them; ones; initial: as Keras makes them."""
     import numpy as np
 
-    from k2t_core.randomise import is_weight, randomise
+    from k2t_core.randomise import is_weight, randomise, settle
 
     if kind == "natural":
         randomise(model, seed=7)
@@ -351,6 +351,7 @@ def set_weights(model: Any, kind: str) -> None:
         for v in model.variables:
             if is_weight(v.path) and v.dtype != "string":
                 v.assign(np.ones(v.shape, v.dtype))
+        settle(model)
 
 
 @contextmanager

@@ -44,6 +44,11 @@ def randomise(model: Any, seed: int = 0) -> None:
     for variable in model.variables:
         if is_weight(variable.path):
             variable.assign(random_value(variable.path, tuple(variable.shape), str(variable.dtype), seed))
+    settle(model)
+
+
+def settle(model: Any) -> None:
+    """After variables were assigned: let the layers that compute with copies of their own take the new values."""
     for layer in model._flatten_layers():
         if type(layer).__name__ == "Normalization":
-            layer.finalize_state()  # it computes with copies of its variables
+            layer.finalize_state()

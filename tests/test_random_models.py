@@ -77,6 +77,8 @@ class Maker:
 
     def norm(self, x, pool):
         axis = self.pick([-1, 1]) if len(x.shape) > 2 else -1
+        if 1 in (x.shape[-1], x.shape[1]):  # normalising a single number leaves Keras's rounding, and nothing else
+            axis, x = -1, layers.Dense(3)(x)
         return self.pick([layers.BatchNormalization(axis=axis), layers.LayerNormalization(axis=self.pick([-1, axis]) if len(x.shape) < 4 else self.pick([-1, [-2, -1], 1]))])(x)
 
     def softmax(self, x, pool):

@@ -12,7 +12,7 @@ import numpy as np
 from k2t_core.errors import K2TError
 from k2t_core.graph import Variable
 from k2t_core.loading import Source, load
-from k2t_core.randomise import is_weight, random_value
+from k2t_core.randomise import is_weight, random_value, settle
 from k2t_core.recipe import Recipe, read_recipe
 from k2t_core.tracing import Traced, trace
 from k2t_core.transforms import apply_chain, from_json
@@ -111,7 +111,7 @@ def verify(
     trained: list[TrainingResult] = []
     if training:
         say(0.93, "Gradients and training mode")
-        trained = training_results(written, side, arrays, seed)
+        trained = training_results(written, side, arrays, seed, _names(traced, side))
     report = Report(tuple(runs), find_weaknesses(manifest, traced.value), tuple(notes), dict(manifest["reference"]), tuple(trained))
     if explain and report.deciding.first_divergence is not None:
         failed = report.runs.index(report.deciding)
@@ -159,6 +159,7 @@ def _randomised_copy(traced: Traced, seed: int) -> Traced:
     for place, variable in copies.items():  # a copy may name its variables otherwise: the layer says which is which
         value = random_value(originals[place].path, variable.shape, variable.dtype, seed)
         copy.variables[variable.path].assign(value)
+    settle(model)
     return copy
 
 
@@ -167,6 +168,12 @@ def _variable_index(traced: Traced) -> dict[tuple[str, str], Variable]:
     layers = {id(node.layer): node.layer for _, _, node in traced.graph.walk() if node.layer.graph is None}
     found = {(layer.path, v.name): v for layer in layers.values() for v in layer.all_variables()}
     return {place: v for place, v in found.items() if is_weight(v.path)}
+
+
+def _names(traced: Traced, copy: Traced) -> dict[str, str]:
+    """Path of a variable of the copy → its path in the model: a copy of a Sequential names them otherwise."""
+    originals = _variable_index(traced)
+    return {variable.path: originals[place].path for place, variable in _variable_index(copy).items()}
 
 
 def _randomised_entry(entry: dict[str, Any], traced: Traced, seed: int) -> np.ndarray:
