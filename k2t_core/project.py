@@ -92,8 +92,8 @@ SETTINGS: dict[str, Any] = {
     "learn.gru.after": True,
     "learn.gru.reordered": False,
     "learn.gru.seed": 0,
-    "learn.activation.name": "LeakyReLU()",
-    "learn.activation.seed": 0,
+    "learn.activations.name": "LeakyReLU()",
+    "learn.activations.seed": 0,
     "learn.dense.inputs": 4,
     "learn.dense.units": 3,
     "learn.dense.seed": 0,
@@ -661,6 +661,19 @@ class Project:
 
     def start_verify(self) -> Job:
         return self.start("verify", "Verifying", self.verify)
+
+    def start_exercise(self, seed: int) -> Job:
+        """Break a copy of the conversion, for the Learn page: see `k2t_core.exercise`."""
+        from k2t_core.exercise import exercise
+
+        self.exercise = None
+        self.set("learn.break.seed", seed)
+        self.set("learn.break.answer", None)
+
+        def work(say: Progress) -> None:
+            self.exercise = exercise(self.plan, seed, say)
+
+        return self.start("exercise", "Breaking a copy of the conversion", work)
 
     # Settings and disk
 

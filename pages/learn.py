@@ -2,38 +2,132 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import streamlit as st
 
 from k2t_core import charts, lessons
-from k2t_core.lessons import Answer, Experiment
-from k2t_core.project import Project
+from k2t_core.lessons import OUTCOMES, Answer, Experiment
+from k2t_core.project import SETTINGS, Project
+from k2t_core.table import rows
 from pages import common
+
+BREAK = "break"
 
 
 def main() -> None:
     project = common.project()
     st.title("Learn")
-    st.caption("Where Keras and PyTorch differ. Each experiment builds a Keras layer and PyTorch modules with your numbers and runs both, now.")
-    asked = st.query_params.get("lesson")
-    if asked in LESSONS and asked != st.session_state.get("lesson in the address"):
-        project.set("learn.lesson", asked)
-        st.session_state.pop("setting:learn.lesson", None)
-    name = common.bound(st.pills, "Lesson", "learn.lesson", project, options=list(LESSONS), format_func=lambda n: LESSONS[n][0], label_visibility="collapsed", required=True)
-    st.query_params["lesson"] = st.session_state["lesson in the address"] = name  # a link to this lesson
-    title, lesson = LESSONS[name]
-    st.subheader(title)
-    with common.guarded():
-        lesson(project)
+    st.caption("Where Keras and PyTorch differ. Each experiment builds a Keras layer and PyTorch modules with your numbers and runs both, now. Predict first, then look.")
+    from_the_address(project)
+    titles = {name: lesson.title for name, lesson in LESSONS.items()} | {BREAK: "Break it: find the fault"}
+    name = common.bound(st.pills, "Lesson", "learn.lesson", project, options=list(titles), format_func=titles.get, label_visibility="collapsed", required=True)
+    st.subheader(titles[name])
+    if name == BREAK:
+        with common.guarded():
+            exercise(project)
+    else:
+        with common.guarded():
+            LESSONS[name].show(project)
+            by_hand()
+        of_your_model(project, LESSONS[name].kinds)
+    into_the_address(project, name)
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """kinds: the Keras layers it speaks of, to find one in the loaded model."""
+
+    title: str
+    show: Callable[[Project], None]
+    kinds: Sequence[str]
+
+
+def settings_of(lesson: str) -> dict[str, str]:
+    """Name in the address → setting, of a lesson: what a teacher's link carries."""
+    return {} if lesson == BREAK else {setting.rsplit(".", 1)[-1]: setting for setting in SETTINGS if setting.startswith(f"learn.{lesson}.")}
+
+
+def from_the_address(project: Project) -> None:
+    """A link to a lesson, and to a state of it, is followed once: then the page's own widgets decide."""
+    asked = {name: value for name, value in st.query_params.items() if name != "project"}
+    lesson = asked.get("lesson")
+    if asked == st.session_state.get("lesson in the address") or lesson not in (*LESSONS, BREAK):
+        return
+    changed = {"learn.lesson": lesson, **{setting: parsed(asked[name], SETTINGS[setting]) for name, setting in settings_of(lesson).items() if name in asked}}
+    for setting, value in changed.items():
+        if value is not None:
+            project.set(setting, value)
+            st.session_state.pop(f"setting:{setting}", None)
+
+
+def parsed(text: str, default: Any) -> Any:
+    """A value of the address in the type of the setting; None for what is none."""
+    if isinstance(default, bool):
+        return {"True": True, "False": False}.get(text)
+    try:
+        return type(default)(text)
+    except ValueError:
+        return None
+
+
+def into_the_address(project: Project, lesson: str) -> None:
+    """The lesson as it stands, so that the address is a link to it."""
+    changed = {name: str(project.settings[setting]) for name, setting in settings_of(lesson).items() if project.settings[setting] != SETTINGS[setting]}
+    wanted = {"lesson": lesson, **changed}
+    if {name: value for name, value in st.query_params.items() if name != "project"} != wanted:
+        st.query_params.from_dict({"project": project.id, **wanted})
+    st.session_state["lesson in the address"] = wanted
+
+
+def of_your_model(project: Project, kinds: Sequence[str]) -> None:
+    """The loaded model's own layer as the example."""
+    if not project.is_open:
+        return
+    found = next((row for row in rows(project.plan) if row.type in kinds), None)
+    if found is not None:
+        common.link("mapping", f"See it in your model: {common.plain(found.call)} ({found.type})", project, layer=found.layer)
+
+
+def compute(experiment: str, **settings: Any) -> Experiment:
+    st.session_state["experiment"] = (experiment, settings)
+    return computed(experiment, **settings)
 
 
 @st.cache_data(show_spinner="Starting TensorFlow and PyTorch for the experiment…", max_entries=200)
-def compute(experiment: str, **settings) -> Experiment:
+def computed(experiment: str, **settings: Any) -> Experiment:
     return getattr(lessons, experiment)(**settings)
 
 
+def by_hand() -> None:
+    """The experiment on the page as Python lines, and its source."""
+    name, settings = st.session_state["experiment"]
+    told = ", ".join(f"{key}={value!r}" for key, value in settings.items())
+    with st.expander("The same by hand", icon=":material/terminal:"):
+        st.code(f"from k2t_core import lessons\n\nexperiment = lessons.{name}({told})\nprint(experiment.wrong.difference, experiment.right.difference)", wrap_lines=True)
+        st.caption("The experiment itself")
+        st.code(inspect.getsource(getattr(lessons, name)))
+
+
 def number(label: str, name: str, project: Project, low: int, high: int) -> int:
+    within(project, name, min(max(project.settings[name], low), high))
     return common.bound(st.slider, label, name, project, min_value=low, max_value=high)
+
+
+def one_of(widget: Callable[..., Any], label: str, name: str, project: Project, options: Sequence[Any], **more: Any) -> Any:
+    within(project, name, project.settings[name] if project.settings[name] in options else SETTINGS[name])
+    return common.bound(widget, label, name, project, options=options, **more)
+
+
+def within(project: Project, name: str, value: Any) -> None:
+    """An address may hold a value that the widget does not take."""
+    if project.settings[name] != value:
+        project.set(name, value)
+        st.session_state.pop(f"setting:{name}", None)
 
 
 def flatten(project: Project) -> None:
@@ -52,7 +146,7 @@ def flatten(project: Project) -> None:
         for name, who in (("keras order", "Keras"), ("torch order", "PyTorch, the same image channels first")):
             picture = charts.heat_map(experiment.pictures[name][None], f"Order in which {who} flattens the values 0 to {count - 1}", limit=count, text=".0f")
             chart(picture, f"flatten:{name}")
-        sides(experiment, "flatten", "With one channel, or an image of one pixel, both orders are the same: that is why such a test proves nothing." if experiment.wrong.agrees else None)
+        sides(project, "flatten", experiment, "With one channel, or an image of one pixel, both orders are the same: that is why such a test proves nothing." if experiment.wrong.agrees else None)
 
 
 def ones(project: Project) -> None:
@@ -65,10 +159,87 @@ def ones(project: Project) -> None:
         size = number("Size of the kernel", "learn.ones.size", project, 2, 6)
         seed = number("Seed", "learn.ones.seed", project, 0, 20)
     with show:
-        for is_ones, title in ((True, "Every weight is one"), (False, "Random weights")):
-            st.markdown(f"**{title}**")
-            experiment = compute("transposed_kernel", size=size, seed=seed, ones=is_ones)
-            sides(experiment, f"ones:{is_ones}", "The wrong version agrees as well as the right one: this comparison proves nothing." if is_ones else None)
+        both = {title: compute("transposed_kernel", size=size, seed=seed, ones=is_ones) for title, is_ones in (("Random weights", False), ("Every weight is one", True))}
+        if predicted(project, "ones", both["Every weight is one"], " where every weight is one"):
+            for title, experiment in both.items():
+                st.markdown(f"**{title}**")
+                answers(experiment, f"ones:{title}")
+            st.info("Where every weight is one, the wrong version agrees as well as the right one: such a comparison proves nothing.", icon=":material/lightbulb:")
+
+
+def dense(project: Project) -> None:
+    st.markdown(
+        "`Dense` computes x · kernel, with a kernel of shape (in, out). `nn.Linear` computes x · weightᵀ, with a weight of shape (out, in). So the kernel must be **transposed**. "
+        "Where in and out are different numbers, torch refuses the kernel as it is. Where they are equal, nobody refuses anything."
+    )
+    settings, show = st.columns([1, 4], gap="large")
+    with settings:
+        inputs = number("In", "learn.dense.inputs", project, 1, 6)
+        units = number("Out", "learn.dense.units", project, 1, 6)
+        seed = number("Seed", "learn.dense.seed", project, 0, 20)
+    with show:
+        experiment = compute("dense_kernel", inputs=inputs, units=units, seed=seed)
+        limit = float(np.abs(experiment.pictures["kernel"]).max())
+        for column, (name, title, axes) in zip(st.columns(2), (("kernel", "Keras's kernel", (inputs, units)), ("weight", "nn.Linear's weight", (units, inputs)))):
+            with column:
+                chart(charts.heat_map(experiment.pictures[name], f"{title} {axes}", limit=limit), f"dense:{name}")
+        note = "With one number in and one out there is nothing to transpose." if experiment.wrong.agrees else None
+        sides(project, "dense", experiment, note or ("Shapes told: this is the harmless case. Set In and Out to one number." if experiment.wrong.error else None))
+
+
+def attention(project: Project) -> None:
+    st.markdown(
+        "`MultiHeadAttention` keeps a kernel of shape (features, **heads**, key_dim), torch one matrix in which the heads follow each other: heads and key_dim must be joined in that order. "
+        "The other order fits every shape. And the **mask** is turned round: Keras's True means *look here*, torch's True means *do not*. Here the mask is causal: a place sees itself and what came before."
+    )
+    settings, show = st.columns([1, 4], gap="large")
+    with settings:
+        wrong = one_of(st.selectbox, "The wrong version", "learn.attention.wrong", project, options=list(lessons.ATTENTION), format_func=lessons.ATTENTION.get)
+        heads = number("Heads", "learn.attention.heads", project, 1, 4)
+        key_dim = number("key_dim", "learn.attention.key_dim", project, 1, 4)
+        steps = number("Steps", "learn.attention.steps", project, 1, 6)
+        seed = number("Seed", "learn.attention.seed", project, 0, 20)
+    with show:
+        experiment = compute("attention", heads=heads, key_dim=key_dim, steps=steps, seed=seed, wrong=wrong)
+        columns = [f"h{head}·{part}" for head in range(heads) for part in range(key_dim)]
+        chart(charts.heat_map(experiment.pictures["query kernel"], "Keras's query kernel: heads and their parts in the columns", columns=columns, text=".1f"), "attention:kernel")
+        for column, (name, title) in zip(st.columns(2), (("keras mask", "Keras's mask: 1 looks"), ("torch mask", "torch's attn_mask: 1 does not look"))):
+            with column:
+                chart(charts.heat_map(experiment.pictures[name], title, text=".0f"), f"attention:{name}")
+        sides(project, "attention", experiment, "With one head, or heads of one part, there is nothing to mix up." if experiment.wrong.agrees else None)
+
+
+def memory(project: Project) -> None:
+    st.markdown(
+        "**Layout** says what an axis means: N × H × W × C or N × C × H × W. **Memory format** says how the same tensor lies in memory; its shape, its indices and its meaning stay. "
+        "`torch.channels_last` is a memory format: it does not make torch read channels last. Nor does `reshape`: it reads the numbers on in their order and puts them in other places. Only `permute` moves axes."
+    )
+    settings, show = st.columns([1, 4], gap="large")
+    with settings:
+        wrong = one_of(st.selectbox, "The wrong version", "learn.memory.wrong", project, options=list(lessons.FORMATS), format_func=lessons.FORMATS.get)
+        size = {part: number(part.capitalize(), f"learn.memory.{part}", project, 1, 4) for part in ("height", "width", "channels")}
+        seed = number("Seed", "learn.memory.seed", project, 0, 20)
+    with show:
+        experiment = compute("memory_format", **size, seed=seed, wrong=wrong)
+        count = size["height"] * size["width"] * size["channels"]
+        for name in ("contiguous", "channels_last"):
+            chart(charts.heat_map(experiment.pictures[name][None], f"One tensor N × C × H × W, its elements 0 to {count - 1} as they lie in memory: {name}", limit=count, text=".0f"), f"memory:{name}")
+        sides(project, "memory", experiment, "With one channel both orders are one." if experiment.wrong.agrees else None)
+
+
+def inference(project: Project) -> None:
+    st.markdown(
+        "Call a Keras layer and it **infers**, unless you say `training=True`. Make a torch module and it **trains**, until you say `.eval()`: Dropout drops, BatchNorm takes the mean of this batch. "
+        "So k2t's `load_model` returns the module in `.eval()`, and Verify compares that. For training on, call `.train()`."
+    )
+    settings, show = st.columns([1, 4], gap="large")
+    with settings:
+        layer = one_of(st.selectbox, "Layer", "learn.inference.layer", project, options=["BatchNormalization", "Dropout"])
+        seed = number("Seed", "learn.inference.seed", project, 0, 20)
+    with show:
+        experiment = compute("inference_mode", layer=layer, seed=seed)
+        chart(charts.heat_map(experiment.pictures["x"], "The input"), "inference:x")
+        sides(project, "inference", experiment)
 
 
 def lstm(project: Project) -> None:
@@ -79,15 +250,15 @@ def lstm(project: Project) -> None:
     )
     settings, show = st.columns([1, 4], gap="large")
     with settings:
-        order = common.bound(st.selectbox, "Order of the gates in the wrong version", "learn.lstm.order", project, options=lessons.GATE_ORDERS)
-        bias = common.bound(st.selectbox, "Its bias", "learn.lstm.bias", project, options=list(lessons.BIASES), format_func=lessons.BIASES.get)
+        order = one_of(st.selectbox, "Order of the gates in the wrong version", "learn.lstm.order", project, options=lessons.GATE_ORDERS)
+        bias = one_of(st.selectbox, "Its bias", "learn.lstm.bias", project, options=list(lessons.BIASES), format_func=lessons.BIASES.get)
         units = number("Units", "learn.lstm.units", project, 1, 4)
         features = number("Features", "learn.lstm.features", project, 1, 4)
         steps = number("Steps", "learn.lstm.steps", project, 1, 20)
         seed = number("Seed", "learn.lstm.seed", project, 0, 20)
     with show:
         experiment = compute("lstm_gates", units=units, features=features, steps=steps, seed=seed, order=order, bias=bias)
-        sides(experiment, "lstm", "This choice computes the same: two halves add up to the whole bias." if experiment.wrong.agrees else None)
+        sides(project, "lstm", experiment, "This choice computes the same: two halves add up to the whole bias." if experiment.wrong.agrees else None)
         keras, torch = st.columns(2)
         gates = {"Keras": [f"{g}{k}" for g in lessons.KERAS_GATES for k in range(units)], "PyTorch": [f"{g}{k}" for g in lessons.TORCH_GATES for k in range(units)]}
         picture = experiment.pictures
@@ -119,7 +290,7 @@ def same(project: Project) -> None:
             before, after = experiment.pictures[f"{name} pads"]
             row = experiment.pictures[f"{name} row"]
             chart(charts.heat_map(row, f"The row as padded by {who}: {before} before, {after} after", columns=["0"] * before + ["x"] * size + ["0"] * after), f"same:{name}")
-        sides(experiment, "same", "With these sizes the padding is symmetric, and both agree." if experiment.wrong.agrees else None)
+        sides(project, "same", experiment, "With these sizes the padding is symmetric, and both agree." if experiment.wrong.agrees else None)
 
 
 def kernel_axes(project: Project) -> None:
@@ -138,7 +309,7 @@ def kernel_axes(project: Project) -> None:
         for column, (name, who) in zip(st.columns(3), (("keras kernel", "Keras: the first filter"), ("wrong kernel", "Wrong: all axes reversed"), ("right kernel", "Right: (3, 2, 0, 1)"))):
             with column:
                 chart(charts.heat_map(experiment.pictures[name], who, limit=limit), f"kernel:{name}")
-        sides(experiment, "kernel", "A kernel of one pixel has no height and width to confuse." if experiment.wrong.agrees else None)
+        sides(project, "kernel", experiment, "A kernel of one pixel has no height and width to confuse." if experiment.wrong.agrees else None)
 
 
 def pooling(project: Project) -> None:
@@ -149,13 +320,13 @@ def pooling(project: Project) -> None:
     settings, show = st.columns([1, 4], gap="large")
     with settings:
         size = number("Size", "learn.pooling.size", project, 5, 12)
-        window = common.bound(st.select_slider, "Window", "learn.pooling.window", project, options=[1, 3, 5])
+        window = one_of(st.select_slider, "Window", "learn.pooling.window", project, options=[1, 3, 5])
         seed = number("Seed", "learn.pooling.seed", project, 0, 20)
     with show:
         experiment = compute("average_pooling", size=size, window=window, seed=seed)
         chart(charts.heat_map(experiment.pictures["row"].reshape(1, -1), "The row"), "pooling:row")
         chart(charts.heat_map(experiment.pictures["divided by"], f"By how many values Keras divides; torch divides by {window} everywhere", text=".0f", limit=window), "pooling:counts")
-        sides(experiment, "pooling", "A window of one value has no border." if experiment.wrong.agrees else None)
+        sides(project, "pooling", experiment, "A window of one value has no border." if experiment.wrong.agrees else None)
 
 
 def epsilon(project: Project) -> None:
@@ -165,10 +336,10 @@ def epsilon(project: Project) -> None:
     )
     settings, show = st.columns([1, 4], gap="large")
     with settings:
-        variance = common.bound(st.select_slider, "Variance", "learn.epsilon.variance", project, options=[1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0], format_func="{:g}".format)
+        variance = one_of(st.select_slider, "Variance", "learn.epsilon.variance", project, options=[1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0], format_func="{:g}".format)
         seed = number("Seed", "learn.epsilon.seed", project, 0, 20)
     with show:
-        sides(compute("batch_norm_epsilon", variance=variance, seed=seed), "epsilon", None)
+        sides(project, "epsilon", compute("batch_norm_epsilon", variance=variance, seed=seed))
 
 
 def momentum(project: Project) -> None:
@@ -184,7 +355,7 @@ def momentum(project: Project) -> None:
     with show:
         experiment = compute("batch_norm_momentum", steps=steps, seed=seed)
         chart(charts.heat_map(experiment.pictures["mean of the data"][None], "Mean of the data; the moving mean starts at 0"), "momentum:data")
-        sides(experiment, "momentum", None, what="moving mean")
+        sides(project, "momentum", experiment, what="moving mean")
 
 
 def gru(project: Project) -> None:
@@ -203,7 +374,7 @@ def gru(project: Project) -> None:
         seed = number("Seed", "learn.gru.seed", project, 0, 20)
     with show:
         experiment = compute("gru_reset", units=units, features=features, steps=steps, seed=seed, reset_after=after, reordered=reordered)
-        sides(experiment, "gru", "With the gates re-ordered it is the right version." if experiment.wrong.agrees else None)
+        sides(project, "gru", experiment, "With the gates re-ordered it is the right version." if experiment.wrong.agrees else None)
         gates = [f"{gate}{k}" for gate in "zrh" for k in range(units)]
         for name in ("kernel", "recurrent_kernel", "bias"):
             chart(charts.heat_map(experiment.pictures[name], f"Keras's {name}: gates z r h in the columns", columns=gates, text=".1f"), f"gru:{name}")
@@ -215,51 +386,130 @@ def activations(project: Project) -> None:
     )
     settings, show = st.columns([1, 4], gap="large")
     with settings:
-        name = common.bound(st.selectbox, "Activation", "learn.activation.name", project, options=list(lessons.ACTIVATIONS))
-        seed = number("Seed", "learn.activation.seed", project, 0, 20)
+        name = one_of(st.selectbox, "Activation", "learn.activations.name", project, options=list(lessons.ACTIVATIONS))
+        seed = number("Seed", "learn.activations.seed", project, 0, 20)
     with show:
         experiment = compute("activation_default", name=name, seed=seed)
         st.caption(f"Keras computes {common.plain(lessons.ACTIVATIONS[name][0])} of this, a sorted and a shuffled row:")
         chart(charts.heat_map(experiment.pictures["x"], "x", text=".0f"), "activation:x")
-        sides(experiment, "activation", None)
+        sides(project, "activations", experiment)
 
 
-def sides(experiment: Experiment, key: str, note: str | None, what: str = "output") -> None:
-    """Keras's answer, the wrong and the right version's, side by side."""
-    answers = [("Keras", experiment.keras, None), ("Wrong", experiment.wrong.output, experiment.wrong), ("Right", experiment.right.output, experiment.right)]
-    limit = max(float(np.abs(values).max()) for _, values, _ in answers)
-    for column, (title, values, answer) in zip(st.columns(3), answers):
+def predicted(project: Project, lesson: str, experiment: Experiment, where: str = "") -> bool:
+    """Ask what the wrong version will do; once it is answered, say whether it does."""
+    given = project.settings["learn.predictions"].get(lesson)
+    key = f"prediction:{lesson}"
+    if key not in st.session_state:
+        st.session_state[key] = given
+
+    def changed() -> None:
+        project.set("learn.predictions", {**project.settings["learn.predictions"], lesson: st.session_state[key]})
+
+    with st.container(border=True):
+        st.markdown(f"**Predict first.** The wrong version: {common.plain(experiment.wrong.title)}. What will it do{where}?")
+        chosen = st.radio("Your prediction", list(OUTCOMES), format_func=OUTCOMES.get, key=key, on_change=changed, index=None, label_visibility="collapsed")
+        if chosen is None:
+            st.caption("The result appears when you have chosen.")
+        elif chosen == experiment.outcome:
+            st.markdown(":green[:material/check_circle:] **As you predicted.**")
+        else:
+            st.markdown(f":orange[:material/change_circle:] **Not as you predicted.** {OUTCOMES[experiment.outcome]}.")
+    return chosen is not None
+
+
+def sides(project: Project, lesson: str, experiment: Experiment, note: str | None = None, what: str = "output") -> None:
+    """The prediction, then Keras's answer, the wrong and the right version's, side by side."""
+    if predicted(project, lesson, experiment):
+        answers(experiment, lesson, what)
+        if note:
+            st.info(note, icon=":material/lightbulb:")
+
+
+def answers(experiment: Experiment, key: str, what: str = "output") -> None:
+    three = [("Keras", experiment.keras, None), ("Wrong", experiment.wrong.output, experiment.wrong), ("Right", experiment.right.output, experiment.right)]
+    limit = max(float(np.abs(values).max()) for _, values, answer in three if answer is None or answer.error is None)
+    for column, (title, values, answer) in zip(st.columns(3), three):
         with column:
-            chart(charts.heat_map(values.reshape(-1, values.shape[-1]), f"{title}: {what}", limit=limit), f"{key}:{title}")
+            if answer is not None and answer.error is not None:
+                st.code(answer.error, language=None, wrap_lines=True)
+            else:
+                chart(charts.heat_map(values.reshape(-1, values.shape[-1]), f"{title}: {what}", limit=limit), f"{key}:{title}")
             if answer is not None:
                 judged(answer)
-    if note:
-        st.info(note, icon=":material/lightbulb:")
 
 
 def judged(answer: Answer) -> None:
     words = f"{common.plain(answer.title)}: largest difference {answer.difference.max_abs:.2g}"
-    if answer.agrees:
+    if answer.error is not None:
+        st.warning(f"Refused by torch. {common.plain(answer.title)}", icon=":material/block:")
+    elif answer.agrees:
         st.success(f"Agrees. {words}", icon=":material/check_circle:")
     else:
         st.error(f"Differs. {words}", icon=":material/cancel:")
+
+
+def exercise(project: Project) -> None:
+    """A fault in a copy of the loaded model's conversion: guess the layer, then see."""
+    st.markdown(
+        "k2t breaks **one layer** of a copy of your model's conversion, in a way that every shape hides, and verifies it. You are told what is wrong, but not where: "
+        "which layer diverges first? Your model and your overrides stay as they are."
+    )
+    if not project.has_model:
+        st.info("The exercise works on a model of yours.", icon=":material/info:")
+        common.link("load", "Load a model", project)
+        return
+    common.need_plan(project)
+    common.watch(project, "exercise")
+    common.job_error(project, "exercise")
+    found, seed = project.exercise, project.settings["learn.break.seed"]
+    busy = project.job is not None and project.job.running
+    if found is None:
+        st.button("Break my model", type="primary", icon=":material/heart_broken:", disabled=busy, on_click=project.start_exercise, args=(seed,))
+        return
+    run = found.report.deciding
+    worst = max((o.difference.relative for o in run.outputs), default=0.0)
+    st.markdown(f"**The fault**: {common.plain(found.fault)}. The model's output is off by **{worst:.2g}** of its largest value.")
+
+    def chosen() -> None:
+        project.set("learn.break.answer", st.session_state["break:answer"])
+
+    options = list(found.choices)
+    answer = project.settings["learn.break.answer"]
+    st.session_state["break:answer"] = answer if answer in options else None
+    st.radio(
+        "Which layer diverges first?", options, index=None, key="break:answer", on_change=chosen, captions=[common.plain(words) for words in found.choices.values()], format_func=common.plain
+    )
+    if answer in options:
+        if answer == found.layer:
+            st.success(f"**Found.** It is {common.plain(found.layer)}.", icon=":material/check_circle:")
+        else:
+            st.warning(f"**Not {common.plain(answer)}**: it is {common.plain(found.layer)}. What comes before it is right, what comes after it only passes the error on.", icon=":material/change_circle:")
+        if run.layers:
+            chart(charts.layer_chart(run), "break:layers")
+        common.link("mapping", f"See {common.plain(found.layer)} on the Mapping page", project, layer=found.layer)
+    st.button("Another fault", icon=":material/refresh:", disabled=busy, on_click=project.start_exercise, args=(found.seed + 1,))
 
 
 def chart(figure, key: str) -> None:
     st.plotly_chart(figure, key=key, config={"displayModeBar": False})
 
 
+CONVOLUTIONS = ("Conv2D", "Conv1D", "Conv3D", "DepthwiseConv2D", "SeparableConv2D", "Conv2DTranspose")
 LESSONS = {
-    "flatten": ("Flatten runs through other axes", flatten),
-    "ones": ("Ones hide a wrong transpose", ones),
-    "kernel": ("A kernel is not just reversed", kernel_axes),
-    "same": ("SAME padding is not symmetric", same),
-    "pooling": ("Average pooling at the border", pooling),
-    "epsilon": ("BatchNorm: another epsilon", epsilon),
-    "momentum": ("BatchNorm: momentum upside down", momentum),
-    "lstm": ("LSTM: three arrays or four", lstm),
-    "gru": ("GRU: gates and reset_after", gru),
-    "activations": ("Activations of one name", activations),
+    "flatten": Lesson("Flatten runs through other axes", flatten, ("Flatten",)),
+    "dense": Lesson("Dense is transposed", dense, ("Dense",)),
+    "ones": Lesson("Ones hide a wrong transpose", ones, ("Dense",)),
+    "kernel": Lesson("A kernel is not just reversed", kernel_axes, CONVOLUTIONS),
+    "same": Lesson("SAME padding is not symmetric", same, CONVOLUTIONS),
+    "pooling": Lesson("Average pooling at the border", pooling, ("AveragePooling2D", "AveragePooling1D", "AveragePooling3D")),
+    "memory": Lesson("Memory format is no layout", memory, CONVOLUTIONS),
+    "epsilon": Lesson("BatchNorm: another epsilon", epsilon, ("BatchNormalization", "LayerNormalization")),
+    "momentum": Lesson("BatchNorm: momentum upside down", momentum, ("BatchNormalization",)),
+    "inference": Lesson("Training or inference", inference, ("Dropout", "BatchNormalization")),
+    "lstm": Lesson("LSTM: three arrays or four", lstm, ("LSTM", "Bidirectional")),
+    "gru": Lesson("GRU: gates and reset_after", gru, ("GRU",)),
+    "attention": Lesson("Attention: heads and masks", attention, ("MultiHeadAttention",)),
+    "activations": Lesson("Activations of one name", activations, ("LeakyReLU", "Activation", "Softmax")),
 }
 
 main()
