@@ -132,8 +132,8 @@ def layer_chart(run: Run) -> go.Figure:
     positions = list(range(len(names)))
     figure = go.Figure()
     for label, pick, colour, symbol in (
-        ("accumulated: on torch's own inputs", lambda r: r.cumulative, BLUE, "circle"),
-        ("alone: on Keras's inputs to the layer", lambda r: r.isolated, ORANGE, "diamond"),
+        ("accumulated: on torch's inputs", lambda r: r.cumulative, BLUE, "circle"),
+        ("alone: on Keras's inputs", lambda r: r.isolated, ORANGE, "diamond"),
     ):
         values = [_relative(pick(layer)) for layer in run.layers]
         figure.add_scatter(
@@ -149,8 +149,9 @@ def layer_chart(run: Run) -> go.Figure:
     # Not add_hline's own annotation: it misplaces words on a logarithmic axis.
     allowed = LAYER_ROUNDINGS * rounding_unit(np.dtype("float32"))
     figure.add_hline(y=allowed, line={"dash": "dot", "width": 1, "color": GREY})
-    words = f"{LAYER_ROUNDINGS} float32 roundings: beyond, a float64 run must explain what a layer alone differs by"
-    figure.add_annotation(x=1, xref="paper", xanchor="right", y=np.log10(allowed), yanchor="bottom", text=words, font={"size": 11}, showarrow=False)
+    words = f"{LAYER_ROUNDINGS} float32 roundings"
+    more = f"Beyond {words}, a float64 run must explain<br>what a layer alone differs by."
+    figure.add_annotation(x=1, xref="paper", xanchor="right", y=np.log10(allowed), yanchor="bottom", text=words, hovertext=more, font={"size": 11}, showarrow=False)
     failed = [(index, layer) for index, layer in enumerate(run.layers) if not layer.passed]
     if failed:
         figure.add_scatter(
@@ -171,7 +172,7 @@ def layer_chart(run: Run) -> go.Figure:
     highest = max((v for series in figure.data for v in series.y if v is not None), default=1.0)
     powers = list(range(-10, int(np.ceil(np.log10(max(highest, 1e-3)))) + 1, 2))
     figure.update_layout(
-        title={"text": "Difference per layer, relative to the layer's largest Keras value", "font": {"size": 15}},
+        title={"text": "Each layer: |torch − keras| / its max |keras|", "font": {"size": 15}, "y": 1, "yref": "container", "yanchor": "top", "pad": {"t": 8}},
         xaxis={"tickvals": positions[::step], "ticktext": [_short(name) for name in names[::step]], "tickangle": -40, "range": [-0.5, len(names) - 0.5]},
         yaxis={
             "type": "log",
@@ -181,8 +182,8 @@ def layer_chart(run: Run) -> go.Figure:
             "range": [np.log10(ZERO) - 0.5, powers[-1] + (2.5 if at is not None else 0.7)],  # room for the words
         },
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-        **{**_FRAME, "margin": {"l": 10, "r": 10, "t": 80, "b": 10}},
-        height=400,
+        **{**_FRAME, "margin": {"l": 10, "r": 10, "t": 100, "b": 10}},  # on a telephone the legend has three rows
+        height=420,
     )
     return figure
 

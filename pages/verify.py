@@ -144,7 +144,8 @@ def causes(project: Project, report: Report) -> None:
 
 def cause_text(cause: Cause) -> str:
     verdict = ":green[:material/check_circle:] Explains the difference" if cause.explains else ":orange[:material/trending_down:] Comes nearer"
-    return f"**{common.plain(cause.layer)}**: {common.plain(cause.text)}  \n{verdict}: the layer's error falls from **{cause.before.relative:.1e}** to **{cause.after.relative:.1e}**"
+    text = cause.text.replace(f" {cause.layer}: ", " ")  # an override names its layer once more
+    return f"**{common.plain(cause.layer)}**: {common.plain(text)}  \n{verdict}: the layer's error falls from **{cause.before.relative:.2g}** to **{cause.after.relative:.2g}**"
 
 
 def training(report: Report) -> None:
@@ -153,7 +154,7 @@ def training(report: Report) -> None:
         return
     wrong = [result for result in report.training if not result.passed]
     if wrong:
-        told = "".join(f"\n- {common.plain(r.what)} {common.plain(r.name)}: relative difference {r.difference.relative:.1e}" for r in wrong[:5])
+        told = "".join(f"\n- {common.plain(r.what)} {common.plain(r.name)}: relative difference {r.difference.relative:.2g}" for r in wrong[:5])
         more = f"\n- and {len(wrong) - 5} more, in the table" if len(wrong) > 5 else ""
         st.error(f"**{len(wrong)} of {len(report.training)} comparisons in training differ:**\n{told}{more}", icon=":material/cancel:")
     title = f"Gradients and training mode: {len(report.training) - len(wrong)} of {len(report.training)} agree"

@@ -54,3 +54,10 @@ def test_a_broken_gradient_is_found(tmp_path):
     (tmp_path / "model.py").write_text(text.replace("self.norm(x)", "self.norm(x).detach()", 1))
     report = k2t.verify(tmp_path, model, training=True, edge_cases=False)
     assert not report.passed and "gradient" in report.verdict
+
+
+def test_the_weights_of_a_sequential_are_compared_in_its_randomised_copy(converted, example):
+    """The copy of a Sequential names its variables otherwise."""
+    report = k2t.verify(converted("square"), example("square"), training=True, edge_cases=False)
+    assert {r.name for r in report.training} == {"features", "square1.weight", "square1.bias", "square2.weight", "square2.bias"}
+    assert report.passed

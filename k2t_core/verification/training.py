@@ -8,7 +8,7 @@ elements and nothing else, so that a gradient travels as the weight does.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,12 +25,15 @@ GRADIENT_TOLERANCE = 1e-3
 REORDERING = {"permute", "reshape", "reorder gates", "reorder flatten", "take"}
 
 
-def training_results(written: Written, traced: Traced, arrays: Sequence[np.ndarray], seed: int) -> list[TrainingResult]:
-    """Gradients by inputs and weights, and the moving averages of every BatchNormalization after a step in training mode."""
-    return _gradients(written, traced, arrays, seed) + _moving_averages(written, traced, arrays)
+def training_results(written: Written, traced: Traced, arrays: Sequence[np.ndarray], seed: int, names: Mapping[str, str]) -> list[TrainingResult]:
+    """Gradients by inputs and weights, and the moving averages of every BatchNormalization after a step in training mode.
+
+    names: the path of each of ``traced``'s variables in the model that was converted.
+    """
+    return _gradients(written, traced, arrays, seed, names) + _moving_averages(written, traced, arrays)
 
 
-def _gradients(written: Written, traced: Traced, arrays: Sequence[np.ndarray], seed: int) -> list[TrainingResult]:
+def _gradients(written: Written, traced: Traced, arrays: Sequence[np.ndarray], seed: int, names: Mapping[str, str]) -> list[TrainingResult]:
     import torch
 
     rng = np.random.default_rng([seed, 2])
@@ -41,6 +44,7 @@ def _gradients(written: Written, traced: Traced, arrays: Sequence[np.ndarray], s
     if not chosen:
         return []
     by_input, by_variable = reference.gradients(traced, arrays, factors)
+    by_variable = {names.get(path, path): gradient for path, gradient in by_variable.items()}
     inputs = written.inputs(arrays)
     for x in inputs:
         if x.is_floating_point():
@@ -64,9 +68,9 @@ def _gradients(written: Written, traced: Traced, arrays: Sequence[np.ndarray], s
             fed.setdefault(path, []).append(key)
     for key, entry in manifest["variables"].items():
         want = by_variable.get(entry["keras"][0]) if entry["keras"] else None
-        names = {step["name"] for step in entry["steps"]}
-        several = entry["keras"] and len(fed[entry["keras"][0]]) > 1 and "take" not in names
-        if want is None or key not in parameters or names - REORDERING or several:
+        kinds = {step["name"] for step in entry["steps"]}
+        several = entry["keras"] and len(fed[entry["keras"][0]]) > 1 and "take" not in kinds
+        if want is None or key not in parameters or kinds - REORDERING or several:
             continue
         gradient = parameters[key].grad
         have = to_array(gradient) if gradient is not None else np.zeros(tuple(parameters[key].shape), want.dtype)
