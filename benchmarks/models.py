@@ -1,18 +1,20 @@
 """Convert and verify real networks, and write the table of docs/models.md.
 
     python benchmarks/models.py                    the bundled examples and six networks of keras.applications
-    python benchmarks/models.py --all              every network of keras.applications
+    python benchmarks/models.py --all              every network of keras.applications, those beside the six on small images
     python benchmarks/models.py ResNet50 lstm      these; prints the table and leaves docs/models.md alone
     python benchmarks/models.py --size 96          smaller images, where the network allows them
+    python benchmarks/models.py --all --rows FILE  keep the rows in FILE: an interrupted run goes on from there
 
 The networks have ``weights=None`` and then a random value in every variable, BatchNorm statistics included. Each is saved,
-converted and verified in a process of its own, through the same two functions that a user calls. Exit code 1 where a
-network is refused, differs or fails.
+converted and verified in another process, a few networks to a process, through the same two functions that a
+user calls. docs/models.md is written after every row. Exit code 1 where a network is refused, differs or fails.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import inspect
 import json
 import os
@@ -20,19 +22,29 @@ import platform
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 REPORT = ROOT / "docs" / "models.md"
 NETWORKS = ("ResNet50", "MobileNetV2", "VGG16", "InceptionV3", "EfficientNetB0", "DenseNet121")
+# These go last and one to a process, for their memory.
+LARGE = (
+    "ResNet101", "ResNet101V2", "ConvNeXtBase", "DenseNet201", "EfficientNetV2M", "EfficientNetB5", "EfficientNetB6", "ResNet152", "ResNet152V2",
+    "EfficientNetB7", "EfficientNetV2L", "NASNetLarge", "ConvNeXtLarge", "ConvNeXtXLarge",
+)  # fmt: skip
+SMALL_SIZE, SMALL_BATCH = 96, 1  # of the networks that --all adds to the six
+BATCH = 2
+PER_PROCESS = 8
 TIMEOUT = 1800
 
 COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
     "model": lambda r: r["name"],
     "input": lambda r: r["input"],
+    "batch": lambda r: str(r["batch"]),
     "layers": lambda r: f"{r['layers']:,}",
     "parameters": lambda r: f"{r['parameters']:,}",
     "lines of model.py": lambda r: f"{r['lines']:,}",
@@ -52,7 +64,7 @@ def measure(name: str, size: int | None, batch: int) -> dict[str, Any]:
     import k2t_core as k2t
     from k2t_core.bundled import examples
 
-    row: dict[str, Any] = {"name": name}
+    row: dict[str, Any] = {"name": name, "batch": batch}
     with tempfile.TemporaryDirectory(prefix="k2t-benchmark-") as folder:
         path = examples().build(name, folder) if name in examples().EXAMPLES else build(name, size, folder)
         start = time.perf_counter()
@@ -103,32 +115,64 @@ def quiet() -> None:
     load_frameworks()
 
 
-def row_of(name: str, size: int | None, batch: int) -> dict[str, Any]:
-    """`measure` in a process of its own: its memory is freed, and what goes wrong there is a row and not the end."""
-    command = [sys.executable, __file__, "--worker", name, "--batch", str(batch), *(["--size", str(size)] if size else [])]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, cwd=ROOT)
-    except subprocess.TimeoutExpired:
-        return {"name": name, "problem": f"failed: not done after {TIMEOUT} s"}
-    last = done.stdout.strip().splitlines()[-1:]
-    if done.returncode or not last:
-        reason = (done.stderr.strip().splitlines() or [f"ended with {done.returncode}"])[-1]
-        return {"name": name, "problem": f"failed: {reason}"}
-    return json.loads(last[0])
+def scale(name: str, size: int | None, batch: int | None) -> tuple[int | None, int]:
+    """(image size, None for the network's own; batch) of a model."""
+    if name in NETWORKS or name not in networks():
+        return size, batch or BATCH
+    return size or SMALL_SIZE, batch or SMALL_BATCH
 
 
-def worker(name: str, size: int | None, batch: int) -> None:
-    """Print the row as JSON."""
+def measured(names: Sequence[str], size: int | None, batch: int | None) -> Iterator[dict[str, Any]]:
+    """The rows of the models, each as soon as it is there. A process that dies is a row and not the end."""
+    left = [name for name in names if name not in LARGE]
+    groups = [left[k : k + PER_PROCESS] for k in range(0, len(left), PER_PROCESS)] + [[name] for name in LARGE if name in names]
+    for group in groups:
+        while group:
+            found = 0
+            for row in processed(group, size, batch):
+                found += 1
+                yield row
+            group = group[found:]
+
+
+def processed(names: Sequence[str], size: int | None, batch: int | None) -> Iterator[dict[str, Any]]:
+    """The rows of one process; the last says so where it ended before its time."""
+    options = [f"--{key}={value}" for key, value in (("size", size), ("batch", batch)) if value]
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen([sys.executable, __file__, "--worker", *names, *options], stdout=subprocess.PIPE, stderr=errors, text=True, cwd=ROOT)
+        for name in names:
+            clock = threading.Timer(TIMEOUT, process.kill)
+            clock.start()
+            row = next((json.loads(line) for line in process.stdout if line.startswith('{"name"')), None)
+            late = not clock.is_alive()
+            clock.cancel()
+            if row is None:
+                code = process.wait()
+                errors.seek(0)
+                reason = f"not done after {TIMEOUT} s" if late else (errors.read().strip().splitlines() or [f"ended with {code}"])[-1]
+                yield {"name": name, "problem": f"failed: {reason}"}
+                return
+            yield row
+        process.wait()
+
+
+def worker(names: Sequence[str], size: int | None, batch: int | None) -> None:
+    """Print the rows as JSON, a line each."""
     quiet()
+    import keras
+
     from k2t_core.errors import K2TError, UnsupportedError
 
-    try:
-        row = measure(name, size, batch)
-    except UnsupportedError as error:
-        row = {"name": name, "problem": "refused: " + " | ".join(shortened(problem) for problem in error.problems)}
-    except K2TError as error:
-        row = {"name": name, "problem": f"refused: {error}"}
-    print(json.dumps(row))
+    for name in names:
+        try:
+            row = measure(name, *scale(name, size, batch))
+        except UnsupportedError as error:
+            row = {"name": name, "problem": "refused: " + " | ".join(shortened(problem) for problem in error.problems)}
+        except K2TError as error:
+            row = {"name": name, "problem": f"refused: {error}"}
+        print(json.dumps(row), flush=True)
+        keras.backend.clear_session()
+        gc.collect()
 
 
 def shortened(problem: str) -> str:
@@ -149,12 +193,13 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines + ([""] + problems if problems else []))
 
 
-def document(examples: Sequence[dict[str, Any]], applications: Sequence[dict[str, Any]], command: str) -> str:
+def document(examples: Sequence[dict[str, Any]], applications: Sequence[dict[str, Any]], missing: Sequence[str], command: str) -> str:
     import keras
     import tensorflow
     import torch
 
     versions = f"Keras {keras.__version__} on TensorFlow {tensorflow.__version__}, torch {torch.__version__}, Python {platform.python_version()}, {os.cpu_count()} CPU cores"
+    left = f"\n\nNot run yet: {', '.join(missing)}." if missing else ""
     return f"""# Models converted and verified
 
 Written by `{command}` with {versions}.
@@ -163,7 +208,8 @@ Every variable of every model is random, BatchNorm statistics included (k2t_core
 hide. Both frameworks run on the CPU in float32. *max abs* is the largest absolute difference of any output, *max relative* that
 over the largest absolute Keras output. *worst layer* is the largest relative difference of any layer on the way, everything before
 it accumulated (a softmax at the end makes differences small), *worst layer alone* that of any layer on Keras's own input.
-*layers* counts calls of layers and operations. *convert* is `k2t.convert` on the saved file, from reading it to the four files
+*input* and *batch* are those of the row: networks beside the usual six are built for small images, which changes neither
+their layers nor their weights, so that the whole list runs on a small machine. *layers* counts calls of layers and operations. *convert* is `k2t.convert` on the saved file, from reading it to the four files
 on disk, in one process with the frameworks loaded.
 
 ## The bundled examples
@@ -172,7 +218,7 @@ on disk, in one process with the frameworks loaded.
 
 ## keras.applications
 
-{table(applications)}
+{table(applications)}{left}
 """
 
 
@@ -181,12 +227,13 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="MODEL", help="bundled examples or networks of keras.applications")
     parser.add_argument("--all", action="store_true", help="every network of keras.applications")
     parser.add_argument("--size", type=int, help="height and width of the images (default: the network's own)")
-    parser.add_argument("--batch", type=int, default=2, help="samples that are compared (default: 2)")
-    parser.add_argument("--worker", metavar="MODEL", help=argparse.SUPPRESS)
+    parser.add_argument("--batch", type=int, help=f"samples that are compared (default: {BATCH}, {SMALL_BATCH} for the networks that --all adds)")
+    parser.add_argument("--rows", type=Path, metavar="FILE", help="rows that are there already, in JSON; new ones are added")
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     sys.path.insert(0, str(ROOT))
     if arguments.worker:
-        return worker(arguments.worker, arguments.size, arguments.batch)
+        return worker(arguments.names, arguments.size, arguments.batch)
     from k2t_core.bundled import examples
 
     bundled, applications = list(examples().EXAMPLES), networks() if arguments.all else list(NETWORKS)
@@ -195,16 +242,28 @@ def main() -> None:
     if unknown := set(applications) - set(networks()):
         parser.error(f"no such model: {', '.join(sorted(unknown))}")
     rows: dict[str, dict[str, Any]] = {}
-    for name in bundled + applications:
-        rows[name] = row_of(name, arguments.size, arguments.batch)
-        print(f"{name}: {rows[name].get('problem') or rows[name]['verdict']}", file=sys.stderr, flush=True)
-    print(table(list(rows.values())))
+    if arguments.rows and arguments.rows.exists():
+        rows = {row["name"]: row for row in json.loads(arguments.rows.read_text(encoding="utf-8"))}
+    wanted = bundled + applications
+
+    def write() -> None:
+        if arguments.rows:
+            arguments.rows.write_text(json.dumps(list(rows.values()), indent=1), encoding="utf-8")
+        if not arguments.names:
+            command = "python benchmarks/models.py" + " --all" * arguments.all + (f" --size {arguments.size}" if arguments.size else "")
+            REPORT.parent.mkdir(exist_ok=True)
+            there = [[rows[n] for n in names if n in rows] for names in (bundled, applications)]
+            REPORT.write_text(document(*there, [n for n in wanted if n not in rows], command), encoding="utf-8")
+
+    write()
+    for row in measured([n for n in wanted if n not in rows], arguments.size, arguments.batch):
+        rows[row["name"]] = row
+        print(f"{row['name']}: {row.get('problem') or row['verdict']}", file=sys.stderr, flush=True)
+        write()
+    print(table([rows[n] for n in wanted]))
     if not arguments.names:
-        command = " ".join(["python benchmarks/models.py", *sys.argv[1:]])
-        REPORT.parent.mkdir(exist_ok=True)
-        REPORT.write_text(document([rows[n] for n in bundled], [rows[n] for n in applications], command), encoding="utf-8")
         print(f"written: {REPORT.relative_to(ROOT)}", file=sys.stderr)
-    sys.exit(any(row.get("verdict") != "agrees" for row in rows.values()))
+    sys.exit(any(rows[n].get("verdict") != "agrees" for n in wanted))
 
 
 if __name__ == "__main__":
