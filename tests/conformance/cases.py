@@ -366,6 +366,20 @@ def normalization(adapt=None, **options):
 define("Rescaling", (5, 4, 3), {"scale": 1 / 255}, product(scale=[1 / 127.5, 2.0, -0.5, [0.5, 2.0, 3.0], 1], offset=[0.0, -1, [0.1, -0.2, 0.3]]), each(shape=[(4, 3), (3,), (None, 3)], input_dtype=["uint8", "int32"]))
 define("Normalization", (5, 4, 3), {"adapt": ADAPTING}, product(axis=[-1, 1, 3, None, (1, 2, 3), [-1, 1], -2], invert=BOTH), make=normalization)
 define("Normalization", (5, 4, 3), {"mean": 0.5, "variance": 4.0}, product(mean=[[0.1, 0.2, 0.3]], variance=[[1.0, 2.0, 3.0], [0.0, 1.0, 4.0]], invert=BOTH), product(mean=[0.3], variance=[2.0], axis=[None], invert=BOTH), each(input_dtype=["uint8", "int32"]))
+
+
+def encoding_refused(o):
+    """Sparse tensors; axes that Keras reduces by mistake; and a dtype that it declares and does not give."""
+    mode = o.get("output_mode", "int" if "bin_boundaries" in o else "multi_hot")
+    if o.get("sparse"):
+        return "sparse"
+    if mode == "int":
+        return None
+    if is_mixed(o):
+        return "policy is mixed"
+    return "another axis" if mode != "one_hot" and len(o["shape"]) != 1 else None
+
+
 BINS = [-1.0, 0.1, 0.5, 2.0]
 MODES = ["int", "one_hot", "multi_hot", "count"]
 define(
@@ -376,7 +390,9 @@ define(
     product(output_mode=MODES, input_dtype=["int32", "int64", "uint8", "float16", "float64"]),
     each(sparse=[True], dtype=["int32", "int64", "uint8"]),
     product(output_mode=MODES[1:], dtype=["int32", "float64", "float16"]),
+    refused=encoding_refused,
 )
+
 FEW = lambda m, b: [np.abs(a) for a in sample(m, b)]  # noqa: E731
 define(
     "CategoryEncoding",
@@ -387,7 +403,7 @@ define(
     each(sparse=[True]),
     input_dtype="int32",
     arrays=FEW,
-    refused=refuse(when=lambda o: o.get("sparse"), word="sparse"),
+    refused=encoding_refused,
 )
 define(
     "CategoryEncoding",
@@ -476,6 +492,7 @@ AUGMENTATION = {
     "Solarization": {},
 }
 pixels = numbers(60.0, 128.0)
+KEEPS_DTYPE = {"AutoContrast", "MixUp", *(f"Random{name}" for name in "Brightness ColorDegeneration ColorJitter Contrast Grayscale Hue Invert Posterization Saturation".split())}
 
 
 def augmentation_refused(layer):
@@ -484,6 +501,8 @@ def augmentation_refused(layer):
         return NO_RULE
     if layer == "RandomCrop":
         return refuse(when=lambda o: o["dynamic"] or _cropped(o) != o["shape"], word="declares the shape")
+    if layer in KEEPS_DTYPE:
+        return refuse(when=lambda o: "int" in o["input_dtype"], word="give the model's Input dtype float32")
     if layer == "Equalization":
         return refuse(when=lambda o: "dtype" in o, word="cast to another dtype")
     return refuse(when=lambda o: False, word="")
@@ -519,7 +538,18 @@ def with_mask(layer, x, *states, mask=None):
     return layer(x, **more)
 
 
-recurrent = {"join": with_mask, "call": ["mask"], "arrays": rows_of_zeros}
+def recurrent_refused(o):
+    """State kept between calls; Keras's wrong mask; and a stack made from a list of cells, which takes no dtype."""
+    if o.get("stateful"):
+        return "it is stateful"
+    if o.get("zero_output_for_mask") and o.get("go_backwards") and o.get("unroll") and o.get("mask") and o.get("return_sequences"):
+        return "wrong way round"
+    if "dtype" in o and (o.get("kind") == "RNN" or len(o.get("cells", "")) > 1 and not o.get("stacked")):
+        return "dtype policy"
+    return None
+
+
+recurrent = {"join": with_mask, "call": ["mask"], "arrays": rows_of_zeros, "refused": recurrent_refused}
 MASKS = [None, "given", "Masking"]
 OUTPUTS = product(return_sequences=BOTH, return_state=BOTH)
 for layer in ("LSTM", "GRU", "SimpleRNN"):
@@ -554,16 +584,15 @@ def rnn(cells, return_sequences=False, return_state=False, go_backwards=False, s
 
 LOOP = product(return_sequences=BOTH, go_backwards=BOTH, mask=[None, "given"]) + product(return_state=[True], mask=MASKS) + product(unroll=[True], return_sequences=BOTH, mask=[None, "given"])
 ZEROED = product(zero_output_for_mask=[True], return_sequences=BOTH, go_backwards=BOTH, mask=[None, "given"], unroll=BOTH)
-wrong_in_keras = refuse(when=lambda o: o.get("zero_output_for_mask") and o.get("go_backwards") and o.get("unroll") and o.get("mask") and o.get("return_sequences"), word="wrong way round")
 for layer, cell in (("LSTMCell", "LSTM"), ("GRUCell", "GRU"), ("SimpleRNNCell", "SimpleRNN")):
     own = each(recurrent_activation=["hard_sigmoid"]) if cell != "SimpleRNN" else []
     own += product(reset_after=[False], mask=[None, "given"], use_bias=BOTH) if cell == "GRU" else []
     own += each(activation=["relu"], use_bias=[False], dropout=[0.3], recurrent_dropout=[0.3], shape=[(1, 4), (None, 4)])
-    define(layer, (5, 4), {"cells": [cell]}, LOOP, own, make=rnn, refused=wrong_in_keras, **recurrent)
+    define(layer, (5, 4), {"cells": [cell]}, LOOP, own, make=rnn, **recurrent)
 for cells in (["LSTM"], ["GRU", "GRU"], ["LSTM", "SimpleRNN"]):
-    define("RNN", (5, 4), {"cells": cells}, LOOP, ZEROED, product(stateful=[True], batch_size=[3], return_sequences=BOTH), make=rnn, refused=wrong_in_keras, **recurrent)
+    define("RNN", (5, 4), {"cells": cells}, LOOP, ZEROED, product(stateful=[True], batch_size=[3], return_sequences=BOTH), make=rnn, **recurrent)
 for cells in (["LSTM", "LSTM"], ["GRU"], ["SimpleRNN", "GRU", "LSTM"]):
-    define("StackedRNNCells", (5, 4), {"cells": cells, "stacked": True}, LOOP, make=rnn, refused=wrong_in_keras, **recurrent)
+    define("StackedRNNCells", (5, 4), {"cells": cells, "stacked": True}, LOOP, make=rnn, **recurrent)
 
 
 def bidirectional(kind, merge_mode="concat", backward=None, dtype=None, **options):
@@ -650,7 +679,8 @@ def attend(layer, *inputs, padding=None, attention_mask=None, **call):
 
 
 ATTENTION = product(use_causal_mask=BOTH, return_attention_scores=BOTH, padding=BOTH, attention_mask=[None, "bts", "b1ts", "b1s"])
-attending = {"join": attend, "call": ["use_causal_mask", "return_attention_scores", "padding", "attention_mask"], "arrays": rows_of_zeros, "tolerance": 2e-5}
+flash = refuse(when=lambda o: o.get("flash_attention"), word="no flash attention")
+attending = {"refused": flash, "join": attend, "call": ["use_causal_mask", "return_attention_scores", "padding", "attention_mask"], "arrays": rows_of_zeros, "tolerance": 2e-5}
 for shape in (SELF, CROSS):
     define(
         "MultiHeadAttention",
