@@ -33,7 +33,7 @@ from k2t_core.recipe import Override, Recipe, read_recipe
 
 VERSION = 1
 KEEP_DAYS = 30
-QUICK = 3_000_000  # parameters up to which a change is verified without being asked: about a second
+QUICK = 3_000_000  # parameters up to which the model is run for a layer without being asked: a fraction of a second
 LOOKED_AT = 2  # samples on which a layer alone is judged
 PROBES = 12  # layers whose values on the batch are kept, to judge the next change at once
 KEPT_RUNS = 50  # past verifications in the table
@@ -48,6 +48,7 @@ SETTINGS: dict[str, Any] = {
     "mapping.status": [],
     "mapping.type": [],
     "mapping.overridden": False,
+    "mapping.duel": False,
     "convert.layer": None,
     "verify.batch": 4,
     "verify.seed": 0,
@@ -214,7 +215,7 @@ class Project:
         self._plan: Any = None
         self._report: Any = None
         self._expected: tuple[Any, dict[str, Any]] | None = None  # a plan and its manifest
-        self._checked: Recipe | None = None  # the overrides that `check` has verified or tried to
+        self._verdict: tuple[Any, Any] | None = None  # of `judge`, the last
         self._probes: OrderedDict[tuple[Any, ...], Any] = OrderedDict()  # layers that were looked at alone, last used last
         self.exercise: Any = None  # the broken model of the Learn page
         self._lock = threading.RLock()
@@ -335,12 +336,13 @@ class Project:
             if other:
                 if self.recipe.overrides:
                     self._shelve()
-                self._history, self._position, self._checked = [Recipe()], 0, None
+                self._history, self._position = [Recipe()], 0
                 self._forget_results()
                 for name in OF_THE_MODEL:
                     self.settings[name] = SETTINGS[name]
             self.model_path, self.allow_unsafe, self.fingerprint, self.refused = path, allow_unsafe, source.fingerprint, None
             self._traced, self._plan = traced, None
+            self._probes.clear()
             self._save()
             self._tidy()
         say(0.9, "Planning the conversion")
@@ -565,14 +567,8 @@ class Project:
 
     @property
     def is_quick(self) -> bool:
-        """Whether converting and verifying take about a second, so that they need not be asked for."""
+        """Whether a run of the model takes so little that it need not be asked for."""
         return sum(prod(weight.shape) for weight in self.plan.weights) <= QUICK
-
-    def check(self) -> None:
-        """Start a verification of the overrides in force, where it is quick and was not made or tried before."""
-        if self.is_quick and not self.plan.problems and self.recipe != self._checked and not self.report_is_current and not (self.job and self.job.running):
-            self._checked = self.recipe
-            self.start_verify()
 
     def probe(self, layer: str) -> Any:
         """A layer with what Keras gives it and makes of it, to judge a mapping of it alone: see `verification.alone`.
@@ -582,12 +578,11 @@ class Project:
         from k2t_core.verification.alone import probe
         from k2t_core.verification.inputs import random_batch, read_inputs
 
-        plan, settings = self.plan, self.settings
-        arriving = next((p.inputs for _, _, _, p in plan.root.walk() if p.node.layer.path == layer), None)
-        key = (layer, arriving, *(settings[f"verify.{name}"] for name in ("inputs", "seed", "distribution")))
+        key = self._probe_key(layer)
         with self._lock:
             found = self._probes.pop(key, None)
-        if found is None or found.traced.source is not plan.source:
+        if found is None:
+            plan, settings = self.plan, self.settings
             graph = plan.traced.graph
             arrays = read_inputs(settings["verify.inputs"], graph) if settings["verify.inputs"] else random_batch(graph, LOOKED_AT, settings["verify.seed"], settings["verify.distribution"])
             found = probe(plan.traced, layer, [array[:LOOKED_AT] for array in arrays], plan)
@@ -596,6 +591,31 @@ class Project:
             while len(self._probes) > PROBES:
                 self._probes.popitem(last=False)
         return found
+
+    def is_probed(self, layer: str) -> bool:
+        """Whether Keras has run for this layer, so that `judge` answers at once."""
+        return self._probe_key(layer) in self._probes
+
+    def _probe_key(self, layer: str) -> tuple[Any, ...]:
+        # The layouts that arrive may change with the overrides of the layers before.
+        arriving = next((p.inputs for _, _, _, p in self.plan.root.walk() if p.node.layer.path == layer), None)
+        return (layer, arriving, *(self.settings[f"verify.{name}"] for name in ("inputs", "seed", "distribution")))
+
+    def judge(self, layer: str, recipe: Recipe | None = None) -> Any:
+        """A layer alone, on Keras's own input, under a recipe or the one in force: its `Verdict`. Raises K2TError."""
+        probe, recipe = self.probe(layer), recipe or self.recipe
+        key = (layer, id(probe), json.dumps([asdict(override) for override in recipe.of(layer)]))
+        if self._verdict is None or self._verdict[0] != key:  # a page asks again at each touch
+            self._verdict = (key, probe.judge(recipe))
+        return self._verdict[1]
+
+    def weak(self, layer: str) -> str | None:
+        """Why this layer's weights cannot tell a right mapping from a wrong one; None where they can."""
+        from k2t_core.verification.weakness import find_weaknesses
+
+        weights = [weight for weight in self.plan.weights if weight.layer == layer]
+        entries = {w.key: {"keras": [w.source] if w.source else [], "steps": [step.to_json() for step in w.steps]} for w in weights}
+        return next((f"{weakness.variable}: {weakness.reason}" for weakness in find_weaknesses({"variables": entries}, self.traced.value)), None)
 
     @property
     def report(self) -> Any:

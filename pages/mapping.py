@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import permutations
 from math import factorial
@@ -11,11 +12,12 @@ from typing import Any
 import streamlit as st
 
 from k2t_core import charts
-from k2t_core.errors import OverrideError
+from k2t_core.errors import K2TError, OverrideError
 from k2t_core.project import SETTINGS, Project, parse_axes, permutable, permutation_of, permuted_shape
 from k2t_core.rules.registry import AMBIGUOUS, EXACT, INERT, UNSUPPORTED
 from k2t_core.source_map import lines_by_layer
 from k2t_core.table import Row, rows, weight_text
+from k2t_core.verification.diagnosis import candidates
 from k2t_core.weight_picture import first_element, is_drawable, weight_picture
 from pages import common
 
@@ -152,13 +154,16 @@ def detail(project: Project, plan: Any, row: Row) -> None:
             )
         if not plan.problems:
             source(plan, row)
-            numbers(project, row)
+        if row.type != "InputLayer" and row.status != UNSUPPORTED:
+            numbers(project, plan, row)
     with right:
         st.markdown("**Overrule this mapping**")
         if row.type == "InputLayer":
             st.caption("An input has nothing to overrule.")
         else:
             overrides(project, plan, row)
+    if row.type != "InputLayer" and row.status != UNSUPPORTED:
+        duel(project, row)
     drawn = [weight for weight in row.weights if is_drawable(weight)]
     if drawn:
         pictures(project, plan, row, drawn)
@@ -174,26 +179,21 @@ def source(plan: Any, row: Row) -> None:
     st.code("\n".join(lines[number - 1].strip() for number in numbers), wrap_lines=True)
 
 
-def numbers(project: Project, row: Row) -> None:
-    """What this layer computes against Keras, with the overrides in force; a quick model is verified without being asked."""
+def numbers(project: Project, plan: Any, row: Row) -> None:
+    """What this layer computes against Keras, by itself and in the whole model, with the overrides in force."""
     st.caption("The numbers, with the overrides in force")
-    if project.recipe.overrides:
-        project.check()
+    alone(project, row)
+    if plan.problems:
+        return
     job = project.job
     if job is not None and job.kind == "verify" and job.running:
         common.watch(project, "verify")
     if not project.report_is_current:
         common.job_error(project, "verify")
-        st.button("Verify", icon=":material/play_arrow:", key="verify-here", on_click=project.start_verify)
+        st.button("Verify the whole model", icon=":material/play_arrow:", key="verify-here", on_click=project.start_verify)
         return
     report = project.report
     run = report.deciding
-    found = [layer for layer in run.layers if layer.layer == row.layer]
-    for result in found:
-        words = f"{common.plain(result.tensor)}: relative difference {amount(result.isolated)} alone, {amount(result.cumulative)} accumulated"
-        st.markdown(f":green[:material/check_circle:] {words}" if result.passed else f":red[:material/cancel:] {words}")
-    if not found:
-        st.markdown(":gray[This row has no tensor of its own in model.py.]")
     if run.passed and not report.passed:
         st.markdown(f":red[:material/cancel:] In inference the whole model agrees, in training it **differs**, at **{common.plain(str(report.first_divergence))}**.")
     elif run.passed:
@@ -205,8 +205,81 @@ def numbers(project: Project, row: Row) -> None:
         st.markdown(f":red[:material/cancel:] The whole model **differs**{where}.")
 
 
+def alone(project: Project, row: Row) -> None:
+    """The layer's own verdict, on what Keras gives it: a few hundredths of a second once Keras has run for it."""
+    if not (project.is_quick or project.is_probed(row.layer) or row.overrides):
+        st.button("Compare this layer", icon=":material/play_arrow:", help="Keras runs the model once; then every change of this layer is judged at once.", on_click=common.attempt, args=(project.probe, row.layer))
+        return
+    try:
+        with st.spinner("Keras runs the model once for this layer…", show_time=True) if not project.is_probed(row.layer) else nullcontext():
+            verdict = project.judge(row.layer)
+    except K2TError as error:
+        st.markdown(f":gray[:material/info:] {common.plain(str(error))}")
+        return
+    difference = verdict.difference
+    if not verdict.passed:
+        st.markdown(f":red[:material/cancel:] This layer alone **differs**: relative difference **{amount(difference)}**.")
+        return
+    st.markdown(f":green[:material/check_circle:] This layer alone agrees: relative difference {amount(difference)}.")
+    weak = project.weak(row.layer)
+    if weak is not None:
+        st.caption(f"Its weights could hide a wrong mapping ({common.plain(weak)}). Verify compares with randomised ones as well.")
+
+
 def amount(difference: Any) -> str:
-    return "not compared" if difference is None else f"{difference.relative:.1e}" if difference.relative else "exactly 0"
+    return f"{difference.relative:.1e}" if difference.relative else "exactly 0"
+
+
+def duel(project: Project, row: Row) -> None:
+    """Two readings of a layer on identical inputs, with their code and their error."""
+    common.bound(st.toggle, "Duel: two readings on the same input", "mapping.duel", project)
+    if not project.settings["mapping.duel"]:
+        return
+    try:
+        patient = project.probe(row.layer)
+        readings = {"in force": project.recipe, **{text: changed for text, changed in candidates(patient, project.recipe) if possible(patient, changed)}}
+    except K2TError as error:
+        st.markdown(f":gray[:material/info:] {common.plain(str(error))}")
+        return
+    if len(readings) == 1:
+        st.caption("k2t knows no other reading of this layer.")
+        return
+    results = []
+    for index, (column, side) in enumerate(zip(st.columns(2, gap="large", border=True), ("One", "The other"))):
+        with column:
+            text = st.selectbox(side, list(readings), index=index, key=f"duel:{index}:{row.layer}:{hash(tuple(readings))}")
+            results.append(duellist(project, row, patient, readings[text], f"{index}"))
+    one, other = results
+    if one is not None and other is not None and one != other:
+        nearer = "one" if one < other else "other"
+        factor = max(one, other) / min(one, other) if min(one, other) else float("inf")
+        words = "and it is exact" if factor == float("inf") else f"by a factor of {factor:,.3g}"
+        st.markdown(f":material/trophy: The **{nearer}** is nearer to Keras, {words}.")
+
+
+def possible(patient: Any, recipe: Any) -> bool:
+    try:
+        return not patient.plan(recipe).problems
+    except K2TError:  # shapes that do not fit
+        return False
+
+
+def duellist(project: Project, row: Row, patient: Any, recipe: Any, key: str) -> float | None:
+    """One side of a duel; returns its relative difference, None where torch refuses it."""
+    try:
+        verdict = patient.judge(recipe)
+        code = patient.plan(recipe).code
+    except K2TError as error:
+        st.error(common.plain(str(error)), icon=":material/block:")
+        return None
+    lines = code.text.splitlines()
+    st.code("\n".join(lines[number - 1].strip() for number in lines_by_layer(code).get(row.layer, [])) or "# nothing", wrap_lines=True)
+    difference = verdict.difference
+    words = f"relative difference **{amount(difference)}**, largest {difference.max_abs:.2g}"
+    st.markdown(f":green[:material/check_circle:] Agrees: {words}" if verdict.passed else f":red[:material/cancel:] Differs: {words}")
+    if recipe.overrides != project.recipe.overrides:
+        st.button("Put this in force", key=f"duel-apply:{key}", icon=":material/done:", on_click=common.attempt, args=(project.apply, recipe))
+    return difference.relative
 
 
 def pictures(project: Project, plan: Any, row: Row, drawn: list[Any]) -> None:

@@ -341,18 +341,36 @@ def test_a_new_model_starts_at_the_row_that_matters(example):
     assert project.settings["mapping.selected"] == "hidden"  # the first with weights
 
 
-def test_a_quick_model_is_checked_once_for_each_recipe(square):
-    square.check()
-    square.job.wait()
-    assert square.report_is_current and square.report.passed
-    job = square.job
-    square.check()
-    assert square.job is job
+def test_a_layer_is_judged_alone_under_any_recipe(square):
+    assert not square.is_probed("square1")
+    assert square.judge("square1").passed and square.is_probed("square1")
+    kept = square.probe("square1")
     square.override("square1", "permutation", {"key": "weight", "axes": [0, 1]})
-    square.check()
-    square.job.wait()
-    assert square.job is not job and not square.report.passed
-    assert square.report.deciding.first_divergence == "square1"
+    verdict = square.judge("square1")
+    assert not verdict.passed and square.judge("square1") is verdict
+    assert square.judge("square2").passed
+    square.undo()
+    assert square.judge("square1").passed and square.probe("square1") is kept
+    square.set("verify.seed", 5)
+    assert not square.is_probed("square1")
+    assert square.weak("square1") is None
+
+
+def test_past_verifications_are_kept(square):
+    square.verify()
+    square.override("square1", "permutation", {"key": "weight", "axes": [0, 1]})
+    square.verify()
+    first, second = restarted(square).past_runs()
+    assert (first.verdict, first.overrides, first.first_divergence) == ("agrees", (), None)
+    assert (second.verdict, second.overrides, second.first_divergence) == ("differs", ("square1: weight permuted by (0, 1)",), "square1")
+    assert first.worst < 1e-5 < second.worst and first.at <= second.at and "k2t verify" in first.command
+
+
+def test_weights_that_could_hide_a_mapping_are_told(example):
+    project = Project.create()
+    project.load(example("all_ones"))
+    layer = next(weight.layer for weight in project.plan.weights)
+    assert "every value is 1" in project.weak(layer)
 
 
 def test_a_conversion_by_an_earlier_k2t_is_made_again(square):

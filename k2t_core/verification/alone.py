@@ -56,7 +56,7 @@ class Probe:
         tensors = [to_tensor(layout.to_torch(a)) for layout, a in zip(planned.root.input_layouts, self.inputs)]
         found = []
         for double in (False, True):
-            with default_dtype(torch.float64 if double else torch.get_default_dtype()), torch.no_grad():
+            with default_dtype(torch.float64 if double else None), torch.no_grad():
                 try:
                     model = compile_module(planned.code.text, double)[planned.root.class_name]().eval()
                     model.load_state_dict({k: v.double() if double and v.is_floating_point() else v for k, v in state.items()})

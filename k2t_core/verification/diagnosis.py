@@ -11,7 +11,7 @@ import numpy as np
 from k2t_core.errors import K2TError
 from k2t_core.recipe import Override, Recipe
 from k2t_core.tracing import Traced
-from k2t_core.transforms import chain_shape
+from k2t_core.transforms import Permute, chain_shape
 from k2t_core.verification.alone import Probe, probe
 from k2t_core.verification.report import Cause
 
@@ -69,8 +69,9 @@ def candidates(patient: Probe, recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
         if variable is None or len(variable.shape) < 2:
             continue
         shape = chain_shape(weight.steps, variable.shape)
-        for axes in itertools.islice(itertools.permutations(range(len(variable.shape))), 1, 1 + PERMUTATIONS):
-            if len(axes) == len(shape):
+        current = next((tuple(step.axes) for step in weight.steps if isinstance(step, Permute)), tuple(range(len(shape))))
+        for axes in itertools.islice(itertools.permutations(range(len(variable.shape))), PERMUTATIONS):
+            if len(axes) == len(shape) and axes != current:
                 override = Override(path, "permutation", {"key": weight.key, "axes": list(axes)}, "found by k2t's diagnosis")
                 yield f"{weight.key} transposed by {axes}", recipe.with_override(override)
     for name, value in (mapping.module.args if mapping.module else {}).items():

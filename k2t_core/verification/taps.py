@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from threading import RLock
 from types import ModuleType
 from typing import Any
 
@@ -36,7 +37,7 @@ class TappedModel:
 
         self.manifest = manifest
         self.taps = {(tap["module"], tap["statement"], tap["variable"]): tap for tap in manifest["taps"]}
-        self.dtype = torch.float64 if double else torch.get_default_dtype()
+        self.dtype = torch.float64 if double else None
         places: dict[tuple[str, int], list[str]] = {}
         for tap in manifest["taps"]:
             variables = places.setdefault((tap["class"], tap["statement"]), [])
@@ -141,13 +142,18 @@ def _compile(path: Path, places: Mapping[tuple[str, int], list[str]], hashes: Ma
     return module.__dict__
 
 
+_one_at_a_time = RLock()
+
+
 @contextmanager
-def default_dtype(dtype: Any) -> Iterator[None]:
+def default_dtype(dtype: Any | None) -> Iterator[None]:
+    """Torch with another default dtype, or with its own (None). It is the whole process's: threads wait for each other."""
     import torch
 
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
+    with _one_at_a_time:
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(dtype or before)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(before)

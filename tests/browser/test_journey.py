@@ -47,7 +47,7 @@ def test_a_wrong_override_is_caught_and_undone(page, serve, example, tmp_path):
     settled(page)
     page.get_by_text("plain flatten", exact=True).click()
     page.get_by_text("Overrides in force: 1").wait_for()
-    page.get_by_text("The whole model differs").wait_for()  # verified at once, without being asked
+    page.get_by_text("This layer alone differs").wait_for()  # judged at once, without being asked
     settled(page)
     page.get_by_text("to see it caught").first.wait_for()
 

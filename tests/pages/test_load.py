@@ -89,7 +89,7 @@ def test_an_unsupported_layer_is_named(show, tmp_path):
     app.switch_page("pages/mapping.py").run()
     app.text_area[0].set_value("torch.atan(x)").run()
     click(app, "Apply this code")
-    assert "The whole model agrees" in texts(app)
+    assert "This layer alone agrees" in texts(app)
 
 
 def test_projects_are_continued_and_forgotten(show, project):

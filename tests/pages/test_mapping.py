@@ -57,8 +57,10 @@ def test_an_alternative_stays_over_pages_and_is_undone(show, project):
     app.text_input[1].set_value("to see it caught").run()
     app.radio[0].set_value("plain flatten").run()
     assert [o.value for o in found.recipe.overrides] == ["plain flatten"]
-    # A quick model is verified at once.
-    assert "The whole model **differs**" in texts(app)
+    # The layer is judged at once, the whole model when asked.
+    assert "This layer alone **differs**" in texts(app) and not found.has_conversion
+    click(app, "Verify the whole model")
+    assert "The whole model **differs**, from this layer on" in texts(app)
     for page in ("learn", "convert", "load", "mapping"):
         app.switch_page(f"pages/{page}.py").run()
     assert "Overrides in force: 1" in texts(app) and "to see it caught" in texts(app)
@@ -77,7 +79,7 @@ def test_a_missing_transpose_is_caught_at_once(show, project):
     next(box for box in app.selectbox if box.label == "Permutation").set_value((0, 1)).run()
     click(app, "Apply this permutation")
     assert found.recipe.overrides[0].value == {"key": "weight", "axes": [0, 1]}
-    assert "from this layer on" in texts(app)
+    assert "This layer alone **differs**" in texts(app)
 
 
 def test_constructor_arguments_are_changed_and_wrong_ones_refused(show, project):
@@ -96,7 +98,7 @@ def test_a_snippet_replaces_a_layer(show, project):
     app.text_area[0].set_value("torch.tanh(x @ w['kernel'] + w['bias'])").run()
     click(app, "Apply this code")
     assert found.recipe.overrides[0].kind == "snippet"
-    assert "The whole model agrees." in texts(app)
+    assert "This layer alone agrees" in texts(app)
     app.text_area[0].set_value("x = 1").run()
     click(app, "Apply this code")
     assert "not one Python expression" in app.error[0].value
@@ -122,3 +124,17 @@ def test_of_a_recipe_for_another_model_what_fits_is_taken(show, project):
     assert "left out" in warning.value and "nobody" in warning.value and "square1" not in warning.value
     click(app, "Undo")
     assert not found.recipe.overrides and not app.warning
+
+
+def test_a_duel_of_two_readings(show, project):
+    found = project("square")
+    app = show("mapping", found, layer="square1")
+    next(t for t in app.toggle if t.label.startswith("Duel")).set_value(True).run()
+    assert not app.exception
+    other = next(box for box in app.selectbox if box.label == "The other")
+    assert other.value == "weight transposed by (0, 1)" and other.options[0] == "in force"
+    words = texts(app)
+    assert "Agrees: relative difference" in words and "Differs: relative difference" in words and "The **one** is nearer to Keras" in words
+    click(app, "Put this in force")
+    assert found.recipe.overrides[0].value == {"key": "weight", "axes": [0, 1]}
+    assert "This layer alone **differs**" in texts(app)
