@@ -64,7 +64,7 @@ def fold(graph: Graph, nodes: Sequence[PlannedNode], class_name: Callable[[str],
     pieces = _pieces(graph, nodes)
     patterns = _patterns(pieces)
     uses: list[Use] = []
-    for occurrences in patterns:
+    for occurrences in sorted(patterns, key=lambda occurrences: occurrences[0]):
         uses += _uses(graph, nodes, [(pieces[a].start, pieces[b - 1].stop) for a, b in occurrences], class_name, reserved)
     uses.sort(key=lambda use: use.start)
     uses = _placed(uses, nodes, attr)
@@ -143,7 +143,7 @@ def _patterns(pieces: Sequence[_Piece]) -> list[list[tuple[int, int]]]:
                 known = places.setdefault(window, [])
                 if not known or start >= known[-1] + length:
                     known.append(start)
-            for window, starts in places.items():
+            for starts in places.values():
                 size = sum(sizes[starts[0] : starts[0] + length])
                 saved = (len(starts) - 1) * size
                 if len(starts) > 1 and size >= MIN_PATTERN and saved >= MIN_SAVED:
@@ -161,7 +161,7 @@ def _patterns(pieces: Sequence[_Piece]) -> list[list[tuple[int, int]]]:
 
 def _uses(graph: Graph, nodes: Sequence[PlannedNode], ranges: list[tuple[int, int]], class_name: Callable[[str], str], reserved: Set[str]) -> list[Use]:
     runs = [[nodes[i] for i in range(a, b)] for a, b in ranges]
-    names = _inner_names([planned.node.layer.name for planned in runs[0]], reserved)
+    names = _inner_names([planned.node.layer.name for planned in runs[0]], [planned.node.layer.name for planned in runs[0] if planned.attr], reserved)
     modules, columns = [], {}
     for offset, planned in enumerate(runs[0]):
         module = planned.mapping.module
@@ -203,18 +203,22 @@ def _placed(uses: list[Use], nodes: Sequence[PlannedNode], attr: Callable[[str],
             groups.append([use])
     placed = []
     for group in groups:
-        names = [nodes[i].node.layer.name for i in range(group[0].start, group[-1].stop)]
+        inside = nodes[group[0].start : group[-1].stop]
+        names = [planned.node.layer.name for planned in inside if planned.attr] or [planned.node.layer.name for planned in inside]
         home = attr(_prefix(names) or _snake(group[0].block.class_name))
         placed += [replace(use, attr=f"{home}.{k}" if len(group) > 1 else home) for k, use in enumerate(group)]
     return placed
 
 
-def _inner_names(names: Sequence[str], reserved: Set[str]) -> list[str]:
-    """Names inside a block: what the layers' names have in common goes; ``1_conv`` becomes ``conv1``, ``conv2d_7`` ``conv2d``."""
-    common = _common(names)
+def _inner_names(names: Sequence[str], held: Sequence[str], reserved: Set[str]) -> list[str]:
+    """Names inside a block: what the layers' names have in common goes; ``1_conv`` becomes ``conv1``, ``conv2d_7`` ``conv2d``.
+
+    held: names of the layers that the block holds as modules; an Add between them is often named by Keras alone.
+    """
+    common = _common(held or names)
     result: list[str] = []
     for name in names:
-        short = re.sub(r"\W", "_", name[len(common) :]).strip("_") or "layer"
+        short = re.sub(r"\W", "_", name.removeprefix(common)).strip("_") or "layer"
         if not common:
             short = re.sub(r"_\d+$", "", short)
         match = re.fullmatch(r"(\d+)_(.+)", short)

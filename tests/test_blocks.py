@@ -53,3 +53,24 @@ def test_a_wrong_layer_inside_a_block_is_named(tmp_path):
 def test_a_small_model_keeps_its_layers_names():
     conversion, module = check(residual_network(stages=((8, 2),)))
     assert "class " in conversion.plan.code.text and hasattr(module, "stage1_block1_1_conv")
+
+
+def squeeze_and_excite_network(widths=(8, 12, 16), count=2):
+    x = inputs = keras.Input((8, 8, 3))
+    for s, filters in enumerate(widths):
+        x = layers.Conv2D(filters, 1, name=f"stage{s}_widen")(x)
+        for b in range(count):
+            name = f"stage{s}_block{b}"
+            y = layers.Conv2D(filters, 3, padding="same", activation="relu", name=f"{name}_conv")(x)
+            z = layers.Reshape((1, 1, filters))(layers.GlobalAveragePooling2D()(y))
+            z = layers.Conv2D(4, 1, activation="relu", name=f"{name}_reduce")(z)
+            z = layers.Conv2D(filters, 1, activation="sigmoid", name=f"{name}_expand")(z)
+            x = layers.Add()([x, layers.Multiply()([y, z])])
+    return keras.Model(inputs, layers.Dense(3, name="head")(layers.GlobalAveragePooling2D()(x)), name="se")
+
+
+def test_blocks_with_channel_attention_fold_across_widths_and_keep_short_names():
+    conversion, module = check(squeeze_and_excite_network())
+    text = conversion.plan.code.text
+    assert text.count("class ") == 2 and "[:, :, None, None]" in text
+    assert module.stage2_block[1].reduce.weight.shape == (4, 16, 1, 1)  # though Keras alone names the Add between them

@@ -132,3 +132,19 @@ def test_training_true_is_refused():
     x = keras.Input((4,))
     model = keras.Model(x, layers.Dropout(0.5, name="always_on")(x, training=True))
     assert any("always_on" in problem for problem in k2t.plan(model).problems)
+
+
+def test_a_variable_without_a_name_is_called_alike_in_every_process(tmp_path):
+    @keras.saving.register_keras_serializable("tracing")
+    class Scale(layers.Layer):
+        def build(self, shape):
+            self.a, self.b = self.add_weight(shape=(shape[-1],)), self.add_weight(shape=(1,))
+
+        def call(self, x):
+            return x * self.a + self.b
+
+    model = keras.Sequential([keras.Input((4,)), Scale(name="one"), Scale(name="two")])
+    model.save(tmp_path / "m.keras")
+    found = [trace(k2t.load(keras.saving.load_model(tmp_path / "m.keras"))).variables for _ in range(2)]
+    assert list(found[0]) == list(found[1]) == ["one/variable", "one/variable_1", "two/variable", "two/variable_1"]
+    keras.saving.get_custom_objects().clear()

@@ -177,6 +177,8 @@ def _reshape_expression(x: Slot, layout: Layout, before: Shape, gives: Layout, a
     merged = [(left, right) for left, right in groups if (len(left), len(right)) != (1, 1)]
     if not merged and before == after:
         return str(x)
+    if len(before) == 2 and len(after) > 2 and after[:2] == before and set(after[2:]) == {1}:
+        return f"{x}[:, :{', None' * (len(after) - 2)}]"  # one number a channel, beside an image
     if len(merged) == 1 and len(merged[0][1]) == 1 and len(merged[0][0]) > 1:
         # One run of axes becomes one: the torch idiom, and it works with any number of unknown sizes.
         places = [layout.perm.index(axis) for axis in merged[0][0]]
