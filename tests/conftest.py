@@ -51,3 +51,26 @@ def converted(example, tmp_path_factory) -> Callable[[str], Path]:
         return done[name]
 
     return get
+
+
+AT_LEAST, ONE_IN = 10, 5  # of a rule's parametrised cases, in the sample
+
+
+def pytest_collection_modifyitems(config, items):
+    """Of the thousands of cases of the rules, a fixed sample; ``K2T_SWEEP=all`` runs every one.
+
+    A test named on the command line (``file.py::test``) runs with all its cases.
+    """
+    if os.environ.get("K2T_SWEEP") == "all" or any("::" in argument or "tests/rules" in argument for argument in config.args):
+        return
+    cases: dict[tuple[str, str], list] = {}
+    for item in items:
+        if item.path.parent.name == "rules":
+            cases.setdefault((str(item.path), item.originalname), []).append(item)
+    dropped = set()
+    for found in cases.values():
+        count = max(AT_LEAST, len(found) // ONE_IN)
+        kept = {id(found[k * len(found) // count]) for k in range(count)} if len(found) > count else {id(item) for item in found}
+        dropped |= {id(item) for item in found} - kept
+    config.hook.pytest_deselected(items=[item for item in items if id(item) in dropped])
+    items[:] = [item for item in items if id(item) not in dropped]
