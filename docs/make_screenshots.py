@@ -30,7 +30,7 @@ SHOTS = {
     "load": ("shared", None, "Every layer can be converted.", 1300, ""),
     "mapping": ("convnet", None, "Outlined on both sides", 1900, "layer=conv"),
     "convert": ("convnet", None, "All in a zip", 1130, ""),
-    "verify": ("convnet", ("flatten", "alternative", "plain flatten", "to see it caught"), "The first layer that diverges is", 1560, ""),
+    "verify": ("convnet", ("flatten", "alternative", "plain flatten", "to see it caught"), "Likely causes", 1990, ""),
     "learn": ("convnet", None, "Agrees.", 1000, "lesson=kernel"),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,7 @@ from k2t_core.verification.report import Cause, Report, Run
 from pages import common
 
 WEIGHTS = {"both": "As loaded, then randomised in a copy", "model": "As loaded", "randomised": "Randomised, in a copy"}
+VERDICTS = {"agrees": "✓", "differs": "✕", "proves nothing": "?"}
 OWN = ["npy", "npz", "csv", "png", "jpg", "jpeg"]
 
 
@@ -34,6 +36,7 @@ def main() -> None:
         if not project.report_is_current:
             outdated(project, report)
         results(project, report)
+        history(project)
     note = "" if project.is_converted else "Convert first: this compares the folder that a conversion wrote."
     common.by_hand(by_hand.verify_command(project), by_hand.verify_python(project), note)
 
@@ -201,10 +204,11 @@ def results(project: Project, report: Report) -> None:
         labels = {index: f"{'✓' if one.passed else '✕'} {one.weights.capitalize()} weights, inputs {one.inputs}" for index, one in enumerate(report.runs)}
         picked = st.selectbox("Comparison", list(labels), index=report.runs.index(run), format_func=labels.get, key=f"run:{id(report)}")
         run = report.runs[picked]
-    absolute, relative = st.columns(2)
-    for column, is_relative in ((absolute, False), (relative, True)):
-        with column:
-            st.plotly_chart(charts.difference_histogram(run, is_relative), key=f"histogram:{is_relative}", config={"displayModeBar": False})
+    figures = {"absolute": charts.difference_histogram(run, False), "relative": charts.difference_histogram(run, True), "scatter": charts.scatter(run), "ulp": charts.ulp_histogram(run)}
+    for pair in (("absolute", "relative"), ("scatter", "ulp")):
+        for column, name in zip(st.columns(2), pair):
+            with column:
+                st.plotly_chart(figures[name], key=f"chart:{name}", config={"displayModeBar": False})
     if run.layers:
         st.plotly_chart(charts.layer_chart(run), key="layers", config={"displayModeBar": False})
         layers = list(dict.fromkeys(layer.layer for layer in run.layers))
@@ -240,6 +244,36 @@ def results(project: Project, report: Report) -> None:
     reference = report.reference
     st.caption(f"Inputs: {common.plain(run.inputs)}. Keras side computed by {reference.get('package', 'keras')} {reference.get('version', '')} on {reference.get('backend', '')}.")
     downloads(project, report)
+
+
+def history(project: Project) -> None:
+    """The verifications of this project, the last one first, and what changed between the last two."""
+    past = project.past_runs()
+    if len(past) < 2:
+        return
+    before, last = past[-2:]
+    added, gone = [o for o in last.overrides if o not in before.overrides], [o for o in before.overrides if o not in last.overrides]
+    with st.expander(f"Verifications of this model: {len(past)}", icon=":material/history:", expanded=bool(added or gone)):
+        if added or gone:
+            changes = "; ".join([f"with {common.plain(o)}" for o in added] + [f"without {common.plain(o)}" for o in gone])
+            st.markdown(f"**Since the one before**, {changes}: {before.verdict} → **{last.verdict}**, largest relative difference {before.worst:.2g} → **{last.worst:.2g}**.")
+        shown = past[::-1]
+        st.dataframe(
+            {
+                "When": [datetime.fromtimestamp(one.at) for one in shown],
+                "Verdict": [f"{VERDICTS[one.verdict]} {one.verdict}" for one in shown],
+                "Worst relative": [one.worst for one in shown],
+                "Diverges first": [one.first_divergence or "" for one in shown],
+                "Overrides": ["; ".join(one.overrides) or "none" for one in shown],
+                "Command": [one.command for one in shown],
+            },
+            hide_index=True,
+            column_config={
+                "When": st.column_config.DatetimeColumn(format="D MMM, HH:mm:ss", width=120),
+                "Worst relative": st.column_config.NumberColumn(format="scientific", width=110),
+                "Overrides": st.column_config.TextColumn(width=330),
+            },
+        )
 
 
 def verdict(project: Project, report: Report, run: Run) -> None:
