@@ -21,6 +21,7 @@ BLUE, ORANGE, VERMILION, YELLOW, GREY = "#0072B2", "#E69F00", "#D55E00", "#F0E44
 _DIVERGING = [[0, VERMILION], [0.5, "#F7F7F7"], [1, BLUE]]
 WIDEST_GAPPED = 40  # beyond, lines between the cells of a heat map would hide it
 BINS_PER_DECADE = 4
+POINTS = 5000  # of a scatter plot
 # Where an exact zero is drawn on a logarithmic axis, below everything that float32 can tell from it.
 ZERO = 1e-12
 
@@ -120,6 +121,73 @@ def difference_histogram(run: Run, relative: bool) -> go.Figure:
         height=300,
     )
     return figure
+
+
+def ulp_bins(outputs: Sequence[OutputResult]) -> tuple[list[str], np.ndarray]:
+    """How many output elements lie how many representable numbers apart: (names of the bins, counts); powers of two after 0 and 1."""
+    from k2t_core.verification.report import ulps
+
+    found = []
+    for output in outputs:
+        if output.keras.shape == output.torch.shape and output.keras.dtype.name in ("float16", "float32", "float64"):
+            finite = np.isfinite(output.keras).ravel() & np.isfinite(output.torch).ravel()
+            found.append(ulps(output.keras, output.torch)[finite])
+    values = np.concatenate(found) if found else np.zeros(0)
+    power = np.where(values > 0, np.floor(np.log2(np.maximum(values, 1))) + 1, 0).astype(int)
+    counts = np.bincount(power, minlength=1)
+    return [str(lower) if k < 2 else f"{lower:,} to {2 * lower - 1:,}" if lower < 2**20 else f"from 2^{k - 1}" for k, lower in ((k, 0 if k == 0 else 2 ** (k - 1)) for k in range(len(counts)))], counts
+
+
+def ulp_histogram(run: Run) -> go.Figure:
+    """The output elements by how many representable numbers lie between Keras's value and torch's."""
+    import plotly.graph_objects as go
+
+    names, counts = ulp_bins(run.outputs)
+    figure = go.Figure(go.Bar(x=list(range(len(names))), y=counts, customdata=names, marker={"color": BLUE, "line": {"width": 0}}, hovertemplate="%{customdata} apart: %{y:,} elements<extra></extra>"))
+    step = max(1, len(names) // 8)
+    ticks = list(range(0, len(names), step))
+    figure.update_layout(
+        title={"text": "Representable numbers between the two (ULP)", "font": {"size": 15}},
+        xaxis={"tickvals": ticks, "ticktext": ["0" if k == 0 else "1" if k == 1 else f"2^{k - 1}" for k in ticks]},
+        yaxis={"title": "output elements", "rangemode": "tozero"},
+        bargap=0.05,
+        **_FRAME,
+        height=300,
+    )
+    return figure
+
+
+def scatter(run: Run) -> go.Figure:
+    """Keras's value of output elements against torch's: what agrees lies on the diagonal. A sample, the worst elements in it."""
+    import plotly.graph_objects as go
+
+    keras, torch, beyond = sampled(run)
+    figure = go.Figure()
+    ends = [float(keras.min()), float(keras.max())] if keras.size else [0.0, 1.0]
+    figure.add_scatter(x=ends, y=ends, mode="lines", line={"color": GREY, "width": 1, "dash": "dot"}, hoverinfo="skip")
+    for chosen, colour, symbol, name in ((~beyond, BLUE, "circle", "within tolerance"), (beyond, VERMILION, "x", "beyond tolerance")):
+        if chosen.any():
+            figure.add_scatter(
+                x=keras[chosen], y=torch[chosen], mode="markers", name=name, marker={"color": colour, "symbol": symbol, "size": 5}, hovertemplate="Keras %{x:.6g}<br>PyTorch %{y:.6g}<extra></extra>"
+            )
+    figure.update_layout(title={"text": "Each output element", "font": {"size": 15}}, xaxis={"title": "Keras"}, yaxis={"title": "PyTorch"}, showlegend=False, **_FRAME, height=300)
+    return figure
+
+
+def sampled(run: Run) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(Keras's values, torch's, whether beyond the tolerance) of at most `POINTS` finite output elements, the worst among them."""
+    pairs = [o for o in run.outputs if o.keras.shape == o.torch.shape]
+    keras = np.concatenate([o.keras.ravel().astype("float64") for o in pairs]) if pairs else np.zeros(0)
+    torch = np.concatenate([o.torch.ravel().astype("float64") for o in pairs]) if pairs else np.zeros(0)
+    distance = differences(pairs, relative=True)
+    finite = np.isfinite(keras) & np.isfinite(torch)
+    keras, torch, distance = keras[finite], torch[finite], distance[finite]
+    if keras.size > POINTS:
+        worst = np.argpartition(-distance, POINTS // 10)[: POINTS // 10]
+        others = np.random.default_rng(0).choice(keras.size, POINTS - len(worst), replace=False)
+        chosen = np.unique(np.concatenate([worst, others]))
+        keras, torch, distance = keras[chosen], torch[chosen], distance[chosen]
+    return keras, torch, distance > run.tolerance
 
 
 def layer_chart(run: Run) -> go.Figure:

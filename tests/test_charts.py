@@ -84,3 +84,21 @@ def test_heat_map_keeps_rows_in_order():
     figure = charts.heat_map(np.arange(6).reshape(2, 3), "k", rows=["i", "f"])
     assert figure.layout.yaxis.autorange == "reversed"
     assert list(figure.layout.yaxis.ticktext) == ["i", "f"]
+
+
+def test_ulps_are_counted_by_powers_of_two():
+    keras = np.array([1, 1, 1, 1, np.nan], "float32")
+    torch = np.array([1, 1 + 2**-23, 1 + 5 * 2**-23, 1 + 7 * 2**-23, 1], "float32")
+    names, counts = charts.ulp_bins([output(keras, torch)])
+    assert names == ["0", "1", "2 to 3", "4 to 7"] and counts.tolist() == [1, 1, 0, 2]
+    assert charts.ulp_bins([output([1], [1, 2])])[1].tolist() == [0]
+
+
+def test_a_scatter_is_a_sample_with_the_worst_element_in_it():
+    keras = np.linspace(0, 1, 100_000)
+    torch = keras.copy()
+    torch[77] += 0.5
+    a, b, beyond = charts.sampled(run([output(keras, torch)]))
+    assert len(a) <= charts.POINTS and beyond.sum() == 1 and abs(a - b).max() == pytest.approx(0.5)
+    assert len(charts.scatter(run([output(keras, torch)])).data) == 3
+    assert charts.scatter(run([output([1], [1, 2])])).data

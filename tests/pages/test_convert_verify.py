@@ -31,7 +31,7 @@ def test_verify_says_that_both_compute_the_same(show, project):
     app = show("verify", project("convnet"))
     click(app, "Verify")
     assert "**Both compute the same**" in app.success[0].value
-    assert len(app.get("plotly_chart")) == 3
+    assert len(app.get("plotly_chart")) == 5
 
 
 def test_a_difference_is_explained_and_mended(show, project):
@@ -54,6 +54,9 @@ def test_a_difference_is_explained_and_mended(show, project):
     click(app, "Apply this change")
     click(app, "Convert and verify again")
     assert app.success[0].value.startswith("**Both compute the same**") and "Likely causes" not in texts(app)
+    assert "**Since the one before**, without square1" in texts(app) and "differs → **agrees**" in texts(app)
+    past = next(frame.value for frame in app.dataframe if "Command" in frame.value)
+    assert past["Verdict"].tolist() == ["✓ agrees", "✕ differs"]
 
 
 def test_settings_of_the_evidence_are_kept_and_used(show, project):
