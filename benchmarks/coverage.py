@@ -3,6 +3,7 @@
     python benchmarks/coverage.py                     everything, two processes
     python benchmarks/coverage.py Conv2D LSTM         these classes; prints their table and leaves docs/coverage.md alone
     python benchmarks/coverage.py --every 8           every 8th case of each class
+    python benchmarks/coverage.py --results FILE      keeps the results, and goes on with them after an interruption
     python benchmarks/coverage.py --list Dot          what became of each case that is not simply right
 
 A combination of options that Keras itself cannot build or run is counted as "not in Keras" and is no case. Exit code 1 where a
@@ -116,7 +117,8 @@ def main() -> int:
     parser.add_argument("layers", nargs="*", help="classes of keras.layers; default: all")
     parser.add_argument("--list", action="store_true", help="print every case that is not simply right")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only every N-th case of each class")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="start no case after so many minutes; the cases come in a fixed random order then")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="start no case after so many minutes; the classes take turns then")
+    parser.add_argument("--results", type=Path, metavar="FILE", help="keep the results here as JSON lines; what is there already is not run again")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
@@ -137,11 +139,21 @@ def main() -> int:
             chosen.append(number)
         places[case.layer] += 1
     started, results = time.perf_counter(), {}
+    if arguments.results and arguments.results.exists():
+        known = {name: rest for name, *rest in map(json.loads, arguments.results.read_text().splitlines())}
+        results = {number: known[str(every[number])] for number in chosen if str(every[number]) in known}
     until = started + 60 * arguments.minutes
     if arguments.minutes < float("inf"):
-        random.Random(0).shuffle(chosen)  # what is left out is then spread over all classes
+        # The first case of every class, then a second of each, and so on: what is left out is spread over all classes.
+        random.Random(0).shuffle(chosen)
+        turns: dict[str, int] = collections.Counter()
+        order = {}
+        for number in chosen:
+            order[number] = turns[every[number].layer]
+            turns[every[number].layer] += 1
+        chosen.sort(key=order.__getitem__)
     numbers, done = queue.SimpleQueue(), queue.SimpleQueue()
-    for number in [*chosen, *[None] * PROCESSES]:
+    for number in [*(n for n in chosen if n not in results), *[None] * PROCESSES]:
         numbers.put(number)
     with tempfile.TemporaryDirectory() as folder:
         threads = [threading.Thread(target=sweep, args=(numbers, done, folder, until), daemon=True) for _ in range(PROCESSES)]
@@ -154,6 +166,9 @@ def main() -> int:
                 running -= 1
                 continue
             results[number] = rest
+            if arguments.results:
+                with arguments.results.open("a") as file:
+                    file.write(json.dumps([str(every[number]), *rest]) + "\n")
             kind, message, why = rest
             if why or arguments.list and kind != RIGHT:
                 print(f"{'UNEXPECTED ' if why else ''}{every[number]}: {why or f'{kind}: {message}'}", flush=True)

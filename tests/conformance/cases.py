@@ -424,6 +424,7 @@ define(
     input_dtype="int64",
     policies=False,
     arrays=FEW,
+    refused=refuse(when=lambda o: o.get("output_mode", "int") != "int", word="announces floats"),
 )
 
 
@@ -492,7 +493,7 @@ AUGMENTATION = {
     "Solarization": {},
 }
 pixels = numbers(60.0, 128.0)
-KEEPS_DTYPE = {"AutoContrast", "MixUp", *(f"Random{name}" for name in "Brightness ColorDegeneration ColorJitter Contrast Grayscale Hue Invert Posterization Saturation".split())}
+KEEPS_DTYPE = {"AutoContrast", "MixUp", *(f"Random{name}" for name in "Brightness ColorDegeneration ColorJitter Contrast Hue Invert Posterization Saturation".split())}
 
 
 def augmentation_refused(layer):
@@ -808,10 +809,24 @@ for after in ("mean", "LSTM"):
             )
 
 
+# --- inputs that torch has no counterpart for --------------------------------------------------------------------
+
+
+def of_input(layer, **options):
+    def build():
+        x = keras.Input((4,), name="x", **options)
+        return keras.Model(x, layer()(x))
+
+    return build
+
+
+INPUTS = [Case("InputLayer", f"{form}=True, {make.__name__}", of_input(make, **{form: True}), f"it is {form}") for form, make in (("sparse", layers.ReLU), ("sparse", layers.Flatten), ("ragged", layers.ReLU))]
+INPUTS.append(Case("InputLayer", "input 'string'", of_input(layers.Identity, dtype="string"), "it holds strings", arrays=words))
+
+
 def cases() -> list[Case]:
     """Every case, in the order of the tables; one of each name."""
     found: dict[str, Case] = {}
-    for table in TABLES:
-        for case in table.cases():
-            found.setdefault(str(case), case)
+    for case in [*(case for table in TABLES for case in table.cases()), *INPUTS]:
+        found.setdefault(str(case), case)
     return list(found.values())
