@@ -25,11 +25,12 @@ class Ref:
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor of the graph: its Keras shape (None is a free dimension) and dtype."""
+    """A tensor of the graph: its Keras shape (None is a free dimension) and dtype; form: dense, sparse or ragged."""
 
     id: str
     shape: Shape
     dtype: str
+    form: str = "dense"
 
 
 @dataclass(frozen=True)

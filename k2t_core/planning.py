@@ -113,7 +113,8 @@ class Plan:
             if planned.problem:
                 layer = planned.node.layer
                 layers.setdefault((layer.kind, planned.problem), {})[layer.path] = None
-        return [f"layer{'s' if len(paths) > 1 else ''} {', '.join(map(repr, paths))} ({kind}): {problem}" for (kind, problem), paths in layers.items()]
+        found = [f"layer{'s' if len(paths) > 1 else ''} {', '.join(map(repr, paths))} ({kind}): {problem}" for (kind, problem), paths in layers.items()]
+        return [*_problems_of_inputs(self.root.graph, strings=not found), *found]
 
     def raise_for_problems(self) -> None:
         if self.problems:
@@ -132,6 +133,17 @@ class Plan:
 
         self.raise_for_problems()
         return write_source(self)
+
+
+def _problems_of_inputs(graph: Graph, strings: bool) -> list[str]:
+    """Inputs that torch has no counterpart for. strings: string inputs too, which the layers that read them refuse better."""
+    found = []
+    for tensor in (graph.tensors[i] for i in graph.inputs):
+        if tensor.form != "dense":
+            found.append(f"input {tensor.id!r}: it is {tensor.form}, and the layers of torch take dense tensors; build the model with a dense Input and make its values dense in the data pipeline")
+        elif strings and tensor.dtype == "string":
+            found.append(f"input {tensor.id!r}: it holds strings, which torch has no tensors for; turn them into numbers in the data pipeline, and convert the model from there on")
+    return found
 
 
 def plan(model: Any, recipe: Any = None, *, allow_unsafe: bool = False, arriving: Sequence[Layout] | None = None) -> Plan:

@@ -21,6 +21,8 @@ from k2t_core.errors import UnsupportedError
 from k2t_core.graph import Graph, Layer, Node, Ref, Tensor, Variable
 from k2t_core.loading import Source
 
+FORMS = ("sparse", "ragged")  # attributes of a KerasTensor
+
 CHILD_ATTRIBUTES = ("layer", "forward_layer", "backward_layer")
 CHILD_CONFIG = ("layer", "backward_layer", "layers", "cell")
 # Merging layers that read the masks of their inputs to compute values (keras/src/layers/merging).
@@ -109,7 +111,7 @@ class _Tracer:
         masks = masks or [False] * len(references)
         shapes = shapes or [x.shape for x in references]
         labels = _input_labels(references)
-        fresh = [KerasTensor(shape, dtype=x.dtype, name=label) for shape, x, label in zip(shapes, references, labels)]
+        fresh = [KerasTensor(shape, dtype=x.dtype, name=label, **{f: True for f in FORMS if getattr(x, f, False)}) for shape, x, label in zip(shapes, references, labels)]
         mask_inputs = []
         for x, masked in zip(fresh, masks):
             if masked:
@@ -208,7 +210,8 @@ class _Tracer:
 
         def add(tensor: Any, label: str) -> str:
             ids[id(tensor)] = label
-            tensors[label] = Tensor(label, tuple(tensor.shape), str(tensor.dtype))
+            form = next((f for f in FORMS if getattr(tensor, f, False)), "dense")
+            tensors[label] = Tensor(label, tuple(tensor.shape), str(tensor.dtype), form)
             return label
 
         names: set[str] = set()

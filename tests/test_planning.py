@@ -174,3 +174,18 @@ def test_a_nested_model_does_not_take_a_helpers_name(name):
     inner = keras.Sequential([keras.Input((6, 6, 3)), layers.SeparableConv2D(4, 3)], name=name)
     compile(k2t.plan(keras.Model(x, inner(x))).code.text, "model.py", "exec")
     check(keras.Model(x, inner(x)))
+
+
+@pytest.mark.parametrize("form", ["sparse", "ragged"])
+def test_sparse_and_ragged_inputs_are_refused(form):
+    x = keras.Input((4,), name="x", **{form: True})
+    with pytest.raises(k2t.UnsupportedError, match=f"input 'x': it is {form}.*dense Input"):
+        k2t.plan(keras.Model(x, layers.Dense(2)(x))).raise_for_problems()
+
+
+def test_string_inputs_are_refused():
+    x = keras.Input((4,), dtype="string", name="x")
+    with pytest.raises(k2t.UnsupportedError, match="input 'x': it holds strings.*data pipeline"):
+        k2t.plan(keras.Model(x, layers.Identity(dtype="string")(x))).raise_for_problems()
+    with pytest.raises(k2t.UnsupportedError, match="^layer 'lookup'"):
+        k2t.plan(keras.Model(x, layers.StringLookup(vocabulary=["a"], name="lookup")(x))).raise_for_problems()
