@@ -7,11 +7,43 @@ from pathlib import Path
 from typing import Any
 
 from k2t_core.html_report import command_line
-from k2t_core.project import SETTINGS, Project
+from k2t_core.project import LOOKED_AT, SETTINGS, Project
 
 FOLDER = "out"
 # Options of `k2t verify` by the setting of the page, in its order; those that are as they come are not written.
 OPTIONS = {name: f"verify.{name}" for name in ("inputs", "batch", "seed", "distribution", "weights", "tolerance", "search")}
+
+
+def inspect_command(project: Project) -> str:
+    return shlex.join(["k2t", "inspect", _model(project), *(["--allow-unsafe"] if project.allow_unsafe else [])])
+
+
+def inspect_python(project: Project) -> str:
+    """The mapping table under the overrides in force."""
+    recipe = ', "recipe.json"' if project.recipe.overrides else ""
+    return f"import k2t_core as k2t\n\nplan = k2t.plan({_model(project)!r}{recipe}{_unsafe(project)})\nprint(plan.table())"
+
+
+def judge_python(project: Project, layer: str) -> str:
+    """One layer alone, as the Mapping page judges it, its overrides written out."""
+    settings = project.settings
+    if settings["verify.inputs"]:
+        reading = f"arrays = [array[:{LOOKED_AT}] for array in read_inputs({Path(settings['verify.inputs']).name!r}, traced.graph)]"
+    else:
+        reading = f"arrays = random_batch(traced.graph, {LOOKED_AT}, {settings['verify.seed']}, {settings['verify.distribution']!r})"
+    lines = [
+        "import k2t_core as k2t",
+        "from k2t_core.verification.alone import probe",
+        f"from k2t_core.verification.inputs import {reading.split('(')[0].split()[-1]}",
+        "",
+        f"traced = k2t.trace(k2t.load({_model(project)!r}{_unsafe(project)}))",
+        "recipe = k2t.Recipe()",
+        *(f"recipe = recipe.with_override(k2t.Override({o.layer!r}, {o.kind!r}, {o.value!r}{f', {o.reason!r}' if o.reason else ''}))" for o in project.recipe.of(layer)),
+        reading,
+        f"verdict = probe(traced, {layer!r}, arrays).judge(recipe)",
+        'print("agrees" if verdict.passed else "differs", verdict.difference.relative)',
+    ]
+    return "\n".join(lines)
 
 
 def convert_command(project: Project) -> str:

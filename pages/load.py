@@ -7,6 +7,7 @@ import time
 
 import streamlit as st
 
+from k2t_core import by_hand
 from k2t_core.bundled import examples
 from k2t_core.card import card, size_text
 from k2t_core.diagram import diagram, foldable
@@ -131,6 +132,7 @@ def model_card(project: Project) -> None:
             height="auto" if len(model.kinds) < 9 else 320,
         )
     drawing(project, plan)
+    common.by_hand(by_hand.inspect_command(project), by_hand.inspect_python(project))
 
 
 def drawing(project: Project, plan: Plan) -> None:

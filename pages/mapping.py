@@ -11,7 +11,7 @@ from typing import Any
 
 import streamlit as st
 
-from k2t_core import charts
+from k2t_core import by_hand, charts
 from k2t_core.errors import K2TError, OverrideError
 from k2t_core.project import SETTINGS, Project, parse_axes, permutable, permutation_of, permuted_shape
 from k2t_core.rules.registry import AMBIGUOUS, EXACT, INERT, UNSUPPORTED
@@ -53,6 +53,16 @@ def main() -> None:
         detail(project, plan, chosen)
     st.divider()
     recipe(project, plan)
+    python = by_hand.inspect_python(project)
+    if chosen is not None and is_layer(chosen):
+        python += f"\n\n# {chosen.layer} alone, on Keras's own input\n" + by_hand.judge_python(project, chosen.layer)
+    note = "recipe.json holds your overrides: k2t convert takes it with --recipe." if project.recipe.overrides else ""
+    common.by_hand(by_hand.inspect_command(project), python, note)
+
+
+def is_layer(row: Row) -> bool:
+    """Whether the row has a counterpart that can be compared with Keras."""
+    return row.type != "InputLayer" and row.status != UNSUPPORTED
 
 
 def select(project: Project, call: str | None) -> None:
@@ -154,7 +164,7 @@ def detail(project: Project, plan: Any, row: Row) -> None:
             )
         if not plan.problems:
             source(plan, row)
-        if row.type != "InputLayer" and row.status != UNSUPPORTED:
+        if is_layer(row):
             numbers(project, plan, row)
     with right:
         st.markdown("**Overrule this mapping**")
@@ -162,7 +172,7 @@ def detail(project: Project, plan: Any, row: Row) -> None:
             st.caption("An input has nothing to overrule.")
         else:
             overrides(project, plan, row)
-    if row.type != "InputLayer" and row.status != UNSUPPORTED:
+    if is_layer(row):
         duel(project, row)
     drawn = [weight for weight in row.weights if is_drawable(weight)]
     if drawn:
