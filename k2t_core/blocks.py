@@ -1,26 +1,49 @@
 """Repeated structure → block classes, so that a ResNet fits on a screen instead of running to hundreds of lines.
 
-The calls of a large graph are cut where a single tensor carries everything on; runs of such pieces that occur several
-times, alike in modules and wiring, become one class whose constructor takes what differs between them.
+The calls of a graph are cut where a tensor or two carry everything on; runs of such pieces that occur several times,
+alike in modules and wiring, become one class whose constructor takes what differs between them. Before that, small
+motifs may become classes of their own (convolution, normalisation and activation; squeeze and excitation), so that larger
+blocks are built of them. Of all these ways the one with the fewest lines is taken.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence, Set
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from itertools import count
+from typing import TYPE_CHECKING, Any, Protocol
 
 from k2t_core.graph import Graph
-from k2t_core.rules.registry import Module
+from k2t_core.rules.registry import Expression, Module
 
 if TYPE_CHECKING:
     from k2t_core.planning import PlannedNode
 
-MIN_CALLS = 40  # a smaller class reads best as it is, with the layers' own names
+SMALL = 40  # calls; a smaller class reads well as it is, with the layers' own names, so folding must save more there
+SMALL_SHARE = 0.92  # of its lines may be left
 MIN_PATTERN = 4  # calls in a block
 MIN_SAVED = 8  # statements that folding must save
 MAX_PIECES = 40
+CLASS_LINES = 8  # of a class beside its statements
+NESTED_SHARE = 0.88  # a block of blocks must be this much shorter: it sends the reader from class to class
+MOTIF_USES = 4
+LASTING = 6  # calls after which a tensor that was read already is read again from afar
+
+# Constructor arguments that say how wide a tensor is: they are named and passed alike.
+WIDTHS = {"in_channels", "out_channels", "in_features", "out_features", "num_features", "num_channels", "normalized_shape", "groups", "query_size", "value_size", "input_size", "hidden_size", "embedding_dim", "channels", "size", "shape", "features"}
+MERGES = {"Add", "ops.Add"}
+ACTIVATIONS = {"relu": "ReLU", "relu6": "ReLU6", "silu": "SiLU", "swish": "SiLU", "gelu": "GELU", "hard_swish": "HardSwish", "hard_silu": "HardSwish", "elu": "ELU", "leaky_relu": "LeakyReLU", "tanh": "Tanh", "sigmoid": "Sigmoid"}
+
+
+class Names(Protocol):
+    """Names of a scope's modules: ``new`` gives a free one near the one asked for, never one of ``reserved``."""
+
+    reserved: frozenset[str]
+    taken: set[str]
+
+    def new(self, name: str) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -32,7 +55,7 @@ class Parameter:
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """A class for a repeated run of calls. ``attrs`` and ``modules`` are aligned with the run; None where no module is."""
+    """A class for a repeated run of calls. ``attrs``, ``labels`` and ``modules`` are aligned with its parts; None where no module is."""
 
     class_name: str
     parameters: tuple[str, ...]
@@ -41,9 +64,19 @@ class Block:
     modules: tuple[Module | None, ...]
 
 
+@dataclass(frozen=True)
+class BlockModule(Module):
+    """The constructor call of a block."""
+
+    block: Block | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Use:
-    """One instance of a block: calls ``start`` to ``stop`` of the scope, held at ``attr`` (``conv3.2``: in a Sequential)."""
+    """One instance of a block: calls ``start`` to ``stop`` of the scope, held at ``attr`` (``conv3.2``: in a Sequential).
+
+    parts: what it is made of, in order: a call, by its index, or a block within the block.
+    """
 
     block: Block
     start: int
@@ -52,173 +85,466 @@ class Use:
     values: tuple[Any, ...]
     entries: tuple[str, ...]
     exit: str
+    parts: tuple[int | Use, ...]
+
+    def walk(self) -> Iterator[Use]:
+        """The blocks in it, inner ones first, and itself."""
+        for part in self.parts:
+            if isinstance(part, Use):
+                yield from part.walk()
+        yield self
 
 
-def fold(graph: Graph, nodes: Sequence[PlannedNode], class_name: Callable[[str], str], attr: Callable[[str], str], reserved: Set[str]) -> tuple[tuple[Use, ...], tuple[PlannedNode, ...]]:
+def fold(graph: Graph, nodes: Sequence[PlannedNode], class_name: Callable[[str], str], attrs: Names) -> tuple[tuple[Use, ...], tuple[PlannedNode, ...]]:
     """The uses of blocks in a scope, and its calls with their modules' new homes.
 
-    class_name, attr: give a free name near the one asked for. reserved: names that a module attribute must not have.
+    class_name: gives a free name near the one asked for. attrs: the names of the scope's modules.
     """
-    if len(nodes) < MIN_CALLS:
+    folder = _Folder(graph, nodes, attrs.reserved)
+    steps = folder.best()
+    if steps is None:
         return (), tuple(nodes)
-    pieces = _pieces(graph, nodes)
-    patterns = _patterns(pieces)
-    uses: list[Use] = []
-    for occurrences in sorted(patterns, key=lambda occurrences: occurrences[0]):
-        uses += _uses(graph, nodes, [(pieces[a].start, pieces[b - 1].stop) for a, b in occurrences], class_name, reserved)
-    uses.sort(key=lambda use: use.start)
-    uses = _placed(uses, nodes, attr)
+    uses = [unit.part for unit in folder.folded(steps, class_name) if isinstance(unit.part, Use)]
+    uses = _placed(uses, graph, nodes, attrs)
     moved = list(nodes)
     for use in uses:
-        for index, inner in zip(range(use.start, use.stop), use.block.attrs):
-            if inner is not None:
-                moved[index] = replace(nodes[index], attr=f"{use.attr}.{inner}")
+        for inner in use.walk():
+            for part, name in zip(inner.parts, inner.block.attrs):
+                if isinstance(part, int) and name is not None:
+                    moved[part] = replace(nodes[part], attr=f"{inner.attr}.{name}")
     return tuple(uses), tuple(moved)
 
 
-@dataclass(frozen=True)
-class _Piece:
+@dataclass(frozen=True, eq=False)
+class _Unit:
+    """A call, or a block of several. ``code``: what units must share to be one statement; None: must not be folded."""
+
+    part: int | Use
     start: int
     stop: int
-    signature: Any  # None: must not be folded
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    code: Any
+    module: Module | None
+    name: str
+    kinds: frozenset[str]
+    statements: int
 
 
-def _pieces(graph: Graph, nodes: Sequence[PlannedNode]) -> list[_Piece]:
-    """Cut the calls wherever one tensor (beside masks and further inputs) carries everything on."""
-    last_use = {t: -1 for t in graph.tensors}
-    for index, planned in enumerate(nodes):
-        for t in planned.node.inputs:
-            last_use[t] = index
-    lasting = {t for t, spec in graph.tensors.items() if spec.dtype == "bool"} | set(graph.inputs[1:])
-    live = set(graph.inputs) - lasting
-    pieces, start = [], 0
-    for index, planned in enumerate(nodes):
-        live |= {t for t in planned.node.outputs if t not in lasting}
-        live = {t for t in live if last_use[t] > index}
-        if len(live) <= 1:
-            pieces.append(_Piece(start, index + 1, _signature(graph, nodes, start, index + 1, lasting)))
-            start = index + 1
-    if start < len(nodes):
-        pieces.append(_Piece(start, len(nodes), None))
-    return pieces
+Runs = list[tuple[int, int]]  # (first unit, last unit + 1) of each occurrence of a pattern
+Finder = Callable[[Sequence[_Unit]], list[Runs]]
 
 
-def _signature(graph: Graph, nodes: Sequence[PlannedNode], start: int, stop: int, lasting: set[str]) -> Any:
-    """What two runs must share to be one class: everything but the values of constructor arguments."""
-    position: dict[str, Any] = {}
-    calls = []
-    for index in range(start, stop):
-        planned = nodes[index]
-        mapping, node = planned.mapping, planned.node
-        if mapping is None or planned.child is not None or sum(n.node.layer is node.layer for n in nodes) > 1:
+class _Folder:
+    def __init__(self, graph: Graph, nodes: Sequence[PlannedNode], reserved: Set[str]):
+        self.graph, self.nodes, self.reserved = graph, nodes, reserved
+        self._read: tuple[Sequence[_Unit], dict[str, list[int]]] = ((), {})
+        shared = Counter(id(planned.node.layer) for planned in nodes)
+        self.leaves = [_leaf(index, planned, shared[id(planned.node.layer)] == 1) for index, planned in enumerate(nodes)]
+
+    def best(self) -> list[Finder] | None:
+        """The way of folding with the fewest lines; None where none is worth it."""
+        if len(self.nodes) < 2 * MIN_PATTERN:
             return None
-        if any(t in graph.outputs for t in node.outputs) and index != stop - 1:
-            return None
-        module = mapping.module
+        lines = _lines(self.leaves)
+        limit = lines - MIN_SAVED if len(self.nodes) >= SMALL else lines * SMALL_SHARE
+        runs: list[Finder] = [self._straight, self._straight_but_for_lasting, self._in_pairs]
+        tried = {(run,): _lines(self.folded([run])) for run in runs}
+        main = min(tried, key=tried.get)
+        if len(self.nodes) >= SMALL:
+            before = tried[main]
+            for motifs in ([self._diamonds], [self._chains], [self._diamonds, self._chains]):
+                for run in runs:
+                    found = _lines(self.folded([*motifs, run]))
+                    if found < min(tried[main], before * NESTED_SHARE):
+                        main = (*motifs, run)
+                        tried[main] = found
+        return list(main) if tried[main] <= limit else None
+
+    def folded(self, steps: Sequence[Finder], class_name: Callable[[str], str] | None = None) -> list[_Unit]:
+        """The units that are left after folding; without ``class_name`` only to be counted."""
+        numbers = count(1)
+        name = class_name or (lambda title: f"{title}_{next(numbers)}")
+        units = list(self.leaves)
+        for find in steps:
+            blocks: dict[int, _Unit] = {}
+            for runs in sorted(find(units)):  # classes are numbered as they are met
+                blocks.update(self._block(units, runs, name, chain=find == self._chains))
+            merged, index = [], 0
+            while index < len(units):
+                unit = blocks.get(index, units[index])
+                merged.append(unit)
+                index += len(unit.part.parts) if index in blocks else 1
+            units = merged
+        return units
+
+    # Where to look for patterns.
+
+    def _straight(self, units: Sequence[_Unit]) -> list[Runs]:
+        return self._repeated(units, width=1, lasting=self._always(units))
+
+    def _straight_but_for_lasting(self, units: Sequence[_Unit]) -> list[Runs]:
+        """What is read again from afar (an encoder's output, a U-Net's skip connection) does not keep a piece together."""
+        readers = _readers(units)
+        far = {t for t, at in readers.items() if len(at) > 1 and at[-1] - at[0] > LASTING}
+        return self._repeated(units, width=1, lasting=self._always(units) | far)
+
+    def _in_pairs(self, units: Sequence[_Unit]) -> list[Runs]:
+        """Each piece hands on two tensors: its own result and the one before it, as NASNet's cells do."""
+        return self._repeated(units, width=2, lasting=self._always(units))
+
+    def _always(self, units: Sequence[_Unit]) -> set[str]:
+        return {t for t, spec in self.graph.tensors.items() if spec.dtype == "bool"} | set(self.graph.inputs[1:])
+
+    def _chains(self, units: Sequence[_Unit]) -> list[Runs]:
+        """A layer with a kernel, its BatchNormalization and its activation."""
+        found: dict[Any, Runs] = {}
+        readers = _readers(units)
+        for index, unit in enumerate(units):
+            if unit.module is None or isinstance(unit.part, Use) or not any(part in "".join(unit.kinds) for part in ("Conv", "Dense")):
+                continue
+            stop = index + 1
+            while stop < min(index + 3, len(units)):
+                following = units[stop]
+                wanted = {"BatchNormalization"} if stop == index + 1 else {"Activation", "ReLU", "LeakyReLU", "ELU"}
+                given = units[stop - 1].outputs
+                if not following.kinds & wanted or following.inputs != given or readers[given[0]] != [stop] or given[0] in self.graph.outputs:
+                    break
+                stop += 1
+            if stop > index + 1 and len(unit.inputs) == 1:
+                code = _code(units, index, stop)
+                if code is not None:
+                    found.setdefault(code, []).append((index, stop))
+        return [runs for runs in found.values() if len(runs) >= MOTIF_USES]
+
+    def _diamonds(self, units: Sequence[_Unit]) -> list[Runs]:
+        """From a tensor that is read twice to where its branches meet again, within something larger: squeeze and excitation."""
+        found: dict[Any, Runs] = {}
+        inside: set[Any] = set()
+        readers = _readers(units)
+        last = 0
+        for start, unit in enumerate(units):
+            if start < last or len(unit.inputs) != 1:
+                continue
+            entry = unit.inputs[0]
+            at = readers.get(entry, [])
+            stop = at[-1] + 1 if len(at) == 2 and at[0] == start else 0
+            if not MIN_PATTERN <= stop - start <= 2 * MIN_PATTERN or len(units[stop - 1].inputs) < 2 or self._ends(units, start, stop) != ((entry,), units[stop - 1].outputs[0]):
+                continue
+            code = _code(units, start, stop)
+            if code is None:
+                continue
+            found.setdefault(code, []).append((start, stop))
+            last = stop
+            if any(at[-1] >= stop for t, at in readers.items() if t != entry and self._made_before(units, t, start)):
+                inside.add(code)
+        return [runs for code, runs in found.items() if code in inside and len(runs) >= MOTIF_USES]
+
+    def _made_before(self, units: Sequence[_Unit], tensor: str, start: int) -> bool:
+        return tensor in self.graph.inputs or any(tensor in unit.outputs for unit in units[:start])
+
+    def _repeated(self, units: Sequence[_Unit], width: int, lasting: set[str]) -> list[Runs]:
+        """Runs of pieces that repeat, the most worthwhile first."""
+        pieces = self._pieces(units, width, lasting)
+        codes: dict[Any, int] = {}
+        sequence = []
+        for index, (a, b) in enumerate(pieces):
+            code = _code(units, a, b)
+            sequence.append(-1 - index if code is None else codes.setdefault(code, len(codes)))
+        sizes = [sum(unit.statements for unit in units[a:b]) for a, b in pieces]
+        calls = [sum(unit.stop - unit.start for unit in units[a:b]) for a, b in pieces]
+        found = []
+        while True:
+            best: tuple[tuple[int, int, int], list[tuple[int, int]]] | None = None
+            for length in range(1, min(MAX_PIECES, len(sequence) // 2) + 1):
+                places: dict[tuple[int, ...], list[int]] = {}
+                for start in range(len(sequence) - length + 1):
+                    window = tuple(sequence[start : start + length])
+                    if min(window) >= 0:
+                        places.setdefault(window, []).append(start)
+                for starts in places.values():
+                    end = starts[0] + length
+                    size = sum(sizes[starts[0] : end])
+                    score = ((len(starts) - 1) * size, sizes[starts[0]], -length)
+                    if len(starts) < 2 or sum(calls[starts[0] : end]) < MIN_PATTERN or score[0] < MIN_SAVED or best is not None and score <= best[0]:
+                        continue
+                    for alike in self._alike(units, [(pieces[s][0], pieces[s + length - 1][1], s) for s in starts]):
+                        # Of equal savings, the run that begins with its largest piece: a block, then its activation.
+                        score = ((len(alike) - 1) * size, sizes[starts[0]], -length)
+                        if score[0] >= MIN_SAVED and (best is None or score > best[0]):
+                            best = (score, [(s, s + length) for s in alike])
+            if best is None:
+                return found
+            found.append([(pieces[a][0], pieces[b - 1][1]) for a, b in best[1]])
+            for a, b in best[1]:
+                for k in range(a, b):
+                    sequence[k] = -1 - len(sequence) - k  # taken: matches nothing any more
+
+    def _alike(self, units: Sequence[_Unit], runs: list[tuple[int, int, int]]) -> list[list[int]]:
+        """The runs that can be a class, those of equal wiring together, without overlap: the third number of each."""
+        groups: dict[Any, list[tuple[int, int, int]]] = {}
+        for a, b, key in runs:
+            entries, exit = self._ends(units, a, b)
+            if exit is not None and len(entries) <= 4:
+                known = groups.setdefault(_code(units, a, b), [])
+                if not known or a >= known[-1][1]:
+                    known.append((a, b, key))
+        return [[key for _, _, key in group] for group in groups.values() if len(group) > 1]
+
+    def _pieces(self, units: Sequence[_Unit], width: int, lasting: set[str]) -> Runs:
+        """Cut the units wherever ``width`` tensors (beside ``lasting`` ones) carry everything on."""
+        readers = _readers(units)
+        live = set(self.graph.inputs) - lasting
+        pieces, start = [], 0
+        for index, unit in enumerate(units):
+            live |= {t for t in unit.outputs if t not in lasting}
+            live = {t for t in live if readers.get(t, (-1,))[-1] > index}
+            if len(live) <= width:
+                pieces.append((start, index + 1))
+                start = index + 1
+        if start < len(units):
+            pieces.append((start, len(units)))
+        return pieces
+
+    def _ends(self, units: Sequence[_Unit], start: int, stop: int) -> tuple[tuple[str, ...], str | None]:
+        """What a run reads from outside, and the one tensor that it gives; None where it gives more or from its middle."""
+        inside = {t for unit in units[start:stop] for t in unit.outputs}
+        entries = tuple(dict.fromkeys(t for unit in units[start:stop] for t in unit.inputs if t not in inside))
+        readers = self._readers_of_all(units)
+        given = [t for t in inside if t in self.graph.outputs or any(k >= stop for k in readers.get(t, ()))]
+        return entries, given[0] if len(given) == 1 and given[0] in units[stop - 1].outputs else None
+
+    def _readers_of_all(self, units: Sequence[_Unit]) -> dict[str, list[int]]:
+        if self._read[0] is not units:
+            self._read = (units, _readers(units))
+        return self._read[1]
+
+    # From a pattern to a class.
+
+    def _block(self, units: Sequence[_Unit], runs: Runs, class_name: Callable[[str], str], chain: bool) -> dict[int, _Unit]:
+        """First unit of each run → the unit that stands for the run."""
+        first = units[runs[0][0] : runs[0][1]]
+        names = ["conv" if "Conv" in "".join(first[0].kinds) else "linear", "bn", "act"] if chain else _inner_names(first, self.reserved)
+        maker = _Parameters([[unit.module for unit in units[a:b]] for a, b in runs])
+        attrs = tuple(name if unit.module is not None else None for name, unit in zip(names, first))
+        title = self._chain_title(first) if chain else self._title(first, runs[0])
+        block = Block(class_name(title), tuple(maker.columns), attrs, tuple(names[: len(first)]), maker.modules)
+        composed = {}
+        for k, (a, b) in enumerate(runs):
+            parts = units[a:b]
+            entries, exit = self._ends(units, a, b)
+            values = tuple(column[k] for column in maker.columns.values())
+            use = Use(block, parts[0].start, parts[-1].stop, "", values, entries, exit, tuple(unit.part for unit in parts))
+            module = BlockModule(block.class_name, dict(zip(block.parameters, values)), block=block)
+            kinds = frozenset().union(*(unit.kinds for unit in parts))
+            composed[a] = _Unit(use, use.start, use.stop, entries, (exit,), id(block), module, _together(parts), kinds, 2)
+        return composed
+
+    def _title(self, first: Sequence[_Unit], run: tuple[int, int]) -> str:
+        kinds = {kind for unit in first for kind in unit.kinds}
+        inside = {t for unit in first for t in unit.outputs}
+        if kinds & {"MultiHeadAttention", "GroupQueryAttention", "Attention"}:
+            return "TransformerBlock"
+        if kinds & MERGES:
+            adds = [unit for unit in first if unit.kinds & MERGES and isinstance(unit.part, int)]
+            return "ResidualBlock" if not adds or any(t not in inside for unit in adds for t in unit.inputs) else "ProjectionBlock"
+        if "Concatenate" in kinds:
+            return "ConcatBlock"
+        if "Multiply" in kinds:
+            return "SqueezeExcite" if any("Global" in kind or kind == "ops.Mean" for kind in kinds) and len(first) <= 2 * MIN_PATTERN and first[-1].kinds == {"Multiply"} else "GatedBlock"
+        convolves = any("Conv" in kind for kind in kinds)
+        if convolves and any("Pooling" in kind for kind in kinds):
+            return "DownBlock"
+        return "ConvBlock" if convolves else "Block"
+
+    def _chain_title(self, first: Sequence[_Unit]) -> str:
+        kernel = next(iter(first[0].kinds))
+        title = ("SeparableConv" if kernel.startswith("Separable") else "ConvTranspose" if "Transpose" in kernel else "Conv" if "Conv" in kernel else "Linear") + "BN"
+        if len(first) < 3:
+            return title
+        config = self.nodes[first[2].start].node.layer.config
+        kind = next(iter(first[2].kinds))
+        return title + (ACTIVATIONS.get(config.get("activation"), "Act") if kind == "Activation" else kind)
+
+
+def _leaf(index: int, planned: PlannedNode, alone: bool) -> _Unit:
+    node, mapping = planned.node, planned.mapping
+    if mapping is None:
+        return _Unit(index, index, index + 1, node.inputs, node.outputs, None, None, node.layer.name, frozenset({node.layer.kind}), 1)
+    module, code = mapping.module, None
+    if planned.child is None and alone:
         shape = None
         if module is not None:
             fixed = tuple((k, v) for k, v in module.args.items() if isinstance(v, (Module, dict)))
-            shape = (module.cls, module.positional, tuple(module.args), repr(fixed))
-        wiring = tuple(position.get(t, t if t in lasting else "entry") for t in node.inputs)
-        calls.append((node.layer.kind, mapping.forward, mapping.init, shape, wiring, planned.inputs, planned.wants, planned.outputs))
-        for k, t in enumerate(node.outputs):
-            position[t] = (index - start, k)
+            shape = (module.cls, module.positional, module.dtype, tuple(module.args), repr(fixed))
+        code = (mapping.forward, mapping.init, shape, planned.inputs, planned.wants, planned.outputs)
+    text = mapping.forward
+    statements = len(text) if isinstance(text, tuple) else 0 if re.fullmatch(r"⟦\d+⟧", text) else 1
+    return _Unit(index, index, index + 1, node.inputs, node.outputs, code, module, node.layer.name, frozenset({node.layer.kind}), statements + (module is not None) + len(mapping.init))
+
+
+def _readers(units: Sequence[_Unit]) -> dict[str, list[int]]:
+    """Tensor → the units that read it."""
+    found: dict[str, list[int]] = {}
+    for index, unit in enumerate(units):
+        for t in dict.fromkeys(unit.inputs):
+            found.setdefault(t, []).append(index)
+    return found
+
+
+def _code(units: Sequence[_Unit], start: int, stop: int) -> Any:
+    """What two runs must share to be one class: everything but the values of constructor arguments."""
+    made: dict[str, Any] = {}
+    entries: dict[str, Any] = {}
+    calls = []
+    for index in range(start, stop):
+        unit = units[index]
+        if unit.code is None:
+            return None
+        calls.append((unit.code, tuple(made[t] if t in made else entries.setdefault(t, len(entries)) for t in unit.inputs)))
+        for k, t in enumerate(unit.outputs):
+            made[t] = (index - start, k)
     return tuple(calls)
 
 
-def _patterns(pieces: Sequence[_Piece]) -> list[list[tuple[int, int]]]:
-    """Runs of pieces that repeat, the most worthwhile first; each as the list of its (first, last + 1) pieces."""
-    codes: dict[Any, int] = {}
-    sequence = [codes.setdefault(p.signature, len(codes)) if p.signature is not None else -1 - i for i, p in enumerate(pieces)]
-    sizes = [p.stop - p.start for p in pieces]
-    found = []
-    while True:
-        best: tuple[tuple[int, int, int], list[tuple[int, int]]] | None = None
-        for length in range(1, min(MAX_PIECES, len(sequence) // 2) + 1):
-            places: dict[tuple[int, ...], list[int]] = {}
-            for start in range(len(sequence) - length + 1):
-                window = tuple(sequence[start : start + length])
-                if min(window) < 0:
-                    continue
-                known = places.setdefault(window, [])
-                if not known or start >= known[-1] + length:
-                    known.append(start)
-            for starts in places.values():
-                size = sum(sizes[starts[0] : starts[0] + length])
-                saved = (len(starts) - 1) * size
-                if len(starts) > 1 and size >= MIN_PATTERN and saved >= MIN_SAVED:
-                    # Of equal savings, the run that begins with its largest piece: a block, then its activation.
-                    score = (saved, sizes[starts[0]], -length)
-                    if best is None or score > best[0]:
-                        best = (score, [(s, s + length) for s in starts])
-        if best is None:
-            return found
-        found.append(best[1])
-        for a, b in best[1]:
-            for k in range(a, b):
-                sequence[k] = -1 - len(sequence) - k  # taken: matches nothing any more
-
-
-def _uses(graph: Graph, nodes: Sequence[PlannedNode], ranges: list[tuple[int, int]], class_name: Callable[[str], str], reserved: Set[str]) -> list[Use]:
-    runs = [[nodes[i] for i in range(a, b)] for a, b in ranges]
-    names = _inner_names([planned.node.layer.name for planned in runs[0]], [planned.node.layer.name for planned in runs[0] if planned.attr], reserved)
-    modules, columns = [], {}
-    for offset, planned in enumerate(runs[0]):
-        module = planned.mapping.module
-        if module is None:
-            modules.append(None)
+def _lines(units: Sequence[_Unit]) -> int:
+    """About how long the classes will be."""
+    total, blocks, before = 0, {}, None
+    for unit in units:
+        if not isinstance(unit.part, Use):
+            total, before = total + unit.statements, None
             continue
-        args = {}
-        for key, value in module.args.items():
-            column = tuple(_hashable(run[offset].mapping.module.args[key]) for run in runs)
-            if all(v == column[0] and type(v) is type(column[0]) for v in column):
-                args[key] = value
-            else:
-                if column not in columns:
-                    columns[column] = _parameter_name(key, set(columns.values()))
-                args[key] = Parameter(columns[column])
-        modules.append(replace(module, args=args))
-    kinds = {planned.node.layer.kind for planned in runs[0]}
-    title = "ResidualBlock" if kinds & {"Add", "ops.Add"} else "ConcatBlock" if "Concatenate" in kinds else "ScaleBlock" if "Multiply" in kinds else "Block"
-    attrs = tuple(name if planned.attr else None for name, planned in zip(names, runs[0]))
-    block = Block(class_name(title), tuple(columns.values()), attrs, tuple(names), tuple(modules))
-    uses = []
-    for k, (a, b) in enumerate(ranges):
-        inside = {t for i in range(a, b) for t in nodes[i].node.outputs}
-        entries = tuple(dict.fromkeys(t for i in range(a, b) for t in nodes[i].node.inputs if t not in inside))
-        outside = {t for i, planned in enumerate(nodes) if not a <= i < b for t in planned.node.inputs} | set(graph.outputs)
-        exits = [t for t in nodes[b - 1].node.outputs if t in outside]
-        uses.append(Use(block, a, b, "", tuple(column[k] for column in columns), entries, exits[0]))
-    return uses
+        total += 0 if before is not None and unit.part.block is before.block and unit.inputs == (before.exit,) else unit.statements  # they share a Sequential
+        before = unit.part
+        for use in unit.part.walk():
+            blocks[id(use.block)] = use
+    return total + sum(CLASS_LINES + _body(use) for use in blocks.values())
 
 
-def _placed(uses: list[Use], nodes: Sequence[PlannedNode], attr: Callable[[str], str]) -> list[Use]:
+def _body(use: Use) -> int:
+    return sum(1 + (module is not None) for module in use.block.modules)
+
+
+class _Parameters:
+    """Which constructor arguments differ between the runs, and the modules with them in place.
+
+    columns: parameter → its value in every run; those of widths come first.
+    """
+
+    def __init__(self, runs: Sequence[Sequence[Module | None]]):
+        self.columns: dict[str, tuple[Any, ...]] = {}
+        widths: dict[tuple[Any, ...], str] = {}
+        first = last = None  # the widths that come in and go out
+        for offset, module in enumerate(runs[0]):
+            for key in module.args if module is not None else ():
+                for column in _numbers(tuple(_hashable(run[offset].args[key]) for run in runs)):
+                    if is_width(key) and all(type(v) is int for v in column):
+                        first = first or column
+                        last = column if key.startswith(("out_", "hidden_")) else last
+                        if not _constant(column):
+                            widths[column] = key if key.startswith("in_") else widths.get(column, key)
+        self.expressions = self._named(widths, first, last)
+        modules = []
+        for offset, module in enumerate(runs[0]):
+            if module is None:
+                modules.append(None)
+                continue
+            args = {key: self._argument(key, tuple(_hashable(run[offset].args[key]) for run in runs), value) for key, value in module.args.items()}
+            modules.append(replace(module, args=args))
+        self.modules = tuple(modules)
+
+    def _named(self, widths: dict[tuple[Any, ...], str], first: tuple[Any, ...] | None, last: tuple[Any, ...] | None) -> dict[tuple[Any, ...], Any]:
+        """Column → `Parameter`, or the expression that gives it from another: ``4 * in_channels``."""
+        found: dict[tuple[Any, ...], Any] = {}
+        for column, key in sorted(widths.items(), key=lambda item: (item[0] != first, item[0] != last)):
+            formula = next((f for name, known in self.columns.items() if (f := _formula(column, name, known))), None)
+            if formula is not None and key != "groups":
+                found[column] = Expression(formula)
+                continue
+            name = re.sub(r"_\d+$", "", key)
+            if column not in (first, last):
+                name = re.sub(r"^(in|out)_", "hidden_", name)
+            elif column == last and column != first:
+                name = re.sub(r"^(in|hidden)_", "out_", name)
+            name = _free(name, self.columns)
+            self.columns[name] = column
+            found[column] = Parameter(name)
+        return found
+
+    def _argument(self, key: str, column: tuple[Any, ...], value: Any) -> Any:
+        if _constant(column):
+            return value
+        if is_width(key) and column in self.expressions:
+            return self.expressions[column]
+        if is_width(key) and (parts := _numbers(column)) != [column]:
+            return tuple(part[0] if _constant(part) else self.expressions[part] for part in parts)
+        name = next((n for n, known in self.columns.items() if known == column and re.sub(r"_\d+$", "", n) == re.sub(r"_\d+$", "", key)), None)
+        if name is None:
+            name = _free(re.sub(r"_\d+$", "", key), self.columns)
+            self.columns[name] = column
+        return Parameter(name)
+
+
+def is_width(key: str) -> bool:
+    """Whether a constructor argument says how wide a tensor is."""
+    return re.sub(r"_\d+$", "", key) in WIDTHS | {"hidden_channels", "hidden_features"}
+
+
+def _numbers(column: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+    """A column of equally long tuples of numbers, entry by entry; any other column as it is."""
+    if all(isinstance(v, tuple) and len(v) == len(column[0]) and all(type(n) is int for n in v) for v in column):
+        return list(zip(*column))
+    return [column]
+
+
+def _constant(column: tuple[Any, ...]) -> bool:
+    return all(v == column[0] and type(v) is type(column[0]) for v in column)
+
+
+def _formula(column: tuple[int, ...], name: str, known: tuple[Any, ...]) -> str | None:
+    if not all(type(v) is int and v > 0 for v in (*column, *known)) or len(set(column)) < 2:
+        return None
+    up, down = column[0] // known[0], known[0] // column[0]
+    if up > 1 and all(a == up * b for a, b in zip(column, known)):
+        return f"{up} * {name}"
+    if down > 1 and all(a * down == b for a, b in zip(column, known)):
+        return f"{name} // {down}"
+    return None
+
+
+def _placed(uses: list[Use], graph: Graph, nodes: Sequence[PlannedNode], attrs: Names) -> list[Use]:
     """Give every use its attribute; neighbours of one class share an nn.Sequential."""
     groups: list[list[Use]] = []
+    last_reader = {t: index for index, planned in enumerate(nodes) for t in planned.node.inputs}
     for use in uses:
         last = groups[-1][-1] if groups else None
-        if last is not None and last.block is use.block and last.stop == use.start and len(use.entries) == 1:
+        follows = last is not None and last.stop == use.start and use.entries == (last.exit,) and last_reader[last.exit] < use.stop and last.exit not in graph.outputs
+        if follows and last.block is use.block:
             groups[-1].append(use)
         else:
             groups.append([use])
     placed = []
+    attrs.taken -= {planned.attr for use in uses for planned in nodes[use.start : use.stop]}
     for group in groups:
-        inside = nodes[group[0].start : group[-1].stop]
-        names = [planned.node.layer.name for planned in inside if planned.attr] or [planned.node.layer.name for planned in inside]
-        home = attr(_prefix(names) or _snake(group[0].block.class_name))
-        placed += [replace(use, attr=f"{home}.{k}" if len(group) > 1 else home) for k, use in enumerate(group)]
+        calls = nodes[group[0].start : group[-1].stop]
+        names = [planned.node.layer.name for planned in calls if planned.attr] or [planned.node.layer.name for planned in calls]
+        small = len(calls) < MIN_PATTERN
+        home = attrs.new(_prefix(names) or (names[0] if small else _snake(group[0].block.class_name)))
+        placed += [_at(use, f"{home}.{k}" if len(group) > 1 else home) for k, use in enumerate(group)]
     return placed
 
 
-def _inner_names(names: Sequence[str], held: Sequence[str], reserved: Set[str]) -> list[str]:
-    """Names inside a block: what the layers' names have in common goes; ``1_conv`` becomes ``conv1``, ``conv2d_7`` ``conv2d``.
+def _at(use: Use, attr: str) -> Use:
+    parts = tuple(_at(part, f"{attr}.{name}") if isinstance(part, Use) else part for part, name in zip(use.parts, use.block.attrs))
+    return replace(use, attr=attr, parts=parts)
 
-    held: names of the layers that the block holds as modules; an Add between them is often named by Keras alone.
-    """
-    common = _common(held or names)
+
+def _inner_names(units: Sequence[_Unit], reserved: Set[str]) -> list[str]:
+    """Names inside a block: what the layers' names have in common goes; ``1_conv`` becomes ``conv1``, ``conv2d_7`` ``conv2d``."""
+    common = _common([unit.name for unit in units if unit.module is not None] or [unit.name for unit in units])
     result: list[str] = []
-    for name in names:
-        short = re.sub(r"\W", "_", name.removeprefix(common)).strip("_") or "layer"
+    for unit in units:
+        short = re.sub(r"\W", "_", unit.name.removeprefix(common)).strip("_") or "layer"
         if not common:
             short = re.sub(r"_\d+$", "", short)
         match = re.fullmatch(r"(\d+)_(.+)", short)
@@ -233,20 +559,29 @@ def _inner_names(names: Sequence[str], held: Sequence[str], reserved: Set[str]) 
     return result
 
 
-def _common(names: Sequence[str]) -> str:
+def _together(units: Sequence[_Unit]) -> str:
+    """A name for a block from its layers' names: what they begin with, where that says something, else the first one's."""
+    names = [unit.name for unit in units if unit.module is not None] or [unit.name for unit in units]
+    prefix = _prefix(names)
+    return prefix if re.search(r"[^\W\d]{2,}\d*$", prefix) and len(names) > 1 else names[0]
+
+
+def _common(names: Iterable[str]) -> str:
     """The common beginning of several names, up to an underscore."""
     first, last = min(names), max(names)
-    length = next((i for i, (a, b) in enumerate(zip(first, last)) if a != b), min(len(first), len(last)))
-    return first[: first.rfind("_", 0, length) + 1]
+    return first[: first.rfind("_", 0, _alike_up_to(first, last)) + 1]
 
 
-def _prefix(names: Sequence[str]) -> str:
+def _prefix(names: Iterable[str]) -> str:
     first, last = min(names), max(names)
-    length = next((i for i, (a, b) in enumerate(zip(first, last)) if a != b), min(len(first), len(last)))
-    return re.sub(r"\W", "_", first[:length]).strip("_")
+    return re.sub(r"\W", "_", first[: _alike_up_to(first, last)]).strip("_")
 
 
-def _parameter_name(key: str, taken: set[str]) -> str:
+def _alike_up_to(first: str, last: str) -> int:
+    return next((i for i, (a, b) in enumerate(zip(first, last)) if a != b), min(len(first), len(last)))
+
+
+def _free(key: str, taken: Iterable[str]) -> str:
     name, k = key, 2
     while name in taken:
         name, k = f"{key}_{k}", k + 1
@@ -254,8 +589,9 @@ def _parameter_name(key: str, taken: set[str]) -> str:
 
 
 def _hashable(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+    return tuple(map(_hashable, value)) if isinstance(value, (list, tuple)) else value
 
 
 def _snake(name: str) -> str:
-    return re.sub(r"(?<!^)([A-Z])", r"_\1", name).lower()
+    """ConvBNReLU → conv_bn_relu."""
+    return re.sub(r"(?<=[a-z\d])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z]{2})", "_", name.replace("ReLU", "Relu").replace("SiLU", "Silu").replace("BN", "Bn")).lower()

@@ -186,7 +186,7 @@ def scopes(root: PlannedScope) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
 
     def visit(planned_scope: PlannedScope, keras: str, prefix: str) -> None:
-        for path in dict.fromkeys([prefix.rstrip("."), *(f"{prefix}{use.attr}" for use in planned_scope.uses)]):
+        for path in dict.fromkeys([prefix.rstrip("."), *(f"{prefix}{use.attr}" for use in planned_scope.instances)]):
             found.setdefault(path, []).append(keras)
         for planned in planned_scope.nodes:
             if planned.child is not None:

@@ -62,6 +62,11 @@ class PlannedScope:
     def output_layouts(self) -> tuple[Layout, ...]:
         return tuple(self.layouts[t] for t in self.graph.outputs)
 
+    @property
+    def instances(self) -> list[Use]:
+        """Every block in it, those within other blocks too."""
+        return [inner for use in self.uses for inner in use.walk()]
+
     def walk(self, scope: str = "", prefix: str = "") -> Iterator[tuple[str, str, PlannedScope, PlannedNode]]:
         """(Keras scope, state_dict prefix, class, call) for every call; a nested class's calls follow its caller."""
         for planned in self.nodes:
@@ -205,7 +210,7 @@ class _Planner:
             modules.setdefault(id(node.layer), planned)
             nodes.append(planned)
         name = self.class_name(graph.name)
-        uses, nodes = fold(graph, nodes, self.class_name, attrs.new, attrs.reserved)
+        uses, nodes = fold(graph, nodes, self.class_name, attrs)
         return PlannedScope(graph, name, nodes, layouts, uses)
 
     def node(self, node, graph, layouts, wanted, consumers, modules, attrs) -> PlannedNode:

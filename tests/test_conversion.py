@@ -42,7 +42,7 @@ def test_the_three_systems_as_a_person_would_write_them(converted):
     convnet = (converted("convnet") / "model.py").read_text()
     assert "self.conv = nn.Conv2d(3, 32, kernel_size=3, padding=1)" in convnet
     assert "permute" not in convnet and "transpose" not in convnet, "the Dense kernel is re-ordered, not the data"
-    assert "self.lstm = nn.LSTM(10, 128, batch_first=True)" in (converted("lstm") / "model.py").read_text()
+    assert "self.lstm = nn.LSTM(20, 128, batch_first=True)" in (converted("lstm") / "model.py").read_text()
 
 
 def test_manifest(converted, example):

@@ -7,19 +7,21 @@ import importlib
 import inspect
 import re
 import subprocess
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence, Set
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from typing import Any
 
-from k2t_core.blocks import Parameter, Use
+from k2t_core.blocks import Block, BlockModule, Parameter, Use, is_width
 from k2t_core.errors import K2TError
 from k2t_core.layout import Layout, permute_expression
 from k2t_core.planning import RESERVED, Plan, PlannedNode, PlannedScope
 from k2t_core.rules.registry import SELF, Expression, Module
 
 LINE_LENGTH = 120
+MANY_PLACES = 6  # of a block's uses are listed at its class
+_REQUIRED = object()
 _SLOT = re.compile(r"⟦(\d+)⟧")
 _OUT = re.compile(r"⟦out(\d+)⟧")
 
@@ -109,6 +111,12 @@ class _Item:
     layer: str | None  # None for a block: its own forward holds the taps
 
     @classmethod
+    def of_block(cls, scope: PlannedScope, use: Use, attr: str | None, label: str) -> _Item:
+        layouts = tuple(scope.layouts[t] for t in use.entries)
+        call = f"{SELF}({', '.join(f'⟦{k}⟧' for k in range(len(use.entries)))})"
+        return cls(use.entries, (use.exit,), layouts, layouts, call, attr, label, None)
+
+    @classmethod
     def of(cls, planned: PlannedNode, attr: str | None, label: str) -> _Item:
         return cls(planned.node.inputs, planned.node.outputs, planned.inputs, planned.wants, planned.mapping.forward, attr, label, planned.node.layer.path)
 
@@ -117,12 +125,12 @@ def _classes(scope: PlannedScope, path: str) -> tuple[list[str], list[Tap]]:
     """The class of a scope at module path ``path``, the block classes it uses before it, and the taps of all."""
     sources, taps = [], []
     blocks: dict[int, list[Use]] = {}
-    for use in scope.uses:
+    for use in scope.instances:
         blocks.setdefault(id(use.block), []).append(use)
     for uses in blocks.values():
         sources.append(_block_class(scope, uses))
         for use in uses:
-            taps += _block_body(scope, use, f"{path}{use.attr}")[2]
+            taps += _block_body(scope, use, uses[0], f"{path}{use.attr}")[2]
     items, init = [], []
     starts = {use.start: use for use in scope.uses}
     index, seen = 0, set()
@@ -139,36 +147,85 @@ def _classes(scope: PlannedScope, path: str) -> tuple[list[str], list[Tap]]:
         home = use.attr.split(".")[0]
         group = [u for u in scope.uses if u.attr.split(".")[0] == home]
         init.append(f"self.{home} = {_instances(group)}")
-        layouts = tuple(scope.layouts[t] for t in use.entries)
-        call = f"{SELF}({', '.join(f'⟦{k}⟧' for k in range(len(use.entries)))})"
-        items.append(_Item(use.entries, (group[-1].exit,), layouts, layouts, call, home, home, None))
+        items.append(_Item.of_block(scope, replace(use, exit=group[-1].exit), home, home))
         index = group[-1].stop
     parameters = ["x"] if len(scope.graph.inputs) == 1 else _unique_identifiers(scope.graph.input_names)
     lines, found = _forward(scope, items, parameters, scope.graph.inputs, scope.graph.outputs, path.rstrip("."), scope.class_name)
-    sources.append(_class_source(scope.class_name, _docstring(scope, parameters), "", init, parameters, lines))
+    sources.append(_class_source(scope.class_name, _docstring(scope, parameters), "", init + _frozen(scope), parameters, lines))
     return sources, taps + found
 
 
 def _block_class(scope: PlannedScope, uses: list[Use]) -> str:
     block = uses[0].block
-    parameters, lines, _ = _block_body(scope, uses[0], "")
+    parameters, lines, _ = _block_body(scope, uses[0], uses[0], "")
     for use in uses[1:]:
-        if _block_body(scope, use, "")[:2] != (parameters, lines):
+        if _block_body(scope, use, uses[0], "")[:2] != (parameters, lines):
             raise K2TError(f"internal: block {block.class_name} reads differently at {use.attr} than at {uses[0].attr}")
     init = []
-    for offset, (attr, module) in enumerate(zip(block.attrs, block.modules)):
+    for part, attr, module in zip(uses[0].parts, block.attrs, block.modules):
         if module is not None:
-            init += _constructor(attr, module, scope.nodes[uses[0].start + offset].mapping.init)
+            init += _constructor(attr, module, scope.nodes[part].mapping.init if isinstance(part, int) else ())
     places = list(dict.fromkeys(use.attr.split(".")[0] for use in uses))
-    doc = f"Used {len(uses)} times: {', '.join(places)}."
-    return _class_source(block.class_name, doc, "".join(f", {name}" for name in block.parameters), init, parameters, lines)
+    where = ", ".join(places) if len(places) <= MANY_PLACES else f"{', '.join(places[:MANY_PLACES])} and others"
+    arguments = "".join(f", {name}" if default is _REQUIRED else f", {name}={literal(default)}" for name, default in _arguments(block).items())
+    return _class_source(block.class_name, f"Used {len(uses)} times: {where}.", arguments, init, parameters, lines)
 
 
-def _block_body(scope: PlannedScope, use: Use, path: str) -> tuple[list[str], list[str], list[Tap]]:
-    items = [_Item.of(scope.nodes[use.start + k], attr, label) for k, (attr, label) in enumerate(zip(use.block.attrs, use.block.labels))]
-    names = ["x"] + _unique_identifiers(use.entries[1:])
+def _block_body(scope: PlannedScope, use: Use, first: Use, path: str) -> tuple[list[str], list[str], list[Tap]]:
+    """Parameters and statements of a block's forward, named as its first use says, and the taps of this use."""
+    items = []
+    for part, attr, label in zip(use.parts, use.block.attrs, use.block.labels):
+        items.append(_Item.of(scope.nodes[part], attr, label) if isinstance(part, int) else _Item.of_block(scope, part, attr, label))
+    names = ["x"] + _unique_identifiers(first.entries[1:])
     lines, taps = _forward(scope, items, names, use.entries, (use.exit,), path, use.block.class_name)
     return names, lines, taps
+
+
+def _arguments(block: Block) -> dict[str, Any]:
+    """The parameters of a block's constructor and their defaults: torch's own for the argument they are passed on to."""
+    found: dict[str, Any] = {}
+    for module in block.modules:
+        defaults = {} if module is None else _arguments(module.block) if isinstance(module, BlockModule) else _defaults(module.cls)
+        for key, value in module.args.items() if module is not None else ():
+            if isinstance(value, Parameter):
+                found.setdefault(value.name, defaults.get(key, _REQUIRED))
+    arguments = {name: found.get(name, _REQUIRED) for name in block.parameters}
+    return dict(sorted(arguments.items(), key=lambda item: item[1] is not _REQUIRED))
+
+
+def _frozen(scope: PlannedScope) -> list[str]:
+    """Statements that freeze what is frozen in Keras (trainable=False); a nested model's class does so for its own layers."""
+    frozen: dict[str, bool] = {}
+    for planned in scope.nodes:
+        if planned.attr and planned.child is None and planned.mapping.weights and not _only_buffers(planned):
+            frozen[planned.attr] = planned.node.layer.config.get("trainable") is False
+    if not any(frozen.values()):
+        return []
+    below = [planned for child in scope.scopes()[:-1] for planned in child.nodes if planned.child is None and planned.mapping.weights and not _only_buffers(planned)]
+    if all(frozen.values()) and all(planned.node.layer.config.get("trainable") is False for planned in below):
+        return ["self.requires_grad_(False)  # trainable=False in Keras"]
+    paths = [re.sub(r"\.(\d+)(?=\.|$)", r"[\1]", f"self.{path}") for path in _whole(frozen)]
+    if len(paths) <= 2:
+        return [f"{path}.requires_grad_(False)  # trainable=False in Keras" for path in paths]
+    return [f"for frozen in ({', '.join(paths)}):  # trainable=False in Keras", "    frozen.requires_grad_(False)"]
+
+
+def _only_buffers(planned: PlannedNode) -> bool:
+    return planned.mapping.module is None or planned.mapping.module.cls in ("FrozenBatchNorm", "Standardize")
+
+
+def _whole(frozen: dict[str, bool], depth: int = 1) -> list[str]:
+    """The shortest module paths that hold frozen layers and no others."""
+    groups: dict[str, dict[str, bool]] = {}
+    for path, value in frozen.items():
+        groups.setdefault(".".join(path.split(".")[:depth]), {})[path] = value
+    found = []
+    for path, group in groups.items():
+        if all(group.values()):
+            found.append(path)
+        elif any(group.values()):
+            found += _whole(group, depth + 1)
+    return found
 
 
 def _class_source(name: str, doc: str, arguments: str, init: list[str], parameters: list[str], body: list[str]) -> str:
@@ -185,19 +242,19 @@ def _constructor(attr: str, module: Module, init: tuple[str, ...]) -> list[str]:
 
 def _instances(group: list[Use]) -> str:
     """The constructor of a block, or of the nn.Sequential of several; arithmetic series become a comprehension."""
-    name = group[0].block.class_name
+    block = group[0].block
     if "." not in group[0].attr:
-        return _instance(group[0])
+        return _instance(block, group[0].values)
     columns = list(zip(*(use.values for use in group)))
     if len(group) > 2 and all(_is_series(column) for column in columns):
-        terms = [literal(c[0]) if c[0] == c[-1] else f"{literal(c[0])} + {c[1] - c[0]} * i" for c in columns]
-        index = "i" if any(" * i" in term for term in terms) else "_"
-        return f"nn.Sequential(*({name}({', '.join(terms)}) for {index} in range({len(group)})))"
-    return f"nn.Sequential({', '.join(_instance(use) for use in group)})"
+        terms = [c[0] if c[0] == c[-1] else Expression(f"{literal(c[0])} + {c[1] - c[0]} * i") for c in columns]
+        index = "i" if any(isinstance(term, Expression) for term in terms) else "_"
+        return f"nn.Sequential(*({_instance(block, terms)} for {index} in range({len(group)})))"
+    return f"nn.Sequential({', '.join(_instance(block, use.values) for use in group)})"
 
 
-def _instance(use: Use) -> str:
-    return f"{use.block.class_name}({', '.join(map(literal, use.values))})"
+def _instance(block: Block, values: Sequence[Any]) -> str:
+    return module_source(BlockModule(block.class_name, dict(zip(block.parameters, values)), block=block))
 
 
 def _is_series(column: tuple[Any, ...]) -> bool:
@@ -226,7 +283,8 @@ def _forward(scope, items: list[_Item], parameters: list[str], inputs, outputs, 
             last_use[t] = step
     for t in outputs:
         last_use[t] = len(items)
-    names = _Locals(inputs, parameters, last_use)
+    masks = {t for t, spec in scope.graph.tensors.items() if spec.dtype == "bool"}
+    names = _Locals(inputs, parameters, last_use, masks)
     statements: list[str] = []
     taps: list[Tap] = []
     for step, item in enumerate(items):
@@ -263,32 +321,32 @@ def _fill(line: str, operands: list[str], attr: str | None) -> str:
 
 
 class _Locals:
-    """Local variable names: ``x`` flows along the main path, ``y`` and ``z`` along side branches; what is kept for long
-    (a U-Net's skip connection) gets its layer's name."""
+    """Local variable names: ``x`` flows along the main path, ``y``, ``z`` and ``w`` along side branches; what is kept for long
+    (a U-Net's skip connection) gets its layer's name, and a mask is called so. An input keeps its own name to itself."""
 
     LONG = 15  # statements
+    FLOWING = ("x", "y", "z", "w")
 
-    def __init__(self, inputs: Sequence[str], parameters: Sequence[str], last_use: dict[str, int]):
+    def __init__(self, inputs: Sequence[str], parameters: Sequence[str], last_use: dict[str, int], masks: Set[str]):
         self.last_use = last_use
+        self.masks = masks
         self.of: dict[str, str] = {}
         self.holders: dict[str, set[str]] = {}  # the tensors that go by a name: a layer that does nothing adds one
         for t, name in zip(inputs, parameters):
             self._hold(t, name)
 
     def assign(self, tensor: str, item: _Item, step: int) -> str:
-        """A name for a new tensor: that of its dying input, else the first free of x, y, z, else the layer's."""
-        dying = [self.of[t] for t in item.inputs if not self._alive(self.of[t], step)]
-        free = [name for name in ("x", "y", "z") if not self._alive(name, step)]
-        if len(item.outputs) > 1 or self.last_use[tensor] - step > self.LONG:
-            free = dying = []
-        if "x" in dying or free[:1] == ["x"]:
-            name = "x"
-        elif dying or free:
-            name = (dying or free)[0]
-        else:
-            busy = {name for name in self.holders if self._alive(name, step)}
+        """A name for a new tensor: that of its dying input, else the first free of x, y, z, w, else the layer's."""
+        busy = {name for name in self.holders if self._alive(name, step)}
+        dying = [self.of[t] for t in item.inputs if self.of[t] in self.FLOWING and self.of[t] not in busy]
+        free = [name for name in self.FLOWING if name not in busy]
+        if tensor in self.masks:
+            name = _identifier("mask", busy)
+        elif len(item.outputs) > 1 or self.last_use[tensor] - step > self.LONG or not dying and not free:
             suffix = f"_{item.outputs.index(tensor)}" if len(item.outputs) > 1 else ""
             name = _identifier(item.label + suffix, busy | {"x"})
+        else:
+            name = "x" if "x" in dying or free[:1] == ["x"] else (dying or free)[0]
         self._hold(tensor, name)
         return name
 
@@ -324,10 +382,16 @@ def _identifier(label: str, taken: set[str]) -> str:
 
 def module_source(module: Module) -> str:
     """``nn.Conv2d(3, 64, kernel_size=7, stride=2)``: arguments that equal torch's defaults are left out."""
-    defaults = _defaults(module.cls)
+    defaults, positional, arguments = _defaults(module.cls), module.positional, module.args
+    if isinstance(module, BlockModule):
+        known = _arguments(module.block)
+        arguments = {name: module.args[name] for name in known}
+        defaults = {name: default for name, default in known.items() if default is not _REQUIRED}
+        # What comes first and says how wide: ConvBlock(64, 128, stride=2).
+        positional = next((k for k, name in enumerate(known) if name in defaults or not is_width(name)), len(known))
     parts = []
-    for index, (name, value) in enumerate(module.args.items()):
-        if index < module.positional:
+    for index, (name, value) in enumerate(arguments.items()):
+        if index < positional:
             parts.append(literal(value))
         elif name not in defaults or defaults[name] != value or isinstance(value, bool) != isinstance(defaults[name], bool):
             parts.append(f"{name}={literal(value)}")

@@ -60,4 +60,6 @@ def activity_regularization(call: Call) -> Mapping:
 
 def _inert(call: Call, module: Module, why: str) -> Mapping:
     x = call.x
+    if not next(iter(module.args.values())):
+        return Mapping(str(x), gives=(x.layout,), status=INERT, why="Its rate is 0: it does nothing, in training either.", keras="x", torch="x")
     return Mapping(f"{SELF}({x})", module, gives=(x.layout,), status=INERT, why=why, keras="x in inference", torch="x in eval mode")
