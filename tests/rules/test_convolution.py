@@ -274,5 +274,5 @@ def test_lora_that_was_not_merged_is_refused():
     layer = layers.Conv2D(4, 3)
     model = functional(layer, (6, 6, 3))
     layer.enable_lora(2)
-    with pytest.raises(UnsupportedError, match="lora_kernel_a"):
+    with pytest.raises(UnsupportedError, match="LoRA"):
         plan(model).raise_for_problems()

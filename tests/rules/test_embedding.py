@@ -49,7 +49,7 @@ def test_an_embedding_with_lora_is_refused_by_name():
     embedding = layers.Embedding(6, 3)
     model = keras.Model(x, embedding(x))
     embedding.enable_lora(2)
-    with pytest.raises(UnsupportedError, match="lora"):
+    with pytest.raises(UnsupportedError, match="LoRA"):
         check(model)
 
 
