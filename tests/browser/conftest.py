@@ -68,7 +68,7 @@ def page(tmp_path):
         browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_OPTIONS)
         context = browser.new_context(viewport={"width": 1280, "height": 1000}, accept_downloads=True)
         page = context.new_page()
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(180_000)
         yield page
         page.screenshot(path=tmp_path / "last.png")
         browser.close()
