@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
-from itertools import count
+from itertools import accumulate, count
 from typing import TYPE_CHECKING, Any, Protocol
 
 from k2t_core.graph import Graph
@@ -140,7 +140,9 @@ class _Folder:
         self.graph, self.nodes, self.reserved = graph, nodes, reserved
         self._read: tuple[Sequence[_Unit], dict[str, list[int]]] = ((), {})
         shared = Counter(id(planned.node.layer) for planned in nodes)
-        self.leaves = [_leaf(index, planned, shared[id(planned.node.layer)] == 1) for index, planned in enumerate(nodes)]
+        numbers: dict[Any, int] = {}  # of equal codes: long windows of them are compared often
+        leaves = [_leaf(index, planned, shared[id(planned.node.layer)] == 1) for index, planned in enumerate(nodes)]
+        self.leaves = [unit if unit.code is None else replace(unit, code=numbers.setdefault(unit.code, len(numbers))) for unit in leaves]
 
     def best(self) -> list[Finder] | None:
         """The way of folding with the fewest lines; None where none is worth it."""
@@ -222,6 +224,7 @@ class _Folder:
         found: dict[Any, Runs] = {}
         inside: set[Any] = set()
         readers = _readers(units)
+        made = {t: index for index, unit in enumerate(units) for t in unit.outputs}
         last = 0
         for start, unit in enumerate(units):
             if start < last or len(unit.inputs) != 1:
@@ -236,39 +239,44 @@ class _Folder:
                 continue
             found.setdefault(code, []).append((start, stop))
             last = stop
-            if any(at[-1] >= stop for t, at in readers.items() if t != entry and self._made_before(units, t, start)):
+            if any(at[-1] >= stop for t, at in readers.items() if t != entry and made.get(t, -1) < start):
                 inside.add(code)
         return [runs for code, runs in found.items() if code in inside and len(runs) >= MOTIF_USES]
-
-    def _made_before(self, units: Sequence[_Unit], tensor: str, start: int) -> bool:
-        return tensor in self.graph.inputs or any(tensor in unit.outputs for unit in units[:start])
 
     def _repeated(self, units: Sequence[_Unit], width: int, lasting: set[str]) -> list[Runs]:
         """Runs of pieces that repeat, the most worthwhile first."""
         pieces = self._pieces(units, width, lasting)
+        wirings: dict[tuple[int, int], Any] = {}
         codes: dict[Any, int] = {}
         sequence = []
         for index, (a, b) in enumerate(pieces):
             code = _code(units, a, b)
             sequence.append(-1 - index if code is None else codes.setdefault(code, len(codes)))
         sizes = [sum(unit.statements for unit in units[a:b]) for a, b in pieces]
-        calls = [sum(unit.stop - unit.start for unit in units[a:b]) for a, b in pieces]
+        up_to = [0, *accumulate(sizes)]
+        calls_up_to = [0, *accumulate(sum(unit.stop - unit.start for unit in units[a:b]) for a, b in pieces)]
         found = []
         while True:
             best: tuple[tuple[int, int, int], list[tuple[int, int]]] | None = None
+            windows = {start: 0 for start in range(len(sequence))}  # start → number of the window that begins there
             for length in range(1, min(MAX_PIECES, len(sequence) // 2) + 1):
-                places: dict[tuple[int, ...], list[int]] = {}
-                for start in range(len(sequence) - length + 1):
-                    window = tuple(sequence[start : start + length])
-                    if min(window) >= 0:
-                        places.setdefault(window, []).append(start)
+                numbers: dict[tuple[int, int], int] = {}
+                places: dict[int, list[int]] = {}
+                for start, number in windows.items():
+                    end = start + length
+                    if end <= len(sequence) and sequence[end - 1] >= 0:
+                        places.setdefault(numbers.setdefault((number, sequence[end - 1]), len(numbers)), []).append(start)
+                places = {number: starts for number, starts in places.items() if len(starts) > 1}
+                if not places:
+                    break
+                windows = dict(sorted((start, number) for number, starts in places.items() for start in starts))
                 for starts in places.values():
                     end = starts[0] + length
-                    size = sum(sizes[starts[0] : end])
-                    score = ((len(starts) - 1) * size, sizes[starts[0]], -length)
-                    if len(starts) < 2 or sum(calls[starts[0] : end]) < MIN_PATTERN or score[0] < MIN_SAVED or best is not None and score <= best[0]:
+                    size = up_to[end] - up_to[starts[0]]
+                    score = ((_apart(starts, length) - 1) * size, sizes[starts[0]], -length)
+                    if calls_up_to[end] - calls_up_to[starts[0]] < MIN_PATTERN or score[0] < MIN_SAVED or best is not None and score <= best[0]:
                         continue
-                    for alike in self._alike(units, [(pieces[s][0], pieces[s + length - 1][1], s) for s in starts]):
+                    for alike in self._alike(units, [(pieces[s][0], pieces[s + length - 1][1], s) for s in starts], wirings):
                         # Of equal savings, the run that begins with its largest piece: a block, then its activation.
                         score = ((len(alike) - 1) * size, sizes[starts[0]], -length)
                         if score[0] >= MIN_SAVED and (best is None or score > best[0]):
@@ -280,13 +288,18 @@ class _Folder:
                 for k in range(a, b):
                     sequence[k] = -1 - len(sequence) - k  # taken: matches nothing any more
 
-    def _alike(self, units: Sequence[_Unit], runs: list[tuple[int, int, int]]) -> list[list[int]]:
-        """The runs that can be a class, those of equal wiring together, without overlap: the third number of each."""
+    def _alike(self, units: Sequence[_Unit], runs: list[tuple[int, int, int]], codes: dict[tuple[int, int], Any]) -> list[list[int]]:
+        """The runs that can be a class, those of equal wiring together, without overlap: the third number of each.
+
+        codes: the wiring of the runs seen so far, None for those that cannot be a class.
+        """
         groups: dict[Any, list[tuple[int, int, int]]] = {}
         for a, b, key in runs:
-            entries, exit = self._ends(units, a, b)
-            if exit is not None and len(entries) <= 4:
-                known = groups.setdefault(_code(units, a, b), [])
+            if (a, b) not in codes:
+                entries, exit = self._ends(units, a, b)
+                codes[a, b] = _code(units, a, b) if exit is not None and len(entries) <= 4 else None
+            if codes[a, b] is not None:
+                known = groups.setdefault(codes[a, b], [])
                 if not known or a >= known[-1][1]:
                     known.append((a, b, key))
         return [[key for _, _, key in group] for group in groups.values() if len(group) > 1]
@@ -311,7 +324,7 @@ class _Folder:
         inside = {t for unit in units[start:stop] for t in unit.outputs}
         entries = tuple(dict.fromkeys(t for unit in units[start:stop] for t in unit.inputs if t not in inside))
         readers = self._readers_of_all(units)
-        given = [t for t in inside if t in self.graph.outputs or any(k >= stop for k in readers.get(t, ()))]
+        given = [t for t in inside if t in self.graph.outputs or readers.get(t, (-1,))[-1] >= stop]
         return entries, given[0] if len(given) == 1 and given[0] in units[stop - 1].outputs else None
 
     def _readers_of_all(self, units: Sequence[_Unit]) -> dict[str, list[int]]:
@@ -337,7 +350,7 @@ class _Folder:
             use = Use(block, parts[0].start, parts[-1].stop, "", values, entries, exit, tuple(unit.part for unit in parts))
             module = BlockModule(block.class_name, dict(zip(block.parameters, values)), block=block)
             kinds = frozenset().union(*(unit.kinds for unit in parts))
-            composed[a] = _Unit(use, use.start, use.stop, entries, (exit,), id(block), module, _together(parts), kinds, 2)
+            composed[a] = _Unit(use, use.start, use.stop, entries, (exit,), ("block", id(block)), module, _together(parts), kinds, 2)
         return composed
 
     def _title(self, first: Sequence[_Unit], run: tuple[int, int]) -> str:
@@ -423,6 +436,15 @@ def _lines(units: Sequence[_Unit]) -> int:
 
 def _body(use: Use) -> int:
     return sum(1 + (module is not None) for module in use.block.modules)
+
+
+def _apart(starts: Sequence[int], length: int) -> int:
+    """How many windows of a length can be had at these starts without overlap."""
+    number, free = 0, 0
+    for start in starts:
+        if start >= free:
+            number, free = number + 1, start + length
+    return number
 
 
 class _Parameters:

@@ -49,6 +49,7 @@ def exercise(plan: Plan, seed: int, say: Callable[[float, str], None] = lambda s
     kinds = {p.node.layer.path: p.node.layer for _, _, _, p in base.root.walk() if p.mapping is not None and p.child is None and (p.mapping.weights or p.mapping.alternatives)}
     names = sorted(kinds)
     rng.shuffle(names)
+    names.sort(key=lambda name: not kinds[name].all_variables())  # a fault in a weight is the harder riddle
     arrays = random_batch(plan.traced.graph, 2, seed)
     for index, name in enumerate(names[:TRIED]):
         say(0.5 * index / min(len(names), TRIED), "Looking for a layer to break")

@@ -385,7 +385,7 @@ def activation_default(name: str, seed: int) -> Experiment:
     return Experiment(expected, Answer.of(wrong_words, expected, wrong()), Answer.of(right_words, expected, right()), {"x": x})
 
 
-ATTENTION = {"heads": "heads and their parts change places", "mask": "the mask is handed over as it is"}
+ATTENTION = {"heads": "heads mixed up", "mask": "mask as Keras has it"}
 
 
 def attention(heads: int, key_dim: int, steps: int, seed: int, wrong: str = "heads") -> Experiment:

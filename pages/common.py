@@ -22,7 +22,9 @@ def navigation() -> Any:
     """The app's title, looks and pages; `app.py` runs the page that it returns."""
     # An icon of our own: Streamlit fetches those that it is given by name from a font server.
     st.set_page_config(page_title="k2t: Keras to PyTorch", page_icon=str(Path(__file__).with_name("icon.svg")), layout="wide")
-    st.html("<style>.stMainBlockContainer { padding: 4.5rem clamp(1rem, 4vw, 4rem) 3rem; }</style>")
+    # White words on the light blue of the dark theme could not be read.
+    words = "[data-testid*=stBaseButton-primary] :is(p, span) { color: #0E1117; }" if st.context.theme.type == "dark" else ""
+    st.html(f"<style>.stMainBlockContainer {{ padding: 4.5rem clamp(1rem, 4vw, 4rem) 3rem; }} {words}</style>")
     return st.navigation([st.Page(PAGES[name], title=name.capitalize(), icon=icon, default=name == "load") for name, icon in ICONS.items()], position="top")
 
 

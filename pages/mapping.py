@@ -72,7 +72,7 @@ def select(project: Project, call: str | None) -> None:
 
 
 def filtered(project: Project, found: list[Row]) -> list[Row]:
-    text, kind, status, overridden = st.columns([3, 2, 3, 1.2], vertical_alignment="center")
+    text, kind, status, overridden = st.columns([2.4, 1.8, 2.8, 2], vertical_alignment="center")
     with text:
         words = common.bound(st.text_input, "Search", "mapping.text", project, placeholder="Search names, types, shapes, weights", label_visibility="collapsed").lower().split()
     with kind:
@@ -260,7 +260,9 @@ def duel(project: Project, row: Row) -> None:
             text = st.selectbox(side, list(readings), index=index, key=f"duel:{index}:{row.layer}:{hash(tuple(readings))}")
             results.append(duellist(project, row, patient, readings[text], f"{index}"))
     one, other = results
-    if one is not None and other is not None and one != other:
+    if one is not None and one == other:
+        st.markdown(":material/balance: On this input both are equally near to Keras.")
+    elif one is not None and other is not None:
         nearer = "one" if one < other else "other"
         factor = max(one, other) / min(one, other) if min(one, other) else float("inf")
         words = "and it is exact" if factor == float("inf") else f"by a factor of {factor:,.3g}"

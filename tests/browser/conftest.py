@@ -11,6 +11,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -24,28 +25,33 @@ def chromium() -> str | None:
     return os.environ.get("K2T_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
-@pytest.fixture
-def serve(tmp_path) -> Iterator[Callable[..., str]]:
-    """``serve()``: start the app and return its address. Called again it starts the server anew on the same data, as after a crash."""
+@pytest.fixture(scope="module")
+def serve(tmp_path_factory) -> Iterator[Callable[..., str]]:
+    """``serve()``: the address of the app, started once for a module. ``serve(again=True)`` starts it anew on the same data, as after a crash."""
     running: list[subprocess.Popen] = []
+    folder = tmp_path_factory.mktemp("server")
+    log = folder / "streamlit.log"
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
 
-    def start() -> str:
+    def start(again: bool = False) -> str:
+        address = f"http://localhost:{port}/"
+        if running and not again:
+            return address
         stop()
-        log = open(tmp_path / "streamlit.log", "ab")
         command = [sys.executable, "-m", "streamlit", "run", str(app_folder() / "app.py"), "--server.headless=true", f"--server.port={port}"]
         # Its own folder as working directory: the app must find its settings wherever it is started.
-        running.append(subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "K2T_HOME": str(tmp_path / "home")}, stdout=log, stderr=log))
+        with open(log, "ab") as said:
+            running.append(subprocess.Popen(command, cwd=folder, env={**os.environ, "K2T_HOME": str(folder / "home")}, stdout=said, stderr=said))
         for _ in range(300):
             try:
-                with urllib.request.urlopen(f"http://localhost:{port}/_stcore/health", timeout=1):
-                    return f"http://localhost:{port}/"
+                with urllib.request.urlopen(f"{address}_stcore/health", timeout=1):
+                    return address
             except OSError:
-                assert running[-1].poll() is None, Path(tmp_path / "streamlit.log").read_text()
+                assert running[-1].poll() is None, log.read_text()
                 time.sleep(0.1)
-        raise TimeoutError(Path(tmp_path / "streamlit.log").read_text())
+        raise TimeoutError(log.read_text())
 
     def stop() -> None:
         while running:
@@ -57,18 +63,31 @@ def serve(tmp_path) -> Iterator[Callable[..., str]]:
     stop()
 
 
-@pytest.fixture
-def page(tmp_path):
-    """A page of a real browser, 1280 × 1000; what it showed last is in the test's folder."""
+@pytest.fixture(scope="module")
+def browser():
+    """A real headless Chromium."""
     sync_api = pytest.importorskip("playwright.sync_api")
     path = chromium()
     with sync_api.sync_playwright() as playwright:
         if path is None and not Path(playwright.chromium.executable_path).is_file() and os.environ.get("K2T_BROWSER") != "required":
             pytest.skip("no Chromium: install it (apt-get install chromium), or name it in $K2T_CHROMIUM")
         browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_OPTIONS)
-        context = browser.new_context(viewport={"width": 1280, "height": 1000}, accept_downloads=True)
-        page = context.new_page()
-        page.set_default_timeout(180_000)
-        yield page
-        page.screenshot(path=tmp_path / "last.png")
+        yield browser
         browser.close()
+
+
+@pytest.fixture
+def page(browser, tmp_path):
+    """A page of the browser, 1280 × 1000. It may ask nobody but this machine for anything; what it showed last is in the test's folder."""
+    context = browser.new_context(viewport={"width": 1280, "height": 1000}, accept_downloads=True)
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    asked: list[str] = []
+    context.on("request", lambda request: asked.append(request.url))
+    context.on("page", lambda new: new.on("websocket", lambda socket: asked.append(socket.url)))
+    page.on("websocket", lambda socket: asked.append(socket.url))
+    yield page
+    page.screenshot(path=tmp_path / "last.png")
+    context.close()
+    outside = [url for url in asked if urlsplit(url).hostname not in (None, "localhost", "127.0.0.1")]  # None: data: and blob:
+    assert asked and not outside, outside

@@ -1,0 +1,80 @@
+"""Every page at the width of a desk, a tablet and a telephone, in both themes: nothing runs out of the page."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.browser.test_journey import settled
+
+pytestmark = pytest.mark.browser
+WIDTHS = (1280, 768, 390)
+PAGES = {"": "", "mapping": "layer=flatten", "convert": "", "verify": "", "learn": "lesson=attention&heads=4"}
+# Elements that stick out of the window, except where a part that scrolls by itself holds them.
+STICKING_OUT = """() => [...document.querySelectorAll('[data-testid=stMain] *')].filter(element => {
+    const box = element.getBoundingClientRect();
+    if (!box.width || element.closest('details:not([open])') || box.right <= innerWidth + 1 && box.left >= -1) return false;
+    for (let around = element.parentElement; around && around.dataset.testid !== 'stMain'; around = around.parentElement)
+        if (getComputedStyle(around).overflowX !== 'visible') return false;
+    return true;
+}).slice(0, 5).map(element => element.dataset.testid + ' ' + element.textContent.slice(0, 60))"""
+# Texts of too little contrast with what lies behind them, where both are plain colours; a slider's number lies beside its thumb.
+PALE = """() => {
+    const light = text => { const [r, g, b] = text.match(/[\\d.]+/g).map(Number).map(v => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+    const behind = element => { for (; element; element = element.parentElement) { const colour = getComputedStyle(element).backgroundColor; if (!/, 0\\)|transparent/.test(colour)) return colour; } return 'rgb(255, 255, 255)'; };
+    return [...document.querySelectorAll('[data-testid=stMain] :is(p, label, h1, h2, h3, code)')].filter(element => {
+        const back = behind(element), front = getComputedStyle(element).color;
+        if (!element.textContent.trim() || /rgba/.test(back + front) || element.closest('[disabled], [aria-disabled=true], [data-testid=stSlider]')) return false;
+        const [a, b] = [light(front), light(back)].sort((x, y) => y - x);
+        return (a + 0.05) / (b + 0.05) < 4.5;
+    }).slice(0, 5).map(element => element.tagName + ' ' + getComputedStyle(element).color + ' ' + element.textContent.slice(0, 60));
+}"""
+
+
+@pytest.fixture(scope="module")
+def opened(serve, browser, example):
+    """The address of the app and a project in it that is converted, verified and overruled."""
+    address = serve()
+    page = browser.new_page()
+    page.set_default_timeout(60_000)
+    page.goto(f"{address}?k2t")
+    page.get_by_role("tab", name="Upload").click()
+    page.locator("input[type=file]").first.set_input_files(example("convnet"))
+    page.get_by_text("Every layer can be converted.").wait_for()
+    settled(page)
+    project = re.search(r"project=([\w-]+)", page.url)[1]
+    page.goto(f"{address}mapping?project={project}&layer=flatten")
+    page.get_by_text("plain flatten", exact=True).click()
+    page.get_by_text("This layer alone differs").wait_for()
+    page.get_by_text("Duel: two readings").click()
+    page.get_by_text("nearer to Keras").first.wait_for()
+    page.goto(f"{address}verify?project={project}")
+    page.get_by_role("button", name="Verify", exact=True).click()
+    page.get_by_text("Likely causes").wait_for()
+    page.goto(f"{address}learn?project={project}&lesson=attention")
+    page.get_by_text("It raises an error").click()
+    page.get_by_text("Not as you predicted.").wait_for()
+    page.close()
+    return address, project
+
+
+@pytest.mark.parametrize("name", list(PAGES))
+def test_nothing_runs_out_of_a_page(page, opened, name):
+    address, project = opened
+    page.goto(f"{address}{name}?project={project}&{PAGES[name]}")
+    page.get_by_text("The same by hand").wait_for()
+    settled(page)
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 1000})
+        for _ in range(20):  # charts and tables follow
+            if not page.evaluate(STICKING_OUT):
+                break
+            page.wait_for_timeout(200)
+        assert not page.evaluate(STICKING_OUT), width
+        assert page.evaluate("document.scrollingElement.scrollWidth") <= width, width
+    page.emulate_media(color_scheme="dark")
+    page.reload()
+    page.get_by_text("The same by hand").wait_for()
+    settled(page)
+    assert not page.evaluate(PALE)
