@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from k2t_core.blocks import Use, fold
+from k2t_core.cutting import cut
 from k2t_core.errors import K2TError, OverrideError, UnsupportedError
 from k2t_core.graph import Graph, Layer, Node
 from k2t_core.layout import Layout, channels_first, identity
@@ -163,9 +164,10 @@ def plan(model: Any, recipe: Any = None, *, allow_unsafe: bool = False, arriving
     recipe = read_recipe(recipe)
     if recipe.fingerprint not in (None, traced.source.fingerprint):
         raise OverrideError(f"the recipe was made for another model than {traced.source.name}, or the file has changed since; keep what still applies with --merge-recipe (k2t.merge in Python)")
+    traced = cut(traced, recipe.cuts)
     planner = _Planner(recipe)
     root = planner.scope(traced.graph, arriving, top=True)
-    planner.check_recipe(root)
+    planner.check_recipe(root, traced)
     recipe = replace(recipe, fingerprint=traced.source.fingerprint)
     return Plan(traced.source, traced, root, recipe, tuple(_weights(root)))
 
@@ -280,11 +282,11 @@ class _Planner:
         self.class_names.add(result)
         return result
 
-    def check_recipe(self, root: PlannedScope) -> None:
-        paths = {planned.node.layer.path for _, _, _, planned in root.walk()}
+    def check_recipe(self, root: PlannedScope, traced: Traced) -> None:
+        paths = {planned.node.layer.path for _, _, _, planned in root.walk()} | {c.layer.path for c in traced.cuts}
         for override in self.recipe.overrides:
             if override.layer not in paths:
-                raise OverrideError(f"the recipe overrides layer {override.layer!r}, which this model does not have")
+                raise OverrideError(f"the recipe overrides layer {override.layer!r}, which this model does not have{' any more: it is cut off' if traced.cuts else ''}")
 
 
 def demands(graph: Graph) -> dict[str, str | None]:

@@ -11,7 +11,7 @@ from typing import Any
 from k2t_core.errors import OverrideError
 
 VERSION = 1
-KINDS = ("alternative", "permutation", "arguments", "snippet")
+KINDS = ("alternative", "permutation", "arguments", "snippet", "cut")
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class Override:
         alternative: the name of one of the rule's alternatives.
         permutation: {"key": state_dict key relative to the layer ("weight"), "axes": [...]}.
         arguments:   {constructor argument of the torch module: value}.
+        cut:         None. The model starts behind this layer; what it and the layers before it do is left to the data pipeline.
         snippet:     PyTorch code over the inputs ``x`` (or ``x0``, ``x1``, …) in Keras's axis order, for a layer without a rule.
     """
 
@@ -44,6 +45,8 @@ class Override:
             return f"{self.layer}: {self.value['key']} permuted by {tuple(self.value['axes'])}"
         if self.kind == "arguments":
             return f"{self.layer}: " + ", ".join(f"{k}={v!r}" for k, v in self.value.items())
+        if self.kind == "cut":
+            return f"{self.layer}: cut off, left to the data pipeline"
         return f"{self.layer}: {self.kind} {self.value}"
 
 
@@ -65,6 +68,11 @@ class Recipe:
 
     def of(self, layer: str) -> list[Override]:
         return [o for o in self.overrides if o.layer == layer]
+
+    @property
+    def cuts(self) -> list[str]:
+        """The layers that are cut off."""
+        return [o.layer for o in self.overrides if o.kind == "cut"]
 
     def get(self, layer: str, kind: str) -> Any:
         """The value of the override of this kind for a layer, None where there is none."""

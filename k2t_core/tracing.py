@@ -45,6 +45,14 @@ class Scope:
 
 
 @dataclass(frozen=True, eq=False)
+class Cut:
+    """A layer that was cut off, and the tensor that is an input of the model in its place."""
+
+    layer: Layer
+    tensor: Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class Traced:
     """A graph with the live model it was read from."""
 
@@ -52,6 +60,8 @@ class Traced:
     graph: Graph
     scope: Scope
     variables: Mapping[str, Any]  # variable path → live keras.Variable
+    cuts: tuple[Cut, ...] = ()  # see `cutting.cut`
+    shorter: dict[tuple[str, ...], Traced] = field(default_factory=dict)  # cut off behind these layers: each is made once
 
     def value(self, path: str) -> np.ndarray:
         """The current value of a Keras variable, by its path."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from k2t_core.cutting import cut
 from k2t_core.errors import K2TError
 from k2t_core.graph import Variable
 from k2t_core.loading import Source, load
@@ -70,6 +71,7 @@ def verify(
     manifest = read_manifest(folder)
     say(0.0, "Reading the Keras model")
     traced = model if isinstance(model, Traced) else trace(load(model, allow_unsafe=allow_unsafe))
+    traced = cut(traced, manifest["cut"])
     _check_same_model(manifest, traced, folder)
     graph = traced.graph
     if inputs is None:

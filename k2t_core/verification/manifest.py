@@ -18,6 +18,7 @@ _MANIFEST = {
     "class": str,
     "source_sha256": str,
     "reference": {str: str},
+    "cut": [str],
     "inputs": [_SIDE],
     "outputs": [_SIDE],
     "variables": {str: _VARIABLE},
