@@ -173,7 +173,7 @@ def detail(project: Project, plan: Any, row: Row) -> None:
         if row.type == "InputLayer":
             st.caption("An input has nothing to overrule.")
         elif row.status == CUT_OFF:
-            st.button("Put it back", icon=":material/undo:", on_click=common.attempt, args=(project.take_back, row.overrides[0]))
+            st.button("Put it back", icon=":material/undo:", on_click=common.attempt, args=(put_back, project, row))
         else:
             overrides(project, plan, row)
     if is_layer(row):
@@ -346,9 +346,19 @@ def overrides(project: Project, plan: Any, row: Row) -> None:
     if problem is None:
         with st.expander("Cut it off", icon=":material/content_cut:", expanded=row.status == UNSUPPORTED):
             st.caption("For preprocessing that stays in the data pipeline: the model then starts with what this layer gives, and Verify takes that for its input.")
-            st.button("Start the model behind this layer", key=f"cut:{row.layer}", on_click=common.attempt, args=(project.override, row.layer, "cut", None, reason))
+            st.button("Start the model behind this layer", key=f"cut:{row.layer}", on_click=common.attempt, args=(cut_off, project, row.layer, reason))
     with st.expander("Replace by PyTorch code", icon=":material/code_blocks:", expanded=row.status == UNSUPPORTED or any(o.kind == "snippet" for o in row.overrides)):
         snippet(project, row, reason)
+
+
+def cut_off(project: Project, layer: str, reason: str) -> None:
+    project.override(layer, "cut", None, reason)
+    show_layer(project, project.plan, layer)
+
+
+def put_back(project: Project, row: Row) -> None:
+    project.take_back(row.overrides[0])
+    show_layer(project, project.plan, row.layer)
 
 
 def alternatives(project: Project, row: Row, reason: str) -> None:
