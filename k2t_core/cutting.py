@@ -25,10 +25,11 @@ def cut(traced: Traced, names: Sequence[str]) -> Traced:
     import keras
 
     names = tuple(name for name in dict.fromkeys(names) if name not in {c.layer.path for c in traced.cuts})
-    if names in traced.shorter:
-        return traced.shorter[names]
     if not names:
         return traced
+    key = ("cut", *names)
+    if key in traced.variants:
+        return traced.variants[key]
     for name in names:
         problem = obstacle(traced, name)
         if problem:
@@ -43,16 +44,16 @@ def cut(traced: Traced, names: Sequence[str]) -> Traced:
     starts.sort(key=lambda start: min(places[id(x)] for x in _starts([start], {})))
     fresh = [keras.Input(batch_shape=x.shape, dtype=x.dtype, name=cut_at.get(id(x), x._keras_history.operation.name)) for x in starts]
     known = {id(x): y for x, y in zip(starts, fresh)}
-    for node in live.values():  # in Keras's own order
+    for node in _nodes(traced):
         if all(id(x) in known for x in node.input_tensors) and not all(id(x) in known for x in node.outputs):
             args, kwargs = node.arguments.fill_in(known)
             known.update(zip(map(id, node.outputs), keras.tree.flatten(node.operation(*args, **kwargs))))
     model = keras.Model(fresh, keras.tree.pack_sequence_as(whole._outputs_struct, [known[id(x)] for x in whole.outputs]), name=traced.source.model.name)
-    result = trace(Source(model, traced.source.path, traced.source.fingerprint, traced.source.info))
+    result = trace(Source(model, traced.source.path, traced.source.fingerprint, traced.source.info), traced.closed)
     nodes = {node.id: node for node in traced.graph.nodes}
     cuts = tuple(Cut(nodes[name].layer, traced.graph.tensors[nodes[name].outputs[0]]) for name in names)
-    traced.shorter[names] = replace(result, cuts=(*traced.cuts, *cuts))
-    return traced.shorter[names]
+    traced.variants[key] = replace(result, cuts=(*traced.cuts, *cuts))
+    return traced.variants[key]
 
 
 def obstacle(traced: Traced, name: str) -> str | None:
@@ -77,9 +78,13 @@ def obstacle(traced: Traced, name: str) -> str | None:
 
 
 def _live(traced: Traced) -> dict[str, Any]:
-    """Keras's own nodes of the top graph by the graph's ids, in Keras's order."""
-    found = (node for _, nodes in sorted(traced.scope.functional._nodes_by_depth.items(), reverse=True) for node in nodes)
-    return {traced.scope.node_ids[id(node)]: node for node in found if id(node) in traced.scope.node_ids}
+    """Keras's own nodes of the top graph by the graph's ids."""
+    return {traced.scope.node_ids[id(node)]: node for node in _nodes(traced) if id(node) in traced.scope.node_ids}
+
+
+def _nodes(traced: Traced) -> list[Any]:
+    """The calls of the top graph in Keras's order."""
+    return [node for _, nodes in sorted(traced.scope.functional._nodes_by_depth.items(), reverse=True) for node in nodes if not node.is_input]
 
 
 def _starts(ends: Sequence[Any], cut_at: Collection[int]) -> list[Any]:

@@ -18,7 +18,7 @@ from k2t_core.loading import Source, load
 from k2t_core.recipe import Recipe, read_recipe
 from k2t_core.rules import registry
 from k2t_core.rules.registry import ANY, FIRST, LAST, SELF, Call, Mapping, Module, Unconvertible, Weight
-from k2t_core.tracing import Traced, trace
+from k2t_core.tracing import Traced, trace, with_closed
 from k2t_core.transforms import Cast, Permute, Transform, chain_shape, describe
 
 # Names that generated code uses for itself.
@@ -164,7 +164,7 @@ def plan(model: Any, recipe: Any = None, *, allow_unsafe: bool = False, arriving
     recipe = read_recipe(recipe)
     if recipe.fingerprint not in (None, traced.source.fingerprint):
         raise OverrideError(f"the recipe was made for another model than {traced.source.name}, or the file has changed since; keep what still applies with --merge-recipe (k2t.merge in Python)")
-    traced = cut(traced, recipe.cuts)
+    traced = cut(with_closed(traced, [o.layer for o in recipe.overrides if o.kind == "snippet"]), recipe.cuts)
     planner = _Planner(recipe)
     root = planner.scope(traced.graph, arriving, top=True)
     planner.check_recipe(root, traced)
@@ -439,7 +439,7 @@ def _compute_dtype(layer: Layer) -> str:
 
 def _no_rule(layer: Layer) -> str:
     what = "operation" if layer.kind.startswith("ops.") else "layer class"
-    return f"k2t has no rule for this {what}; override it with a PyTorch snippet on the Mapping page (or in the recipe), register a rule with --rules FILE, or rebuild the model without it"
+    return f"k2t has no rule for this {what}; override it with a PyTorch snippet on the Mapping page (or in the recipe), register a rule with --rules FILE, or rebuild the model without it" + (f" (k2t could not open it: {layer.note})" if layer.note else "")
 
 
 def _weights(root: PlannedScope) -> Iterator[PlannedWeight]:
@@ -449,7 +449,7 @@ def _weights(root: PlannedScope) -> Iterator[PlannedWeight]:
             continue
         layer = planned.node.layer
         for weight in planned.mapping.weights:
-            key = f"{prefix}{planned.attr}.{weight.key}"
+            key = f"{prefix}{planned.attr}.{weight.key}".removesuffix(".")
             if key in seen:
                 continue
             seen.add(key)

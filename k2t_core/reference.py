@@ -6,14 +6,18 @@ known by the name that the graph gives it. The model's outputs are taken from th
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from k2t_core.graph import Node
-from k2t_core.tracing import Scope, Traced
+from k2t_core.opening import Opened
+from k2t_core.tracing import Scope, Traced, bound_arguments
 
 
 def predict(traced: Traced, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -75,13 +79,30 @@ def _live(traced: Traced, scope: str, node: Node) -> Any:
     """The live Keras layer of a call."""
     place = traced.scope
     for name in scope.split("/")[:-1]:
-        caller = next(n for nodes in place.functional._nodes_by_depth.values() for n in nodes if place.node_ids.get(id(n)) == name)
-        place = place.nested[id(caller.operation)]
-    return next(n.operation for nodes in place.functional._nodes_by_depth.values() for n in nodes if place.node_ids.get(id(n)) == node.id)
+        place = place.nested[id(place.node(name).operation)]
+    return place.node(node.id).operation
 
 
 def _inputs_struct(traced: Traced) -> Any:
     return traced.scope.functional._inputs_struct
+
+
+def _inside(one: Opened, layer: Any, scope: Scope, args: tuple, kwargs: dict, prefix: str, record: dict[str, np.ndarray], only: Collection[str] | None) -> list[Any]:
+    """The outputs of an opened layer: Keras calls it, and what is inside runs in the place of its call()."""
+    from keras import tree
+    from keras.src.models.functional import operation_fn
+
+    bind = partial(bound_arguments, layer, inspect.signature(layer.call))
+
+    def call(*call_args: Any, **call_kwargs: Any) -> Any:
+        values = one.values(tree.flatten(bind(call_args, call_kwargs)))
+        return tree.pack_sequence_as(one.result, _run(replace(scope, functional=one.function), values, prefix, record, only))
+
+    object.__setattr__(layer, "call", call)  # past Keras's attribute tracking; removed below
+    try:
+        return tree.flatten(operation_fn(layer, training=False)(*args, **kwargs))
+    finally:
+        object.__delattr__(layer, "call")
 
 
 def _run(scope: Scope, inputs: Sequence[Any], prefix: str, record: dict[str, np.ndarray], only: Collection[str] | None) -> list[Any]:
@@ -103,7 +124,10 @@ def _run(scope: Scope, inputs: Sequence[Any], prefix: str, record: dict[str, np.
             continue
         args, kwargs = node.arguments.fill_in(live)
         nested = scope.nested.get(id(node.operation))
-        if nested is not None:
+        one = scope.opened.get(id(node))
+        if one is not None:
+            outputs = _inside(one, node.operation, scope, args, kwargs, prefix, record, only)
+        elif nested is not None:
             values = args[0] if args else kwargs[next(iter(kwargs))]
             name = scope.node_ids.get(id(node), node.operation.name)
             outputs = _run(nested, tree.flatten(values), f"{prefix}{name}/", record, only)

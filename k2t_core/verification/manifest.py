@@ -19,6 +19,7 @@ _MANIFEST = {
     "source_sha256": str,
     "reference": {str: str},
     "cut": [str],
+    "closed": [str],
     "inputs": [_SIDE],
     "outputs": [_SIDE],
     "variables": {str: _VARIABLE},

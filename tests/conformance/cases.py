@@ -122,10 +122,16 @@ class Residual(layers.Wrapper):
         return x + self.layer(x)
 
 
+def _of_tensorflow(x):
+    import tensorflow as tf
+
+    return tf.math.atan(x)
+
+
 NO_RULE = refuse(word="k2t has no rule for this layer class")  # the user overrides it with a PyTorch snippet
-define("Layer", (5, 4), {}, each(size=[1, 3], activation=["relu", "softmax"], shape=[(4,), (None, 4)]), make=Scaled, refused=NO_RULE)
-define("Wrapper", (5, 4), {}, each(inner=["Conv1D", "LayerNormalization", "LSTM"]), make=lambda inner="Dense", **o: Residual({"Dense": layers.Dense, "LSTM": lambda n, **o: layers.LSTM(n, return_sequences=True, **o), "LayerNormalization": lambda n, **o: layers.LayerNormalization(**o), "Conv1D": lambda n, **o: layers.Conv1D(n, 3, padding="same", **o)}[inner](4, **o), **o), refused=NO_RULE)
-define("Lambda", (4,), {"function": ops.relu}, refused=refuse(word="override it with a PyTorch snippet"))
+define("Layer", (5, 4), {}, each(size=[1, 3], activation=["relu", "softmax"], shape=[(4,), (None, 4)]), make=Scaled)
+define("Wrapper", (5, 4), {}, each(inner=["Conv1D", "LayerNormalization", "LSTM"]), make=lambda inner="Dense", **o: Residual({"Dense": layers.Dense, "LSTM": lambda n, **o: layers.LSTM(n, return_sequences=True, **o), "LayerNormalization": lambda n, **o: layers.LayerNormalization(**o), "Conv1D": lambda n, **o: layers.Conv1D(n, 3, padding="same", **o)}[inner](4, **o), **o))
+define("Lambda", (4,), {"function": ops.relu}, each(function=[_of_tensorflow]), refused=refuse(when=lambda o: o["function"] is _of_tensorflow, word="could not be opened"))
 
 # --- activations -------------------------------------------------------------------------------------------------
 
@@ -526,7 +532,7 @@ for layer, base in AUGMENTATION.items():
     }.get(layer, [])
     define(layer, (9, 8, 3), base, more, each(input_dtype=["uint8", "int32"], shape=[(9, 8, 1), (8, 9, 3)]), arrays=pixels, refused=augmentation_refused(layer))
 define("MaxNumBoundingBoxes", (9, 8, 3), {"max_number": 3}, arrays=pixels)
-define("Pipeline", (9, 8, 3), {}, each(second=["Resizing", "Dense"]), make=lambda second="RandomFlip", **o: layers.Pipeline([layers.Rescaling(0.5), {"RandomFlip": layers.RandomFlip, "Resizing": lambda: layers.Resizing(4, 5), "Dense": lambda: layers.Dense(2)}[second]()], **o), policies=False, refused=NO_RULE)
+define("Pipeline", (9, 8, 3), {}, each(second=["Resizing", "Dense"]), make=lambda second="RandomFlip", **o: layers.Pipeline([layers.Rescaling(0.5), {"RandomFlip": layers.RandomFlip, "Resizing": lambda: layers.Resizing(4, 5), "Dense": lambda: layers.Dense(2)}[second]()], **o), policies=False)
 
 # --- recurrent ---------------------------------------------------------------------------------------------------
 
