@@ -83,17 +83,19 @@ def trace(source: Source, closed: Collection[str] = ()) -> Traced:
 
     A layer that no rule knows is opened (see `opening`), except those at the paths ``closed``.
     """
-    functional = _functional(source.model)
+    functional = _functional(source.model) or _around(source.model)
     if functional is None:
         raise UnsupportedError(
             [
-                f"model {source.model.name!r} is a subclassed {type(source.model).__name__} (or a Sequential without an input shape) and has no "
-                "layer graph to read; rebuild it with the functional API, or add keras.Input to the Sequential"
+                f"model {source.model.name!r} is a subclassed {type(source.model).__name__} (or a Sequential without an input shape) whose input is not known; "
+                "call it once on one tensor (or a list of tensors) before saving it, rebuild it with the functional API, or add keras.Input to the Sequential"
             ]
         )
     with _lock:
-        tracer = _Tracer(frozenset(closed))
+        tracer = _Tracer(frozenset(closed), whole=source.model)
         scope = tracer.scope(functional, source.model.name, "", masks=None)
+        if id(source.model) in tracer.notes:
+            raise UnsupportedError([f"model {source.model.name!r} is a subclassed {type(source.model).__name__}, and {tracer.notes[id(source.model)]}; rebuild it with the functional API"])
     return Traced(source, scope.graph, scope, tracer.variables, frozenset(tracer.opened), closed=frozenset(closed))
 
 
@@ -106,6 +108,27 @@ def with_closed(traced: Traced, names: Collection[str]) -> Traced:
     if key not in traced.variants:
         traced.variants[key] = replace(trace(traced.source, traced.closed | names), cuts=traced.cuts)
     return traced.variants[key]
+
+
+def is_functional(model: Any) -> bool:
+    """Whether Keras keeps a graph of the model."""
+    return _functional(model) is not None
+
+
+def _around(model: Any) -> Any:
+    """A functional model of one call: that of a subclassed model, on inputs of the shapes that it was built for. None where they are not known."""
+    import keras
+
+    shapes = list((getattr(model, "_build_shapes_dict", None) or {}).values())
+    if not isinstance(model, keras.Model) or not model.built or len(shapes) != 1 or type(model) is keras.Sequential:
+        return None
+    several = isinstance(shapes[0][0], (list, tuple))
+    inputs = [keras.Input(shape[1:]) for shape in (shapes[0] if several else shapes)]
+    inputs = inputs if several else inputs[0]
+    try:
+        return keras.Model(inputs, model(inputs, training=False) if model._call_has_training_arg else model(inputs), name=model.name)
+    except Exception as error:  # call() may do anything
+        raise UnsupportedError([f"model {model.name!r} is a subclassed {type(model).__name__}, and Keras cannot follow its call() ({' '.join(str(error).split())[:160]}); rebuild it with the functional API"]) from error
 
 
 def _functional(model: Any) -> Any:
@@ -135,6 +158,7 @@ class _Call:
 @dataclass(eq=False)
 class _Tracer:
     closed: frozenset[str] = frozenset()
+    whole: Any = None  # the live model
     opened: list[str] = field(default_factory=list)  # paths
     notes: dict[int, str] = field(default_factory=dict)  # live layer → why it could not be opened
     inside: dict[int, tuple[str, str]] = field(default_factory=dict)  # live layer or operation → (opened layer that it is in, its name there)
@@ -211,7 +235,7 @@ class _Tracer:
             calls.append(call)
         for call in calls:
             call.arguments = _replaced(call.arguments, self.actual)
-            self.inside.setdefault(id(call.operation), (layer.name, _name_inside(call.operation, one.names)))
+            self.inside.setdefault(id(call.operation), ("" if layer is self.whole else layer.name, _name_inside(call.operation, one.names)))
         return one, outputs, calls
 
     def _nested_call(self, model: Any, args: tuple, kwargs: dict, prefix: str, nested: dict[int, Scope], once: bool) -> _Call:
@@ -319,20 +343,22 @@ class _Tracer:
     def _label(self, op: Any, known: set[int]) -> str:
         """The name of a layer in its graph; of one in an opened layer, with that layer's name before it."""
         if id(op) in self.inside:
-            return "_".join(self.inside[id(op)])
+            return "_".join(filter(None, self.inside[id(op)]))
         return op.name if id(op) in known else _snake(type(op).__name__)  # made by a mask or a cast: its own name counts up
 
-    def _layer(self, op: Any, label: str, prefix: str, scope: Scope | None) -> Layer:
+    def _layer(self, op: Any, label: str, prefix: str, scope: Scope | None, canonical: bool = False) -> Layer:
+        """canonical: name its variables after the layer, not as Keras did: in an opened layer those names count all of the process."""
         import keras
 
-        outer = self.inside[id(op)][0] if id(op) in self.inside else None
-        path = f"{prefix}{label}" if outer is None else f"{prefix}{outer}/{label.removeprefix(f'{outer}_')}"
+        canonical = canonical or id(op) in self.inside
+        outer = self.inside[id(op)][0] if id(op) in self.inside else ""
+        path = f"{prefix}{outer}/{label.removeprefix(f'{outer}_')}" if outer else f"{prefix}{label}"
         if isinstance(op, StandIn):
             if op.variable is None:
                 return Layer(path, label, "Constant", {"value": op.value})
             trainable = bool(op.variable.trainable and op.owner.trainable)
             own = [*op.owner._trainable_variables, *op.owner._non_trainable_variables]
-            named = dict(zip(map(id, own), self._named(own)))
+            named = dict(zip(map(id, own), self._named(own, home=path.rpartition("/")[0])))
             return Layer(path, label, "Variable", {"trainable": trainable}, (named[id(op.variable)],))
         if not isinstance(op, keras.Layer):
             return Layer(path, label, kind_of(op), {k: v for k, v in vars(op).items() if not k.startswith("_") and k != "name"})
@@ -346,7 +372,7 @@ class _Tracer:
             children["cell"] = op.cell
         elif isinstance(op, keras.layers.StackedRNNCells):
             children.update({f"cell_{index}": cell for index, cell in enumerate(op.cells) if isinstance(cell, keras.Layer)})
-        variables = tuple(self._variables(op, skip=set(map(id, children.values()))))
+        variables = tuple(self._variables(op, set(map(id, children.values())), home=path if canonical else None))
         config = {k: v for k, v in op.get_config().items() if k not in CHILD_CONFIG or k == "layers" and not children}
         # get_config does not carry the adapted state or what a wrapper sets on its layer after construction.
         if "zero_output_for_mask" in config:
@@ -355,29 +381,28 @@ class _Tracer:
             config["sparse"] = op.sparse
         if type(op) is keras.layers.IntegerLookup:
             config["vocabulary"] = [int(token) for token in op.get_vocabulary(include_special_tokens=False)]
-        return Layer(path, label, kind_of(op), config, variables, {a: self._child(c, path) for a, c in children.items()}, note=self.notes.get(id(op), ""))
+        return Layer(path, label, kind_of(op), config, variables, {a: self._child(c, path, canonical) for a, c in children.items()}, note=self.notes.get(id(op), ""))
 
-    def _child(self, op: Any, path: str) -> Layer:
+    def _child(self, op: Any, path: str, canonical: bool) -> Layer:
         inner = _functional(op)
         if inner is not None:
             return Layer(f"{path}/{op.name}", op.name, "Model", {}, graph=self.scope(inner, op.name, f"{path}/{op.name}/", None).graph)
-        return self._layer(op, op.name, f"{path}/", None)
+        return self._layer(op, _name_inside(op, {}) if canonical else op.name, f"{path}/", None, canonical)
 
-    def _variables(self, op: Any, skip: set[int], prefix: str = "") -> Iterator[Variable]:
-        yield from self._named([*op._trainable_variables, *op._non_trainable_variables], prefix)
+    def _variables(self, op: Any, skip: set[int], prefix: str = "", home: str | None = None) -> Iterator[Variable]:
+        yield from self._named([*op._trainable_variables, *op._non_trainable_variables], prefix, home)
         for sub in op._layers:
             if id(sub) not in skip:
-                yield from self._variables(sub, skip, f"{prefix}{sub.name}/")
+                yield from self._variables(sub, skip, f"{prefix}{sub.name}/", f"{home}/{_name_inside(sub, {})}" if home is not None else None)
 
-
-    def _named(self, variables: Sequence[Any], prefix: str = "") -> Iterator[Variable]:
-        """Variables of one layer, each under a path of its own."""
+    def _named(self, variables: Sequence[Any], prefix: str = "", home: str | None = None) -> Iterator[Variable]:
+        """Variables of one layer, each under a path of its own: Keras's, or below ``home``."""
         unnamed: set[str] = set()
         for v in variables:
             name = v.name
             if re.fullmatch(r"variable(_\d+)?", name):  # made without a name: Keras counts those of the whole process
                 name = _unique("variable", unnamed)
-            path = _free(v.path.removesuffix(v.name) + name, {p: None for p, known in self.variables.items() if known is not v})
+            path = _free(v.path.removesuffix(v.name) + name if home is None else f"{home}/{name}".lstrip("/"), {p: None for p, known in self.variables.items() if known is not v})
             self.variables[path] = v
             yield Variable(path, prefix + name, tuple(v.shape), str(v.dtype), bool(v.trainable))
 

@@ -214,3 +214,49 @@ def test_the_model_is_left_as_it_was(tmp_path):
 def test_dtype_policies(policy):
     inputs = keras.Input((6,), dtype="float64" if policy == "float64" else "float32")
     check(keras.Model(inputs, Gated(name="gated", dtype=policy)(inputs)), tolerance=5e-3)
+
+
+@keras.saving.register_keras_serializable("opening")
+class Classifier(keras.Model):
+    """A subclassed model with two inputs and a layer of one's own in it."""
+
+    def __init__(self, width=8, **kwargs):
+        super().__init__(**kwargs)
+        self.width = width
+        self.conv = layers.Conv2D(width, 3, padding="same")
+        self.norm = layers.BatchNormalization()
+        self.pool = layers.GlobalAveragePooling2D()
+        self.gated = Gated()
+        self.head = layers.Dense(3, activation="softmax")
+
+    def call(self, inputs, training=None):
+        image, extra = inputs
+        x = self.pool(ops.relu(self.norm(self.conv(image), training=training)))
+        return self.head(ops.concatenate([self.gated(x), extra], axis=-1))
+
+    def get_config(self):
+        return {**super().get_config(), "width": self.width}
+
+
+def test_a_subclassed_model_is_opened(tmp_path):
+    with keras.saving.custom_object_scope({"Gated": Gated}):
+        model = Classifier(name="classifier")
+        model([np.ones((2, 6, 5, 3), "float32"), np.ones((2, 4), "float32")])
+        randomise(model)
+        model.save(tmp_path / "subclassed.keras")
+        result = k2t.convert(tmp_path / "subclassed.keras", tmp_path / "out")
+        report = k2t.verify(tmp_path / "out", tmp_path / "subclassed.keras", training=True)
+    assert report.passed and report.proves, report.verdict
+    assert "self.conv = nn.Conv2d(3, 8, kernel_size=3, padding=1)" in result.plan.code.text, result.plan.code.text
+    assert {"conv", "norm", "matmul", "head"} <= {layer.layer for layer in report.layers}, [layer.layer for layer in report.layers]
+
+
+def test_a_subclassed_model_that_cannot_be_followed_says_why():
+    class Odd(keras.Model):
+        def call(self, x):
+            return __import__("tensorflow").math.atan(x)
+
+    model = Odd(name="odd")
+    model(np.ones((2, 3), "float32"))
+    with pytest.raises(k2t.UnsupportedError, match="'odd' is a subclassed Odd.*KerasTensor"):
+        k2t.trace(k2t.load(model))

@@ -15,7 +15,7 @@ from k2t_core.graph import Variable
 from k2t_core.loading import Source, load
 from k2t_core.randomise import is_weight, random_value, settle
 from k2t_core.recipe import Recipe, read_recipe
-from k2t_core.tracing import Traced, trace, with_closed
+from k2t_core.tracing import Traced, is_functional, trace, with_closed
 from k2t_core.transforms import apply_chain, from_json
 from k2t_core.verification.adversarial import worst_batch
 from k2t_core.verification.compare import Written, compare
@@ -151,7 +151,13 @@ def _randomised_copy(traced: Traced, seed: int) -> Traced:
 
     try:
         with SafeModeScope(False):  # code in the model, if any, was allowed when it was loaded
-            model = keras.models.clone_model(traced.source.model)
+            original = traced.source.model
+            if is_functional(original):
+                model = keras.models.clone_model(original)
+            else:
+                model = type(original).from_config(original.get_config())
+                zeros = [np.zeros([n or 1 for n in traced.graph.tensors[t].shape], traced.graph.tensors[t].dtype) for t in traced.graph.inputs]
+                model(keras.tree.pack_sequence_as(traced.scope.functional._inputs_struct, zeros))  # makes its variables
     except Exception as error:  # custom classes may not rebuild from their config
         raise K2TError(f"{traced.source.name}: Keras cannot copy the model to randomise its weights ({' '.join(str(error).split())[:200]}); verify with weights='model'") from error
     copy = trace(Source(model, traced.source.path, traced.source.fingerprint, traced.source.info), traced.closed)
