@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,18 @@ from k2t_core.opening import Opened
 from k2t_core.tracing import Scope, Traced, bound_arguments
 
 
+def _alone(function: Callable) -> Callable:
+    """The function, with the model to itself: another thread may be comparing a layer of it."""
+
+    @wraps(function)
+    def locked(traced: Traced, *args: Any, **kwargs: Any) -> Any:
+        with traced.source.lock:
+            return function(traced, *args, **kwargs)
+
+    return locked
+
+
+@_alone
 def predict(traced: Traced, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     """The model's outputs in inference mode, flat, as Keras computes them when called."""
     from keras import tree
@@ -29,6 +41,7 @@ def predict(traced: Traced, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     return [np.asarray(y) for y in tree.flatten(model(inputs, training=False))]
 
 
+@_alone
 def tensors(traced: Traced, arrays: Sequence[np.ndarray], only: Collection[str] | None = None) -> dict[str, np.ndarray]:
     """The graph's tensors by scope and id (``"conv1"``, ``"encoder#2/dense"``), in Keras's layout; ``only`` these, or all."""
     record: dict[str, np.ndarray] = {}
@@ -36,6 +49,7 @@ def tensors(traced: Traced, arrays: Sequence[np.ndarray], only: Collection[str] 
     return record
 
 
+@_alone
 def gradients(traced: Traced, arrays: Sequence[np.ndarray], factors: Mapping[int, np.ndarray]) -> tuple[list[np.ndarray | None], dict[str, np.ndarray]]:
     """Gradients of Σ outputs[k] · factors[k], in inference mode: by each input (None for integers), by each variable path."""
     import tensorflow as tf
@@ -57,6 +71,7 @@ def gradients(traced: Traced, arrays: Sequence[np.ndarray], factors: Mapping[int
     return by_input, {path: g for path, g in zip(variables, dense[len(watched) :]) if g is not None}
 
 
+@_alone
 def before_activation(traced: Traced, node: Node, value: np.ndarray) -> np.ndarray:
     """What a Dense layer of the top graph computes from ``value`` before its own activation."""
     import keras
@@ -70,6 +85,7 @@ def before_activation(traced: Traced, node: Node, value: np.ndarray) -> np.ndarr
         layer.activation = activation
 
 
+@_alone
 def apply(traced: Traced, scope: str, node: Node, value: np.ndarray) -> np.ndarray:
     """What the layer of a call in ``scope`` ("" or ``"encoder/"``) makes of one array."""
     return np.asarray(_live(traced, scope, node)(value, training=False))
