@@ -221,6 +221,15 @@ def test_weights_that_cannot_be_followed_are_named():
         k2t.plan(model_of(Hidden(name="hidden"))).raise_for_problems()
 
 
+def test_the_layers_inside_are_left_as_they_were():
+    block = TransformerBlock(name="block")
+    model = model_of(block, (5, 8))
+    counts = [len(layer._inbound_nodes) for layer in block._flatten_layers()]
+    for _ in range(2):
+        k2t.plan(model).raise_for_problems()
+    assert [len(layer._inbound_nodes) for layer in block._flatten_layers()] == counts
+
+
 def test_the_model_is_left_as_it_was(tmp_path):
     layer = Gated(name="gated")
     model = model_of(layer)
