@@ -224,7 +224,7 @@ def test_an_adapted_lookup_survives_saving(tmp_path):
     [
         (layers.StringLookup(vocabulary=["a", "b"]), "string"),
         (layers.TextVectorization(vocabulary=["a", "b"], output_sequence_length=3), "string"),
-        (layers.Hashing(5, output_mode="one_hot"), "int32"),
+        (layers.Hashing(5), "string"),
     ],
 )
 def test_refused_by_name(layer, dtype):
