@@ -208,6 +208,18 @@ def resizing(call: Call) -> Mapping:
     return Mapping(expression, wants=(layout,), gives=(layout,), why=why + note, keras=f"resize(x, {tuple(targets)}, {mode})", torch=expression.replace(str(x), "x"))
 
 
+@rule("ops.DepthToSpace", "ops.SpaceToDepth", demand=demand_channels_first)
+def depth_and_space(call: Call) -> Mapping:
+    """Keras has the block's row and column before the channel, torch's pixel_shuffle behind it."""
+    image_input(call, 2)
+    layout, block, x = image_layout(call), call.option("block_size"), call.x
+    if call.layer.kind == "ops.DepthToSpace":
+        expression = f"F.pixel_shuffle({x}.unflatten(1, ({block**2}, -1)).transpose(1, 2).flatten(1, 2), {block})"
+    else:
+        expression = f"F.pixel_unshuffle({x}, {block}).unflatten(1, (-1, {block**2})).transpose(1, 2).flatten(1, 2)"
+    return Mapping(expression, wants=(layout,), gives=(layout,), why="Keras has the block's row and column before the channel, torch behind it.", keras=f"{call.layer.kind[4:]}(x, {block})", torch=expression.replace(str(x), "x"))
+
+
 @rule("ops.ExtractPatches", demand=demand_channels_first)
 def extract_patches(call: Call) -> Mapping:
     """F.unfold; Keras runs through a patch by row, column, channel, torch by channel, row, column."""

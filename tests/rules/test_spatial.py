@@ -214,6 +214,13 @@ def test_ops_resize(mode, data_format):
     check(keras.Model(x, keras.ops.image.resize(x, (9, 4), interpolation=mode, data_format=data_format)))
 
 
+@pytest.mark.parametrize("name", ["depth_to_space", "space_to_depth"])
+@pytest.mark.parametrize("data_format", FORMATS)
+def test_depth_and_space(name, data_format):
+    x = keras.Input(shaped((4, 6, 8), data_format))
+    check(keras.Model(x, getattr(keras.ops, name)(x, 2, data_format=data_format)))
+
+
 @pytest.mark.parametrize("padding", ["valid", "same"])
 @pytest.mark.parametrize("options", [{"size": 2}, {"size": (3, 2)}, {"size": 3, "strides": 2}, {"size": 3, "strides": 1, "dilation_rate": 2}, {"size": (2, 3), "strides": 3}])
 @pytest.mark.parametrize("data_format", FORMATS)
