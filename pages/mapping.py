@@ -106,11 +106,13 @@ def table(project: Project, shown: list[Row]) -> None:
         return
     calls = [row.call for row in shown]
     selected = project.settings["mapping.selected"]
-    key = f"mapping.table.{st.session_state.get('mapping.version', 0)}.{hash(tuple(calls))}"
+    version = st.session_state.get("mapping.version", 0)
+    key = f"mapping.table.{version}.{hash(tuple(calls))}"
 
     def changed() -> None:
         chosen = st.session_state[key].selection.rows
-        project.set("mapping.selected", calls[chosen[0]] if chosen else None)
+        if version == st.session_state.get("mapping.version", 0):  # the browser may still send what was selected in a table that is gone
+            project.set("mapping.selected", calls[chosen[0]] if chosen else None)
 
     column = st.column_config.TextColumn
     st.dataframe(

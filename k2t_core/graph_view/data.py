@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from os.path import commonprefix
 from typing import Any
 
 from k2t_core.blocks import Use
@@ -154,8 +155,7 @@ class _Writer:
         else:
             kind, attr = "sequence", _home(uses[0])
             keras, torch = f"{len(uses)} × {len(calls) // len(uses)} layers", f"Sequential({len(uses)} × {uses[0].block.class_name})"
-        names = [planned.node.layer.name for planned in calls]
-        keras_side, torch_side = _side(f"{names[0]} … {names[-1]}", keras, [shape]), _side(f"{prefix}{attr}", torch, [layout.shape(shape)])
+        keras_side, torch_side = _side(_together([planned.node.layer.name for planned in calls]), keras, [shape]), _side(f"{prefix}{attr}", torch, [layout.shape(shape)])
         inner = self.level(self.node(f"{path}block {attr}", level.id, kind, None, keras_side, torch_side, INERT, size=len(calls)))
         self.parts(inner, scope, part.parts if isinstance(part, Use) else uses, path, prefix)
         for tensor, entry in list(inner.entries.items()):
@@ -193,6 +193,12 @@ def _parts(scope: PlannedScope) -> list[int | Use | list[Use]]:
         found += [*range(index, uses[0].start), uses if _home(uses[0]) else uses[0]]
         index = uses[-1].stop
     return [*found, *range(index, len(scope.nodes))]
+
+
+def _together(names: Sequence[str]) -> str:
+    """One name for several layers: what they begin with, else the first and the last."""
+    common = commonprefix(names)
+    return f"{common}…" if len(common) > 2 else f"{names[0]} … {names[-1]}"
 
 
 def _home(use: Use) -> str:

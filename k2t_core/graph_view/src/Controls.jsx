@@ -47,7 +47,7 @@ export function Toolbar({ model, colour, setColour, words, setWords, found, show
       </span>
       <label className="colour">
         Colour
-        <select value={colour} onChange={(event) => setColour(event.target.value)}>
+        <select aria-label="Colour by" value={colour} onChange={(event) => setColour(event.target.value)}>
           {Object.entries(COLOURS).map(([name, text]) => (
             <option key={name} value={name} disabled={name !== "status" && !model.legends[name]}>
               {text}
