@@ -4,10 +4,11 @@ import { memo } from "react";
 const MARKS = { exact: "✓", ambiguous: "◆", inert: "–", unsupported: "✕" };
 const KINDS = { model: "nested model", block: "block", sequence: "sequence of blocks" };
 
-export function label(node, open) {
-  const side = ({ name, type, shape }) => [name, type, shape && `shape ${shape}`].filter(Boolean).join(", ");
-  const what = node.folds ? `${KINDS[node.kind]} of ${node.size} layers, ${open ? "unfolded" : "folded"}` : node.status;
-  return `Keras: ${side(node.keras)}. PyTorch: ${side(node.torch)}. ${what[0].toUpperCase()}${what.slice(1)}${node.overridden ? ", overridden" : ""}.`;
+// What is read aloud: first what is to be seen, the Keras half and the PyTorch half.
+function label(node, torch, open) {
+  const halves = open ? [node.keras.name, torch, node.torch.type] : [node.keras.name, node.keras.type, node.keras.shape, torch, node.torch.type, node.torch.shape];
+  const what = node.folds ? `${KINDS[node.kind]} of ${node.size} layers` : `${node.kind} in Keras and in PyTorch, ${node.status}`;
+  return `${halves.filter(Boolean).join(" ")}: ${what}${node.overridden ? ", overridden" : ""}`;
 }
 
 // The scales of graph.css take a place between 0 and 1; --none where a node has no such number.
@@ -16,7 +17,7 @@ const heat = (node) => Object.fromEntries(Object.entries(node.heat).map(([name, 
 function Half({ side, name, kind }) {
   return (
     <span className={`half ${kind}`}>
-      <span className="name">{name}</span>
+      <span className="name">{name}</span>{" "}
       <span className="type">
         <span>{side.type}</span> <span className="shape">{side.shape}</span>
       </span>
@@ -36,7 +37,7 @@ function Card({ data: { node, inside, open, selected, hit, hits, dim, onPress } 
       className={classes.filter(Boolean).join(" ")}
       style={heat(node)}
       title={title}
-      aria-label={label(node, open)}
+      aria-label={label(node, torch, open)}
       aria-pressed={node.folds ? undefined : Boolean(selected)}
       aria-expanded={node.folds ? open : undefined}
       data-node={node.id}
@@ -49,9 +50,9 @@ function Card({ data: { node, inside, open, selected, hit, hits, dim, onPress } 
         {node.folds ? (open ? "⊟" : "⊞") : MARKS[node.status]}
         {node.overridden && <span className="pen">✎</span>}
       </span>
-      <Half side={node.keras} name={node.keras.name} kind="keras" />
+      <Half side={node.keras} name={node.keras.name} kind="keras" />{" "}
       <Half side={node.torch} name={torch} kind="torch" />
-      {hits > 0 && <span className="hits">{hits}</span>}
+      {hits > 0 && <span className="hits" aria-hidden="true">{hits}</span>}
     </button>
   );
 }

@@ -23,7 +23,7 @@ export default function Graph(props) {
   );
 }
 
-function View({ place: key, graph, selected: asked, colour: firstColour, open: firstOpen, height, reveal, stale, send }) {
+function View({ place: key, graph, selected: asked, colour: firstColour, open: firstOpen, height, reveal, stale, dark, send }) {
   const received = useMemo(() => performance.now(), [graph]);
   const model = useMemo(() => read(graph), [graph]);
   const memory = useMemo(() => seen.get(key) ?? seen.set(key, {}).get(key), [key]);
@@ -268,7 +268,7 @@ function View({ place: key, graph, selected: asked, colour: firstColour, open: f
   }, []);
 
   return (
-    <section ref={frame} className={`k2t-graph ${far ? "far" : "near"}`} data-colour={colour} aria-label={`Graph of ${model.name}, Keras beside PyTorch`} style={{ "--height": `${height}px` }}>
+    <section ref={frame} className={`k2t-graph ${far ? "far" : "near"}`} data-colour={colour} data-theme={dark ? "dark" : "light"} aria-label={`Graph of ${model.name}, Keras beside PyTorch`} style={{ "--height": `${height}px` }}>
       <Toolbar
         model={model}
         colour={colour}

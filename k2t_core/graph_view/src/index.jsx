@@ -16,9 +16,18 @@ export default function ({ data, parentElement, setTriggerValue }) {
     root = createRoot(host);
     shown.set(parentElement, root);
   }
-  root.render(<Graph key={data.place} {...data} send={setTriggerValue} />);
+  root.render(<Graph key={data.place} {...data} dark={isDark(parentElement.host)} send={setTriggerValue} />);
   return () => {
     shown.delete(parentElement);
     root.unmount();
   };
+}
+
+// Streamlit calls again when its theme changes, and says its colours in CSS only.
+function isDark(element) {
+  const pixel = new OffscreenCanvas(1, 1).getContext("2d");
+  pixel.fillStyle = getComputedStyle(element).getPropertyValue("--st-background-color");
+  pixel.fillRect(0, 0, 1, 1);
+  const [red, green, blue] = pixel.getImageData(0, 0, 1, 1).data;
+  return red + green + blue < 384;
 }
