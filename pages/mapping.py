@@ -78,7 +78,7 @@ def drawing(project: Project, plan: Any) -> None:
     """Both models as a graph: its selection is the table's."""
     common.bound(st.toggle, "Graph", "mapping.graph", project, help="Both models drawn together. A click on a layer selects its row; a row that you select is shown in the graph.")
     if project.settings["mapping.graph"]:
-        common.graph(project, plan, "mapping", lambda call: select(project, call), reveal=True)
+        common.graph(project, plan, "mapping", lambda call: select(project, call), height=440, reveal=True)
 
 
 def filtered(project: Project, found: list[Row]) -> list[Row]:

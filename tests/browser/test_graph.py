@@ -106,6 +106,22 @@ def test_a_rerun_neither_moves_nor_remounts_the_graph(page, projects):
     assert page.locator(".react-flow__viewport").evaluate(TRANSFORM) == before
 
 
+def test_the_wheel_scrolls_the_page_and_zooms_with_ctrl(page, projects):
+    show(page, projects("unet"))
+    before = page.locator(".react-flow__viewport").evaluate(TRANSFORM)
+    page.locator(".canvas").hover()
+    page.mouse.wheel(0, 100)
+    page.get_by_text("Ctrl and the wheel zoom").wait_for()
+    page.wait_for_function("() => document.querySelector('[data-testid=stMain]').scrollTop > 0")
+    assert page.locator(".react-flow__viewport").evaluate(TRANSFORM) == before
+    page.locator(".canvas").hover()
+    page.keyboard.down("Control")
+    page.mouse.wheel(0, -100)
+    page.keyboard.up("Control")
+    page.wait_for_timeout(300)
+    assert page.locator(".react-flow__viewport").evaluate(TRANSFORM) != before
+
+
 def test_folds_open_and_close_by_a_click_and_stay_open(page, projects):
     show(page, projects("tower"))
     fold_all(page, 3)  # the input, the sequence, the output

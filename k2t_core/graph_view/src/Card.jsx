@@ -25,11 +25,11 @@ function Half({ side, name, kind }) {
   );
 }
 
-function Card({ data: { node, inside, open, selected, hit, hits, dim, onPress } }) {
+function Card({ data: { node, inside, open, selected, holds, hit, hits, dim, onPress } }) {
   const torch = inside && node.torch.name.startsWith(`${inside}.`) ? node.torch.name.slice(inside.length + 1) : node.torch.name;
   const numbers = Object.entries(node.text).map(([name, value]) => `${name === "alone" ? "error alone" : name} ${value}`);
   const title = [`${node.keras.name}: ${node.keras.type} ${node.keras.shape}`, `${node.torch.name}: ${node.torch.code ?? node.torch.type} ${node.torch.shape}`, ...numbers].join("\n");
-  const classes = ["card", node.kind, open ? "open" : "closed", node.status, selected && "selected", hit && "hit", dim && "dim", ...["error", "alone", "parameters"].filter((name) => node.heat[name] === undefined).map((name) => `no-${name}`)];
+  const classes = ["card", node.kind, open ? "open" : "closed", node.status, selected && "selected", holds && "holds", hit && "hit", dim && "dim", ...["error", "alone", "parameters"].filter((name) => node.heat[name] === undefined).map((name) => `no-${name}`)];
   return (
     <button
       type="button"

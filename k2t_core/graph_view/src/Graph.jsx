@@ -1,7 +1,7 @@
 // The graph: layout in a worker, drawing by React Flow, and everything a person does with it.
 import ELK from "elkjs/lib/elk-api.js";
 import { MiniMap, ReactFlow, ReactFlowProvider, useReactFlow, useStore, ViewportPortal } from "@xyflow/react";
-import { memo, useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "react";
+import { memo, useCallback, useEffect, useMemo, useRef, useState } from "react";
 import Card from "./Card.jsx";
 import { Legend, Toolbar } from "./Controls.jsx";
 import { arranger, path } from "./layout.js";
@@ -33,7 +33,8 @@ function View({ place: key, graph, selected: asked, colour: firstColour, open: f
   const [cursor, setCursor] = useState(memory.cursor ?? null);
   const [words, setWords] = useState("");
   const [picture, setPicture] = useState(null);
-  const [active, setActive] = useState(false); // the wheel scrolls the page until the graph is clicked into or has the focus
+  const [full, setFull] = useState(false); // on the full screen the wheel zooms; in the page it needs Ctrl, so that the page can be scrolled
+  const [hint, setHint] = useState(0);
   const frame = useRef(null);
   const canvas = useRef(null);
   const goal = useRef(null); // what to do with the view once the layout is there: { keep: id } or { show: id, focus }
@@ -236,6 +237,8 @@ function View({ place: key, graph, selected: asked, colour: firstColour, open: f
     return counted;
   }, [found, model, isOpen]);
 
+  const holds = useMemo(() => new Set(selected === null ? [] : Object.values(model.nodes).filter((node) => node.row === selected).map((node) => drawn(model, isOpen, node.id))), [selected, model, isOpen]);
+
   const old = useRef(new Map());
   const nodes = useMemo(() => {
     const next = new Map();
@@ -246,6 +249,7 @@ function View({ place: key, graph, selected: asked, colour: firstColour, open: f
         inside: picture.model.nodes[node.parent]?.torch.name,
         open: box.open,
         selected: selected !== null && node.row === selected,
+        holds: node.row !== selected && holds.has(box.id),
         hit: hits.has(box.id),
         hits: hits.get(box.id) ?? 0,
         dim: words.trim() !== "" && !hits.has(box.id) && !box.open,
@@ -257,15 +261,20 @@ function View({ place: key, graph, selected: asked, colour: firstColour, open: f
     }
     old.current = next;
     return [...next.values()];
-  }, [picture, selected, hits, words, press]);
+  }, [picture, selected, holds, hits, words, press]);
 
   const lit = useMemo(() => (picture ? picture.lines.filter((line) => [line.source, line.target].some((id) => id && model.nodes[id]?.row === selected && selected !== null)) : []), [picture, selected, model]);
 
-  useLayoutEffect(() => {
-    const leave = (event) => event.composedPath().includes(canvas.current) || setActive(false);
-    document.addEventListener("pointerdown", leave, true);
-    return () => document.removeEventListener("pointerdown", leave, true);
+  useEffect(() => {
+    const changed = () => setFull(Boolean(document.fullscreenElement));
+    document.addEventListener("fullscreenchange", changed);
+    return () => document.removeEventListener("fullscreenchange", changed);
   }, []);
+
+  useEffect(() => {
+    const wait = hint && setTimeout(() => setHint(0), 1500);
+    return () => clearTimeout(wait);
+  }, [hint]);
 
   return (
     <section ref={frame} className={`k2t-graph ${far ? "far" : "near"}`} data-colour={colour} data-theme={dark ? "dark" : "light"} aria-label={`Graph of ${model.name}, Keras beside PyTorch`} style={{ "--height": `${height}px` }}>
@@ -286,7 +295,7 @@ function View({ place: key, graph, selected: asked, colour: firstColour, open: f
         fit={fit}
         fill={() => (document.fullscreenElement ? document.exitFullscreen() : frame.current.requestFullscreen())}
       />
-      <div ref={canvas} className="canvas" tabIndex={0} role="group" aria-label={`${model.name}: layers and their edges. ${HELP}`} onKeyDown={onKeyDown} onPointerDown={() => setActive(true)} onFocus={() => setActive(true)} onBlur={(event) => event.currentTarget.contains(event.relatedTarget) || setActive(false)}>
+      <div ref={canvas} className="canvas" tabIndex={0} role="group" aria-label={`${model.name}: layers and their edges. ${HELP}`} onKeyDown={onKeyDown} onWheel={(event) => full || event.ctrlKey || setHint(Date.now())}>
         <ReactFlow
           nodes={nodes}
           nodeTypes={TYPES}
@@ -303,13 +312,13 @@ function View({ place: key, graph, selected: asked, colour: firstColour, open: f
           multiSelectionKeyCode={null}
           panActivationKeyCode={null}
           zoomOnDoubleClick={false}
-          zoomOnScroll={active}
-          preventScrolling={active}
+          preventScrolling={full}
           onMoveEnd={(_, viewport) => picture && (memory.viewport = viewport)}
         >
           <ViewportPortal>{picture && <Lines lines={picture.lines} lit={lit} />}</ViewportPortal>
           {nodes.length >= MANY && <MiniMap pannable position="bottom-right" nodeClassName={(node) => (node.data.open ? "open" : node.data.node.status)} ariaLabel="Map of the graph" />}
         </ReactFlow>
+        {hint > 0 && <p className="hint">Ctrl and the wheel zoom</p>}
         {!picture && <p className="wait">Laying out {Object.keys(model.nodes).length} nodes…</p>}
       </div>
       <Legend model={model} colour={colour} stale={stale} />
