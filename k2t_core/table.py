@@ -65,7 +65,7 @@ def _input_row(scope: PlannedScope, index: int) -> Row:
 def _cut_row(plan: Plan, cut: Cut) -> Row:
     layer, shape = cut.layer, cut.tensor.shape
     why = f"The model starts with what this layer gives, {_shape(shape)} of {cut.tensor.dtype}: do what it and the layers before it do in the data pipeline."
-    return Row(f"{layer.path} (cut off)", layer.path, layer.kind, _shape(shape), str(identity(len(shape))), "", "", "", (), CUT_OFF, why, "", "", (), None, tuple(plan.recipe.of(layer.path)), {})
+    return Row(cut.call, layer.path, layer.kind, _shape(shape), str(identity(len(shape))), "", "", "", (), CUT_OFF, why, "", "", (), None, tuple(plan.recipe.of(layer.path)), {})
 
 
 def _row(plan: Plan, scope: str, owner: PlannedScope, planned: PlannedNode, weights: list[PlannedWeight]) -> Row:

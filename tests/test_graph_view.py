@@ -71,6 +71,7 @@ def expected(plan: k2t.planning.Plan) -> set[tuple[str, str]]:
 
     graph = plan.root.graph
     made = visit(graph, {t: f"in {name}" for t, name in zip(graph.inputs, graph.input_names)}, "")
+    found |= {(f"cut {cut.layer.path}", f"in {cut.layer.path}") for cut in plan.traced.cuts}
     return found | {(made[t], f"out {name}") for t, name in zip(graph.outputs, graph.output_names)}
 
 
@@ -179,17 +180,45 @@ def test_errors_are_those_of_the_report_and_rise_to_the_folds(example, tmp_path)
     assert nodes["encoder/features"]["heat"]["alone"] < 0.4  # the Flatten before it is to blame
     assert nodes["encoder"]["heat"]["error"] == max(node["heat"].get("error", 0.0) for name, node in nodes.items() if node["parent"] == "encoder")
     assert nodes["encoder"]["overridden"] and nodes["encoder/flatten"]["overridden"] and not nodes["encoder/conv1"]["overridden"]
+    assert {name for name, node in nodes.items() if node["first"]} == {"encoder", "encoder#2", "encoder/flatten", "encoder#2/flatten"}
     assert {"error", "alone", "parameters"} == graph["legends"].keys()
     assert graph_data(result.plan)["legends"].keys() == {"parameters"}
 
 
 def test_a_layer_without_a_counterpart_is_drawn_and_marks_its_folds():
     import keras
+    import tensorflow as tf
 
-    inner = keras.Sequential([keras.Input((3,)), keras.layers.Lambda(lambda x: x * 2, name="doubled")], name="inner")
-    nodes = graph_data(k2t.plan(keras.Sequential([keras.Input((3,)), inner]), None))["nodes"]
-    assert nodes["inner/doubled"]["status"] == nodes["inner"]["status"] == "unsupported"
-    assert nodes["inner/doubled"]["torch"]["name"] == "no counterpart"
+    class Foreign(keras.layers.Layer):
+        def call(self, x):
+            return tf.math.lgamma(x)  # no Keras operation that k2t could read
+
+    inner = keras.Sequential([keras.Input((3,)), Foreign(name="odd_one")], name="inner")
+    nodes = check(k2t.plan(keras.Sequential([keras.Input((3,)), inner])))["nodes"]
+    assert nodes["inner/odd_one"]["status"] == nodes["inner"]["status"] == "unsupported"
+    assert nodes["inner/odd_one"]["torch"]["name"] == "no counterpart"
+
+
+def test_a_layer_that_is_cut_off_stands_before_the_input_in_its_place():
+    from tests.test_cutting import cut_off, text_model
+
+    nodes = check(k2t.plan(text_model(), k2t.Recipe(tuple(cut_off("words")))))["nodes"]
+    assert nodes["cut words"]["status"] == "cut off" and nodes["cut words"]["row"] == "words (cut off)" and nodes["in words"]["kind"] == "input"
+
+
+def test_what_is_inside_an_opened_layer_is_drawn():
+    import keras
+    from keras import layers
+
+    from tests.test_opening import Positions, TransformerBlock
+
+    tokens = keras.Input((12,), dtype="int32")
+    x = Positions(name="positions")(tokens)
+    for k in range(3):
+        x = TransformerBlock(name=f"block{k}")(x)
+    nodes = check(k2t.plan(keras.Model(tokens, layers.Dense(2)(layers.GlobalAveragePooling1D()(x)), name="encoder")))["nodes"]
+    assert any(node["keras"]["type"] == "MultiHeadAttention" for node in nodes.values())
+    assert sum(node["torch"]["type"] == "TransformerBlock" for node in nodes.values()) == 3
 
 
 def test_the_script_that_is_shipped_is_built_from_its_sources():

@@ -19,7 +19,7 @@ from k2t_core.emit.source import module_source
 from k2t_core.graph import Layer, Shape
 from k2t_core.layout import permute_expression
 from k2t_core.planning import Plan, PlannedNode, PlannedScope
-from k2t_core.rules.registry import AMBIGUOUS, EXACT, INERT, UNSUPPORTED
+from k2t_core.rules.registry import AMBIGUOUS, CUT_OFF, EXACT, INERT, UNSUPPORTED
 from k2t_core.table import expression
 from k2t_core.verification.report import Report
 
@@ -33,7 +33,7 @@ def graph_data(plan: Plan, report: Report | None = None) -> dict[str, Any]:
 
     A node: ``parent`` (the fold that it is in, "" at the top), ``kind`` (input, output, layer, model, block, sequence), ``row``
     (the call that names its row of the Mapping table, or None), ``keras`` and ``torch`` (each ``name``, ``type``, ``shape``), ``status``,
-    ``overridden``; of ``error``, ``alone`` and ``parameters`` a number in ``text`` and its place between 0 and 1 in ``heat``, where it has
+    ``overridden``, ``first`` (whether the last verification found it to diverge first); of ``error``, ``alone`` and ``parameters`` a number in ``text`` and its place between 0 and 1 in ``heat``, where it has
     one. The folds (model, block, sequence) come before what is in them, and have ``size`` (layers inside), ``entries`` and ``exits``.
 
     An edge: [parent, source, exit, target, entry, what torch does on the way]; source or target is "" for the parent's own port.
@@ -74,6 +74,7 @@ class _Level:
 class _Writer:
     def __init__(self, plan: Plan, report: Report | None):
         self.plan, self.errors = plan, _errors(report)
+        self.first = report.first_divergence if report else None
         self.nodes: dict[str, dict[str, Any]] = {}
         self.levels: list[_Level] = []
         self.layers: dict[str, set[Layer]] = {}  # by node, those inside a fold too
@@ -87,6 +88,9 @@ class _Writer:
         for tensor, name, layout in zip(scope.graph.inputs, scope.graph.input_names, scope.input_layouts):
             shape = scope.graph.tensors[tensor].shape
             top.made[tensor] = (self.node(f"in {name}", "", "input", name, _side(name, "Input", [shape]), _side(name, "argument", [layout.shape(shape)])), 0)
+        for cut in self.plan.traced.cuts:  # an input of its name stands in its place
+            name = self.node(f"cut {cut.layer.path}", "", "layer", cut.call, _side(cut.layer.path, cut.layer.kind, [cut.tensor.shape]), _side("data pipeline", "", []), CUT_OFF, True)
+            top.edges.append(("", name, 0, f"in {cut.layer.path}", 0, ""))
         self.parts(top, scope, _parts(scope), "", "")
         for tensor, name, layout in zip(scope.graph.outputs, scope.graph.output_names, scope.output_layouts):
             shape = scope.graph.tensors[tensor].shape
@@ -104,7 +108,7 @@ class _Writer:
         return self.levels[-1]
 
     def node(self, name: str, parent: str, kind: str, row: str | None, keras: dict[str, str], torch: dict[str, str], status: str = EXACT, overridden: bool = False, **more: Any) -> str:
-        self.nodes[name] = {"parent": parent, "kind": kind, "row": row, "keras": keras, "torch": torch, "status": status, "overridden": overridden, **more}
+        self.nodes[name] = {"parent": parent, "kind": kind, "row": row, "keras": keras, "torch": torch, "status": status, "overridden": overridden, "first": False, **more}
         self.layers[name], self.worst[name] = set(), {}
         return name
 
@@ -129,6 +133,7 @@ class _Writer:
             _torch_side(planned, shapes, prefix),
             mapping.status if mapping else UNSUPPORTED,
             bool(self.plan.recipe.of(node.layer.path)),
+            first=self.first == node.layer.path,
         )
         if child is None:
             self.layers[name] = {node.layer}
@@ -163,12 +168,13 @@ class _Writer:
         level.made.update((tensor, inner) for planned in calls for tensor in planned.node.outputs)
 
     def fold_up(self) -> None:
-        """A fold has what its layers have: the worst status and errors, overrides, all parameters."""
+        """A fold has what its layers have: the worst status and errors, overrides, the first divergence, all parameters."""
         for name, node in reversed(self.nodes.items()):  # the inside of a fold comes after it
             fold = self.nodes.get(node["parent"])
             if fold is not None:
                 fold["status"] = max(fold["status"], node["status"], key=WORST.index)
                 fold["overridden"] |= node["overridden"]
+                fold["first"] |= node["first"]
                 self.layers[node["parent"]] |= self.layers[name]
                 for kind, error in self.worst[name].items():
                     self.worst[node["parent"]][kind] = max(error, self.worst[node["parent"]].get(kind, 0.0))

@@ -1,14 +1,14 @@
 // A node: its Keras half and its PyTorch half, closed as a card, open as the frame around what is inside it.
 import { memo } from "react";
 
-const MARKS = { exact: "✓", ambiguous: "◆", inert: "–", unsupported: "✕" };
+const MARKS = { exact: "✓", ambiguous: "◆", inert: "–", unsupported: "✕", "cut off": "✂" };
 const KINDS = { model: "nested model", block: "block", sequence: "sequence of blocks" };
 
 // What is read aloud: first what is to be seen, the Keras half and the PyTorch half.
 function label(node, torch, open) {
   const halves = open ? [node.keras.name, torch, node.torch.type] : [node.keras.name, node.keras.type, node.keras.shape, torch, node.torch.type, node.torch.shape];
   const what = node.folds ? `${KINDS[node.kind]} of ${node.size} layers` : `${node.kind} in Keras and in PyTorch, ${node.status}`;
-  return `${halves.filter(Boolean).join(" ")}: ${what}${node.overridden ? ", overridden" : ""}`;
+  return `${halves.filter(Boolean).join(" ")}: ${what}${node.overridden ? ", overridden" : ""}${node.first ? ", diverges first" : ""}`;
 }
 
 // The scales of graph.css take a place between 0 and 1; --none where a node has no such number.
@@ -29,7 +29,7 @@ function Card({ data: { node, inside, open, selected, holds, hit, hits, dim, onP
   const torch = inside && node.torch.name.startsWith(`${inside}.`) ? node.torch.name.slice(inside.length + 1) : node.torch.name;
   const numbers = Object.entries(node.text).map(([name, value]) => `${name === "alone" ? "error alone" : name} ${value}`);
   const title = [`${node.keras.name}: ${node.keras.type} ${node.keras.shape}`, `${node.torch.name}: ${node.torch.code ?? node.torch.type} ${node.torch.shape}`, ...numbers].join("\n");
-  const classes = ["card", node.kind, open ? "open" : "closed", node.status, selected && "selected", holds && "holds", hit && "hit", dim && "dim", ...["error", "alone", "parameters"].filter((name) => node.heat[name] === undefined).map((name) => `no-${name}`)];
+  const classes = ["card", node.kind, open ? "open" : "closed", node.status, node.first && "first", selected && "selected", holds && "holds", hit && "hit", dim && "dim", ...["error", "alone", "parameters"].filter((name) => node.heat[name] === undefined).map((name) => `no-${name}`)];
   return (
     <button
       type="button"

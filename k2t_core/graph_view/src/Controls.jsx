@@ -7,7 +7,7 @@ const MEANING = {
   alone: "Relative difference of a layer alone, on Keras's own input, in the last verification",
   parameters: "Parameters",
 };
-const STATUS = { exact: "✓ exact", ambiguous: "◆ ambiguous", inert: "– inert", unsupported: "✕ unsupported" };
+const STATUS = { exact: "✓ exact", ambiguous: "◆ ambiguous", inert: "– inert", unsupported: "✕ unsupported", "cut off": "✂ cut off" };
 
 export function Toolbar({ model, colour, setColour, words, setWords, found, show, peek, unfoldAll, foldAll, opened, zoomIn, zoomOut, fit, fill }) {
   const [at, setAt] = useState(-1);

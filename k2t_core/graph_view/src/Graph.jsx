@@ -27,12 +27,13 @@ function View({ place: key, graph, selected: asked, colour: firstColour, open: f
   const received = useMemo(() => performance.now(), [graph]);
   const model = useMemo(() => read(graph), [graph]);
   const memory = useMemo(() => seen.get(key) ?? seen.set(key, {}).get(key), [key]);
-  const [open, setOpen] = useState(() => new Set(memory.open ?? firstOpen));
+  const [open, setOpen] = useState(() => new Set(firstOpen));
   const [selected, setSelected] = useState(asked);
   const [colour, setColour] = useState(firstColour);
   const [cursor, setCursor] = useState(memory.cursor ?? null);
   const [words, setWords] = useState("");
   const [picture, setPicture] = useState(null);
+  const [problem, setProblem] = useState("");
   const [full, setFull] = useState(false); // on the full screen the wheel zooms; in the page it needs Ctrl, so that the page can be scrolled
   const [hint, setHint] = useState(0);
   const frame = useRef(null);
@@ -49,11 +50,14 @@ function View({ place: key, graph, selected: asked, colour: firstColour, open: f
 
   useEffect(() => {
     let current = true;
-    arrange(model, isOpen).then((next) => {
-      if (!current) return;
-      place(next);
-      setPicture({ ...next, model, open: isOpen });
-    });
+    arrange(model, isOpen).then(
+      (next) => {
+        if (!current) return;
+        place(next);
+        setPicture({ ...next, model, open: isOpen });
+      },
+      (error) => current && setProblem(String(error?.message ?? error)),
+    );
     return () => (current = false);
   }, [model, isOpen]);
 
@@ -76,6 +80,7 @@ function View({ place: key, graph, selected: asked, colour: firstColour, open: f
   // that can be read, else its beginning.
   function place(next) {
     const { width, height } = canvas.current.getBoundingClientRect();
+    const seenFrom = ({ x, y, zoom }, box) => box.x * zoom + x < width && (box.x + box.width) * zoom + x > 0 && box.y * zoom + y < height && (box.y + box.height) * zoom + y > 0;
     if (picture) {
       const { x, y, zoom } = flow.getViewport();
       const middle = { x: (width / 2 - x) / zoom, y: (height / 3 - y) / zoom };
@@ -84,7 +89,7 @@ function View({ place: key, graph, selected: asked, colour: firstColour, open: f
       if (!both.length) return;
       const { before, after } = both.reduce((best, pair) => (away(pair.before) < away(best.before) ? pair : best));
       flow.setViewport({ x: x + (before.x + before.width / 2 - after.x - after.width / 2) * zoom, y: y + (before.y - after.y) * zoom, zoom });
-    } else if (memory.viewport) {
+    } else if (memory.viewport && next.boxes.some((box) => seenFrom(memory.viewport, box))) {
       flow.setViewport(memory.viewport);
     } else {
       const zoom = Math.max(Math.min(width / next.width, height / next.height, 1), Math.min(READABLE, width / 390));
@@ -102,9 +107,8 @@ function View({ place: key, graph, selected: asked, colour: firstColour, open: f
 
   function change(next, then) {
     goal.current = then;
-    memory.open = [...next];
     setOpen(next);
-    send("open", memory.open);
+    send("open", [...next]);
   }
 
   const toggle = useCallback(
@@ -319,7 +323,8 @@ function View({ place: key, graph, selected: asked, colour: firstColour, open: f
           {nodes.length >= MANY && <MiniMap pannable position="bottom-right" nodeClassName={(node) => (node.data.open ? "open" : node.data.node.status)} ariaLabel="Map of the graph" />}
         </ReactFlow>
         {hint > 0 && <p className="hint">Ctrl and the wheel zoom</p>}
-        {!picture && <p className="wait">Laying out {Object.keys(model.nodes).length} nodes…</p>}
+        {problem && <p className="wait">The graph could not be laid out, the table has all of it. ({problem})</p>}
+        {!picture && !problem && <p className="wait">Laying out {Object.keys(model.nodes).length} nodes…</p>}
       </div>
       <Legend model={model} colour={colour} stale={stale} />
     </section>
