@@ -92,7 +92,7 @@ function View({ place: key, graph, selected: asked, colour: firstColour, open: f
     } else if (memory.viewport && next.boxes.some((box) => seenFrom(memory.viewport, box))) {
       flow.setViewport(memory.viewport);
     } else {
-      const zoom = Math.max(Math.min(width / next.width, height / next.height, 1), Math.min(READABLE, width / 390));
+      const zoom = Math.max(Math.min(width / next.width, height / next.height, 1), Math.min(READABLE, width / 420));
       const first = next.boxes[0];
       const middle = next.width * zoom <= width ? next.width / 2 : first.x + first.width / 2;
       flow.setViewport({ x: width / 2 - middle * zoom, y: Math.max((height - next.height * zoom) / 2, 0), zoom });
@@ -131,7 +131,7 @@ function View({ place: key, graph, selected: asked, colour: firstColour, open: f
     const { x, y, zoom } = flow.getViewport();
     const { width, height } = canvas.current.getBoundingClientRect();
     const [left, up, right, down] = [box.x * zoom + x, box.y * zoom + y, (box.x + box.width) * zoom + x, (box.y + Math.min(box.height, 60)) * zoom + y];
-    const near = Math.max(zoom, Math.min(READABLE, width / 390));
+    const near = Math.max(zoom, Math.min(READABLE, width / 420));
     if (zoom < FAR || left < 0 || up < 0 || right > width || down > height) {
       flow.setCenter(box.x + box.width / 2, box.y + Math.min(box.height / 2, height / 3 / near), { zoom: near, duration: focus || still ? 0 : 250 });
     }

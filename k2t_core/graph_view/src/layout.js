@@ -1,7 +1,7 @@
 // Where everything is drawn. Each fold is laid out by itself and then stands in the fold around it as one box, so that unfolding
 // one moves nothing inside the others, and the blocks of one class are laid out once.
 
-export const CARD = { width: 368, height: 54 };
+export const CARD = { width: 400, height: 54 };
 const HEAD = 36; // of an open fold: its names, which no line crosses
 const PAD = 16;
 
