@@ -150,7 +150,7 @@ Written by `python benchmarks/graph.py`: the app's own Load page in headless Chr
 
 *Drawn* counts from the moment the browser has the data, in a page that was just opened, to the frame that shows the graph: the layout engine
 is started, every fold is laid out, the boxes are drawn. *From the click* counts from Unfold all to the frame that shows all of the model. *Dragged* is
-the median time between two frames while the mouse drags the graph, at reading size and with all of it in view.
+the median time between two frames of the page's main thread while the mouse drags the graph, at reading size and with all of it in view.
 
 A repeated block is laid out once, by itself, and stands in the graph around it as one box; so the time follows the number of
 different blocks and not of layers. Boxes out of view are not drawn.
