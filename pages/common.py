@@ -171,19 +171,31 @@ def heading(title: str, text: str, project: Project) -> None:
         st.markdown(f":gray[Model] **{plain(project.model_path.name)}** :gray[· {state}]")
 
 
-@st.fragment
 def graph(project: Project, plan: Any, page: str, select: Callable[[str], None], height: int = 480, reveal: bool = False) -> None:
     """Both models drawn together. select: what a click on a node does with the row that it stands for; the page is run anew after it.
 
-    Folding and colouring run this part of the page alone. reveal: whether a row that is selected elsewhere is brought into view.
+    Folding and colouring run the graph's own part of the page alone. reveal: whether a row that is selected elsewhere is brought into view.
     """
+    st.session_state.pop("graph clicked", None)  # this is a run of the whole page
+    _graph(project, plan, page, select, height, reveal)
+
+
+@st.fragment
+def _graph(project: Project, plan: Any, page: str, select: Callable[[str], None], height: int, reveal: bool) -> None:
+    if st.session_state.pop("graph clicked", False):
+        st.rerun()
     report, settings = project.report, project.settings
     drawn = st.session_state.get("graph")
     if drawn is None or drawn[0] is not plan or drawn[1] is not report:
         from k2t_core.graph_view.data import graph_data
 
         drawn = st.session_state["graph"] = (plan, report, json.dumps(graph_data(plan, report)))
-    clicked = graph_view(
+
+    def clicked(call: str) -> None:
+        select(call)
+        st.session_state["graph clicked"] = True
+
+    graph_view(
         drawn[2],
         key=f"graph:{page}",
         place=f"{project.id}:{project.fingerprint}:{page}",
@@ -193,12 +205,10 @@ def graph(project: Project, plan: Any, page: str, select: Callable[[str], None],
         height=height,
         reveal=reveal,
         stale=settings["graph.colour"] in ("error", "alone") and report is not None and not project.report_is_current,
-        on_select=select,
+        on_select=clicked,
         on_colour=lambda colour: project.set("graph.colour", colour),
         on_unfold=lambda folds: project.set("graph.open", folds),
     )
-    if clicked:
-        st.rerun()
 
 
 def by_hand(command: str, python: str, note: str = "") -> None:

@@ -24,16 +24,15 @@ def graph_view(
     on_select: Callable[[str], None],
     on_colour: Callable[[str], None],
     on_unfold: Callable[[list[str]], None],
-) -> bool:
-    """Draw the JSON of `graph_data`; returns whether a person just selected a row. The callbacks run before the page does, as a widget's do.
+) -> None:
+    """Draw the JSON of `graph_data`. The callbacks get what a person clicked, before the page runs, as a widget's do.
 
     place: by which the browser finds its view again after a change of page. reveal: whether a selection made elsewhere is brought into view.
     stale: whether the errors are those of an earlier conversion.
     """
     _register()
     data = {"graph": graph, "place": place, "selected": selected, "colour": colour, "open": list(unfolded), "height": height, "reveal": reveal, "stale": stale}
-    done = _component()(key=key, data=data, height=height, on_selected_change=_told(key, "selected", on_select), on_colour_change=_told(key, "colour", on_colour), on_open_change=_told(key, "open", on_unfold))
-    return done.selected is not None
+    _component()(key=key, data=data, height=height, on_selected_change=_told(key, "selected", on_select), on_colour_change=_told(key, "colour", on_colour), on_open_change=_told(key, "open", on_unfold))
 
 
 def _told(key: str, event: str, hear: Callable[[Any], None]) -> Callable[[], None]:
