@@ -1,17 +1,14 @@
-// src/ → bundle/: graph.js, the layout engine's worker beside it, and the licences of all that is in them.
+// src/ → bundle/: graph.js, worker.js that it starts, and the licences of all that is in them.
 //     npm ci --ignore-scripts && npm run build
 import { createHash } from "node:crypto";
-import { copyFileSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { build } from "esbuild";
 
-const WORKER = "node_modules/elkjs/lib/elk-worker.min.js";
 const sources = ["build.mjs", "package-lock.json", ...readdirSync("src").map((name) => `src/${name}`)].sort();
 const hash = createHash("sha256");
 for (const name of sources) hash.update(`${name}\n${readFileSync(name, "utf8")}`);
 
-const { metafile } = await build({
-  entryPoints: ["src/index.jsx"],
-  outfile: "bundle/graph.js",
+const options = {
   bundle: true,
   format: "esm",
   minify: true,
@@ -22,11 +19,14 @@ const { metafile } = await build({
   legalComments: "none", // LICENSES.txt has them in full
   banner: { js: `// Built by k2t_core/graph_view/build.mjs from sources ${hash.digest("hex")}; licences in LICENSES.txt.` },
   metafile: true,
-});
-mkdirSync("bundle", { recursive: true });
-copyFileSync(WORKER, "bundle/elk-worker.min.js");
+};
+const built = [
+  await build({ ...options, entryPoints: ["src/index.jsx"], outfile: "bundle/graph.js" }),
+  // elkjs takes the lack of a document for its own worker and would answer in our stead.
+  await build({ ...options, entryPoints: ["src/worker.js"], outfile: "bundle/worker.js", format: "iife", define: { ...options.define, document: "globalThis" } }),
+];
 
-const packages = new Set([WORKER, ...Object.keys(metafile.inputs)].map((path) => path.match(/^node_modules\/(@[^/]+\/[^/]+|[^/]+)/)?.[1]).filter(Boolean));
+const packages = new Set(built.flatMap(({ metafile }) => Object.keys(metafile.inputs)).map((path) => path.match(/^node_modules\/(@[^/]+\/[^/]+|[^/]+)/)?.[1]).filter(Boolean));
 const licences = [...packages].sort().map((name) => {
   const folder = `node_modules/${name}`;
   const { version, license, homepage, repository } = JSON.parse(readFileSync(`${folder}/package.json`, "utf8"));

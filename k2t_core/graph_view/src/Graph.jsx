@@ -1,13 +1,28 @@
 // The graph: layout in a worker, drawing by React Flow, and everything a person does with it.
-import ELK from "elkjs/lib/elk-api.js";
 import { MiniMap, ReactFlow, ReactFlowProvider, useReactFlow, useStore, ViewportPortal } from "@xyflow/react";
 import { memo, useCallback, useEffect, useMemo, useRef, useState } from "react";
 import Card from "./Card.jsx";
 import { Legend, Toolbar } from "./Controls.jsx";
-import { arranger, path } from "./layout.js";
+import { path } from "./layout.js";
 import { around, drawn, neighbours, read, search } from "./model.js";
 
-const arrange = arranger(new ELK({ workerFactory: () => new Worker(new URL("./elk-worker.min.js", import.meta.url)) }));
+const worker = new Worker(new URL("./worker.js", import.meta.url));
+const asked = new Map(); // questions to the worker, by number
+worker.onmessage = ({ data: { number, picture, problem } }) => {
+  const { resolve, reject } = asked.get(number);
+  asked.delete(number);
+  if (picture) resolve(picture);
+  else reject(new Error(problem));
+};
+worker.onerror = (event) => asked.forEach(({ reject }) => reject(new Error(event.message ?? "the layout engine does not start")));
+let questions = 0;
+function arrange(model, open) {
+  return new Promise((resolve, reject) => {
+    asked.set(++questions, { resolve, reject });
+    worker.postMessage({ number: questions, skeleton: model.skeleton, open });
+  });
+}
+
 const seen = new Map(); // by key: where a person was, for a component that Streamlit has thrown away and makes anew
 const TYPES = { card: Card };
 const FAR = 0.3; // below this zoom nobody can read the words
@@ -23,12 +38,12 @@ export default function Graph(props) {
   );
 }
 
-function View({ place: key, graph, selected: asked, colour: firstColour, open: firstOpen, height, reveal, stale, dark, send }) {
+function View({ place: key, graph, selected: wanted, colour: firstColour, open: firstOpen, height, reveal, stale, dark, send }) {
   const received = useMemo(() => performance.now(), [graph]);
   const model = useMemo(() => read(graph), [graph]);
   const memory = useMemo(() => seen.get(key) ?? seen.set(key, {}).get(key), [key]);
   const [open, setOpen] = useState(() => new Set(firstOpen));
-  const [selected, setSelected] = useState(asked);
+  const [selected, setSelected] = useState(wanted);
   const [colour, setColour] = useState(firstColour);
   const [cursor, setCursor] = useState(memory.cursor ?? null);
   const [words, setWords] = useState("");
@@ -151,25 +166,25 @@ function View({ place: key, graph, selected: asked, colour: firstColour, open: f
 
   const sent = useRef([]);
   useEffect(() => {
-    const mine = sent.current.indexOf(asked);
+    const mine = sent.current.indexOf(wanted);
     if (mine >= 0) {
       sent.current.splice(0, mine + 1);
       return;
     }
     if (sent.current.length) return; // an older state of the page: the answer to the last click is on its way
-    setSelected(asked);
-    const nodes = Object.values(model.nodes).filter((node) => node.row === asked && asked !== null);
+    setSelected(wanted);
+    const nodes = Object.values(model.nodes).filter((node) => node.row === wanted && wanted !== null);
     if (nodes.length && reveal) {
       const id = (nodes.find((node) => drawn(model, isOpen, node.id) === node.id) ?? nodes[0]).id;
       if (picture) go(id);
-      else if (!memory.viewport || memory.selected !== asked) {
+      else if (!memory.viewport || memory.selected !== wanted) {
         const closed = around(model, id).filter((fold) => !isOpen.has(fold));
         if (closed.length) unfold(closed, { show: id });
         else goal.current = { show: id };
       }
     }
-    memory.selected = asked;
-  }, [asked]);
+    memory.selected = wanted;
+  }, [wanted]);
 
   const press = useCallback(
     (id, focus = false) => {

@@ -22,7 +22,7 @@ const OPTIONS = {
   "elk.layered.spacing.edgeEdgeBetweenLayers": "10",
 };
 
-// elk: has layout(graph), a promise. Returns arrange(model, open), a promise of { boxes, lines, width, height }: boxes in the order of
+// elk: has layout(graph), a promise. model: what `read` gives as its skeleton. Returns arrange(model, open), a promise of { boxes, lines, width, height }: boxes in the order of
 // execution, each with id, x, y, width, height, open, depth; lines with source, target, note and points.
 export function arranger(elk) {
   const known = new Map(); // what ELK was asked → its answer: alike folds are asked for once
@@ -31,7 +31,7 @@ export function arranger(elk) {
     const ids = model.inside.get(fold);
     const boxes = await Promise.all(ids.map(async (id) => (open.has(id) ? { ...(await inside(model, open, id)), id, open: true } : { id, ...CARD })));
     const at = new Map(ids.map((id, index) => [id, index]));
-    const { entries = 0, exits = 0 } = model.nodes[fold] ?? {};
+    const [entries, exits] = model.ports.get(fold);
     const lines = model.lines.get(fold);
     const end = (id, kind, port) => (id === "" ? `${kind}${port}` : boxes[at.get(id)].open ? `${at.get(id)}${kind === "in" ? "out" : "in"}${port}` : `${at.get(id)}`);
     const graph = {

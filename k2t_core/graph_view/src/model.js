@@ -6,6 +6,7 @@ export function read(text) {
   const { name, nodes, edges, legends } = JSON.parse(text);
   const inside = new Map([["", []]]);
   const lines = new Map([["", []]]);
+  const ports = new Map([["", [0, 0]]]); // entries and exits
   for (const [id, node] of Object.entries(nodes)) {
     node.id = id;
     node.folds = FOLDS.has(node.kind);
@@ -14,10 +15,11 @@ export function read(text) {
     if (node.folds) {
       inside.set(id, []);
       lines.set(id, []);
+      ports.set(id, [node.entries, node.exits]);
     }
   }
   for (const [parent, source, exit, target, entry, note] of edges) lines.get(parent).push({ source, exit, target, entry, note });
-  return { name, nodes, legends, inside, lines, folds: [...inside.keys()].filter(Boolean) };
+  return { name, nodes, legends, inside, lines, skeleton: { inside, lines, ports }, folds: [...inside.keys()].filter(Boolean) };
 }
 
 // The folds around a node, innermost first.
