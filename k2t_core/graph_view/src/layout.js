@@ -12,7 +12,7 @@ const OPTIONS = {
   "elk.layered.mergeEdges": "true",
   "elk.layered.considerModelOrder.strategy": "NODES_AND_EDGES",
   "elk.layered.nodePlacement.strategy": "NETWORK_SIMPLEX",
-  "elk.layered.thoroughness": "2",
+  "elk.layered.thoroughness": "1",
   "elk.separateConnectedComponents": "false",
   "elk.spacing.nodeNode": "26",
   "elk.spacing.edgeNode": "16",
