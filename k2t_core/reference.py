@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from k2t_core.graph import Node
-from k2t_core.tracing import Scope, Traced
+from k2t_core.errors import K2TError
+from k2t_core.graph import Graph, Node, Ref
+from k2t_core.tracing import MASKED_MERGES, Scope, Traced
 
 
 def predict(traced: Traced, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -53,31 +54,138 @@ def gradients(traced: Traced, arrays: Sequence[np.ndarray], factors: Mapping[int
     return by_input, {path: g for path, g in zip(variables, dense[len(watched) :]) if g is not None}
 
 
-def before_activation(traced: Traced, node: Node, value: np.ndarray) -> np.ndarray:
-    """What a Dense layer of the top graph computes from ``value`` before its own activation."""
+def call(traced: Traced, scope: str, node: Node, values: Mapping[str, np.ndarray], operation: Any = None) -> list[np.ndarray]:
+    """What one call in ``scope`` ("" or ``"encoder/"``) makes of ``values``, by the ids of its input tensors; flat.
+
+    operation: another layer to call in its place, such as a copy of it.
+    """
+    from keras import Layer, tree
+
+    operation = operation or live(traced, scope, node)
+    arguments = _filled(node.arguments, values)
+    masks = arguments.pop("masks", None) if node.layer.kind in MASKED_MERGES else None
+    if masks is not None:
+        from keras.src.backend import set_keras_mask
+
+        for x, mask in zip(arguments["inputs"], masks):
+            if mask is not None:
+                set_keras_mask(x, mask)
+    options = {"training": False} if isinstance(operation, Layer) and operation._call_has_training_arg else {}
+    return [np.asarray(y) for y in tree.flatten(operation(**arguments, **options))]
+
+
+def before_activation(traced: Traced, scope: str, node: Node, values: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    """What a layer computes before its own activation, or its wrapped layer's; None where it has none."""
     import keras
 
-    layer = _live(traced, "", node)
-    activation = layer.activation
+    layer = live(traced, scope, node)
+    layer = layer.layer if isinstance(layer, keras.layers.TimeDistributed) else layer
+    activation = getattr(layer, "activation", None)
+    if activation is None or not isinstance(layer, keras.Layer):
+        return None
     try:
         layer.activation = keras.activations.linear
-        return np.asarray(layer(value, training=False))
+        return call(traced, scope, node, values)[0]
     finally:
         layer.activation = activation
 
 
-def apply(traced: Traced, scope: str, node: Node, value: np.ndarray) -> np.ndarray:
-    """What the layer of a call in ``scope`` ("" or ``"encoder/"``) makes of one array."""
-    return np.asarray(_live(traced, scope, node)(value, training=False))
+def in_float64(traced: Traced, scope: str, node: Node, values: Mapping[str, np.ndarray]) -> list[np.ndarray] | None:
+    """`call` with a copy of the layer that computes in float64; None where it is not of dtype policy float32.
+
+    Operations compute in the dtype of what they are given. Raises K2TError where the layer's config does not rebuild it.
+    """
+    import keras
+    from keras.src.saving.serialization_lib import SafeModeScope
+
+    layer = live(traced, scope, node)
+    wide = {t: v.astype("float64") if v.dtype == np.float32 else v for t, v in values.items()}
+    if not isinstance(layer, keras.Layer):
+        return None if getattr(layer, "dtype", None) == "float32" else call(traced, scope, node, wide)
+    if layer.compute_dtype != "float32" or layer.variable_dtype != "float32":
+        return None
+    try:
+        with SafeModeScope(False):  # code in the model, if any, was allowed when it was loaded
+            copy = type(layer).from_config(_widened(layer.get_config()))
+        call(traced, scope, node, wide, copy)  # builds it
+        copy.set_weights(layer.get_weights())
+    except Exception as error:  # a custom layer may not rebuild from its config
+        raise K2TError(f"layer {node.layer.path!r}: Keras cannot rebuild it in float64 ({' '.join(str(error).split())[:160]})") from error
+    if isinstance(copy, keras.layers.Normalization):
+        copy.finalize_state()
+    return call(traced, scope, node, wide, copy)
 
 
-def _live(traced: Traced, scope: str, node: Node) -> Any:
-    """The live Keras layer of a call."""
+def _widened(config: Any) -> Any:
+    """A layer's config with float64 for every dtype policy float32, in the layers that it wraps too."""
+    if isinstance(config, Mapping):
+        return {k: "float64" if k == "dtype" and _policy(v) == "float32" else _widened(v) for k, v in config.items()}
+    return [_widened(v) for v in config] if isinstance(config, list) else config
+
+
+def _policy(dtype: Any) -> Any:
+    return dtype["config"].get("name") if isinstance(dtype, Mapping) and "config" in dtype else dtype
+
+
+def _filled(value: Any, values: Mapping[str, np.ndarray]) -> Any:
+    """Arguments of a call with tensors in the places of their `Ref`s."""
+    from keras import ops
+
+    if isinstance(value, Ref):
+        return ops.convert_to_tensor(values[value.tensor])
+    if isinstance(value, Mapping):
+        return {k: _filled(v, values) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_filled(v, values) for v in value)
+    if isinstance(value, slice):
+        return slice(*(_filled(v, values) for v in (value.start, value.stop, value.step)))
+    return value
+
+
+def arguments(traced: Traced, scope: str, node: Node, arrays: Sequence[np.ndarray], record: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The values of a call's input tensors: from ``record`` (`tensors`), from the batch, or computed, as masks are that Keras attaches to tensors."""
+    return {t: value(traced, scope, t, arrays, record) for t in dict.fromkeys(node.inputs)}
+
+
+def value(traced: Traced, scope: str, tensor: str, arrays: Sequence[np.ndarray], record: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Keras's value of a tensor in a scope: see `arguments`."""
+    scope, tensor = source(traced.graph, scope, tensor)
+    if scope == "" and tensor in traced.graph.inputs:
+        return np.asarray(arrays[traced.graph.inputs.index(tensor)])
+    if scope + tensor in record:
+        return record[scope + tensor]
+    graph = _graph(traced.graph, scope)
+    node = next(node for node in graph.nodes if tensor in node.outputs)
+    return call(traced, scope, node, arguments(traced, scope, node, arrays, record))[node.outputs.index(tensor)]
+
+
+def source(graph: Graph, scope: str, tensor: str) -> tuple[str, str]:
+    """Where a tensor comes from: (scope, tensor). The inputs of a nested graph are tensors of the graph around it."""
+    chain = [graph]
+    callers: list[Node] = []
+    for name in scope.split("/")[:-1]:
+        caller = next(node for node in chain[-1].nodes if node.id == name)
+        callers.append(caller)
+        chain.append(caller.layer.graph)
+    while len(chain) > 1 and tensor in chain[-1].inputs:
+        tensor = callers[-1].inputs[chain[-1].inputs.index(tensor)]
+        chain.pop()
+        callers.pop()
+    return "".join(f"{caller.id}/" for caller in callers), tensor
+
+
+def _graph(graph: Graph, scope: str) -> Graph:
+    for name in scope.split("/")[:-1]:
+        graph = next(node for node in graph.nodes if node.id == name).layer.graph
+    return graph
+
+
+def live(traced: Traced, scope: str, node: Node) -> Any:
+    """The live Keras layer or operation of a call."""
     place = traced.scope
     for name in scope.split("/")[:-1]:
-        caller = next(n for nodes in place.functional._nodes_by_depth.values() for n in nodes if place.node_ids.get(id(n)) == name)
-        place = place.nested[id(caller.operation)]
-    return next(n.operation for nodes in place.functional._nodes_by_depth.values() for n in nodes if place.node_ids.get(id(n)) == node.id)
+        place = place.nested[id(place.operations[name])]
+    return place.operations[node.id]
 
 
 def _inputs_struct(traced: Traced) -> Any:

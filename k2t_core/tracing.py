@@ -40,6 +40,7 @@ class Scope:
     outputs: dict[tuple[int, int], str]  # (id of the Keras node, output index) → tensor id
     node_ids: dict[int, str]  # id of the Keras node → graph node id
     nested: dict[int, Scope]  # id of a nested live model → its scope
+    operations: dict[str, Any]  # graph node id → live layer or operation, those that only a mask needs too
     masked_inputs: tuple[int, ...] = ()
     masked_outputs: tuple[int, ...] = ()  # outputs that carry a mask; the masks are the graph's last outputs
 
@@ -223,6 +224,7 @@ class _Tracer:
         calls_of: dict[int, int] = {}
         nodes: list[Node] = []
         node_ids: dict[int, str] = {}
+        operations: dict[str, Any] = {}
         for call in order:
             op = call.operation
             if id(op) not in layers:
@@ -231,6 +233,7 @@ class _Tracer:
             calls_of[id(op)] = calls_of.get(id(op), 0) + 1
             layer = layers[id(op)]
             node_id = layer.name if calls_of[id(op)] == 1 else f"{layer.name}#{calls_of[id(op)]}"
+            operations[node_id] = op
             if call.keras_node is not None:
                 node_ids[id(call.keras_node)] = node_id
             many = len(call.outputs) > 1
@@ -247,7 +250,7 @@ class _Tracer:
             output_names=_output_names(functional, [ids[id(y)] for y in outputs]),
         )
         out_ids = {(id(c.keras_node), k): ids[id(y)] for c in calls if c.keras_node is not None for k, y in enumerate(c.outputs) if id(y) in ids}
-        return Scope(functional, graph, out_ids, node_ids, nested)
+        return Scope(functional, graph, out_ids, node_ids, nested, operations)
 
     def _layer(self, op: Any, label: str, prefix: str, scope: Scope | None) -> Layer:
         import keras

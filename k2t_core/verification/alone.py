@@ -89,33 +89,12 @@ def probe(traced: Traced, layer: str, arrays: Sequence[np.ndarray], whole: Plan 
         raise K2TError(f"layer {layer!r}: not a layer of this model that can be looked at alone")
     scope, graph, node = found
     given = tuple(dict.fromkeys(node.inputs))
-    places = {t: _source(traced.graph, scope, t) for t in given}
-    record = reference.tensors(traced, arrays, {key for key in places.values() if isinstance(key, str)} | {scope + t for t in node.outputs})
-    inputs = tuple(record[place] if isinstance(place, str) else np.asarray(arrays[place]) for place in places.values())
+    needed = {"".join(reference.source(traced.graph, scope, t)) for t in given}
+    record = reference.tensors(traced, arrays, needed | {scope + t for t in node.outputs})
+    inputs = tuple(reference.arguments(traced, scope, node, arrays, record).values())
     # The batch size of a call by itself is free, whatever the graph says.
     tensors = {t: Tensor(t, graph.tensors[t].shape, graph.tensors[t].dtype) for t in (*given, *node.outputs)}
     alone = Graph(node.layer.name, given, node.outputs, (node,), tensors, given, node.outputs)
     planned = next(p for _, _, _, p in (whole or plan(traced)).root.walk() if p.node is node)
     layouts = dict(zip(node.inputs, planned.inputs))
     return Probe(replace(traced, graph=alone), node, inputs, tuple(record[scope + t] for t in node.outputs), tuple(layouts[t] for t in given))
-
-
-def _source(graph: Graph, scope: str, tensor: str) -> str | int:
-    """Where Keras's value of a tensor is: a key of `reference.tensors`, or the index of a model input.
-
-    The inputs of a nested graph are tensors of the graph around it.
-    """
-    chain = [graph]
-    callers: list[Node] = []
-    for name in scope.split("/")[:-1]:
-        caller = next(node for node in chain[-1].nodes if node.id == name)
-        callers.append(caller)
-        chain.append(caller.layer.graph)
-    while tensor in chain[-1].inputs:
-        index = chain[-1].inputs.index(tensor)
-        if len(chain) == 1:
-            return index
-        tensor = callers[-1].inputs[index]
-        chain.pop()
-        callers.pop()
-    return "".join(f"{caller.id}/" for caller in callers) + tensor

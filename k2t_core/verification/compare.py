@@ -9,31 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from k2t_core import reference
-from k2t_core.errors import OutputError
-from k2t_core.graph import Graph, Node
+from k2t_core.errors import K2TError, OutputError
+from k2t_core.graph import Graph, Layer, Node
 from k2t_core.layout import Layout
 from k2t_core.tensors import to_array, to_tensor
 from k2t_core.tracing import Traced
 from k2t_core.transforms import is_float
+from k2t_core.verification import closeups
 from k2t_core.verification.module import load_module
-from k2t_core.verification.report import Difference, LayerResult, OutputResult, Rounding, Run, coarseness, first_failure, layer_passes, output_passes
-from k2t_core.verification.taps import TappedModel
+from k2t_core.verification.report import DOUBLE_TOLERANCE, Difference, LayerResult, OutputResult, Rounding, Run, first_failure, layer_passes, output_passes
+from k2t_core.verification.taps import Observer, TappedModel
 
 CHUNK_BYTES = 1 << 30  # of Keras's tensors; torch's take as much again, the float64 pass no more
-# Activations that flatten what goes in, so that an error before them is seen small or not at all after them.
-HIDING = ("softmax", "sigmoid", "tanh", "log_softmax", "hard_sigmoid", "softsign", "relu6", "hard_tanh")
-
-# A normalisation is compared on its input times this as well: its epsilon, which ordinary numbers hide, is most of the result.
-SMALL = 1e-3
-SMALL_TOLERANCE = 1e-3
-
 Say = Callable[[float, str], None]
 
 
@@ -109,7 +103,7 @@ def compare(written: Written, traced: Traced, arrays: Sequence[np.ndarray], weig
     chunks = list(_chunks(traced.graph, len(arrays[0])))
     for index, (wanted, kept) in enumerate(chunks):
         say(index / len(chunks), f"Layers, part {index + 1} of {len(chunks)}" if len(chunks) > 1 else "Layer by layer")
-        layers += _layers(written, traced, arrays, inputs, exact_inputs, wanted, kept)
+        layers += _layers(written, traced, arrays, inputs, exact_inputs, wanted, kept, notes)
     sides = zip(written.manifest["outputs"], expected, outputs, exact or [None] * len(outputs))
     alone = all(layer.passed for layer in layers) and bool(layers)
     results = tuple(_judge(side, want, to_array(got), None if right is None else to_array(right), tolerance, alone) for side, want, got, right in sides)
@@ -131,76 +125,99 @@ def _judge(side: dict[str, Any], expected: np.ndarray, actual: np.ndarray, exact
     return OutputResult(side["name"], expected.shape, torch_shape, difference, bool(passed), expected, actual, rounding)
 
 
-def _layers(written: Written, traced: Traced, arrays, inputs, exact_inputs, wanted: set[str], kept: set[str]) -> list[LayerResult]:
+def _layers(written: Written, traced: Traced, arrays, inputs, exact_inputs, wanted: set[str], kept: set[str], notes: list[str]) -> list[LayerResult]:
     """The results for the tensors ``wanted``; ``kept`` are those and Keras's inputs to their layers."""
-    import torch
-
     record = reference.tensors(traced, arrays, kept)
     cumulative: dict[str, tuple[str, Difference]] = {}
     alone: dict[str, np.ndarray] = {}
-    roundings: dict[str, Rounding] = {}
+    exact: dict[str, np.ndarray] = {}
+    raw: tuple[dict[str, np.ndarray], dict[str, np.ndarray]] = ({}, {})  # before an activation, in float32 and float64
 
     def observe(tensor: str, layer: str, layout: Layout, value: Any) -> Any:
         if tensor in wanted and tensor in record:
             cumulative[tensor] = (layer, Difference.of(record[tensor], layout.to_keras(to_array(value))))
         return value
 
-    def replace(tensor: str, layer: str, layout: Layout, value: Any) -> Any:
-        if tensor not in record:
-            return value
-        if tensor in wanted:
-            alone[tensor] = layout.to_keras(to_array(value))
-        return to_tensor(layout.to_torch(record[tensor])).to(value.dtype)
+    def keeping(found: dict[str, np.ndarray]) -> Observer:
+        """Keeps a layer's own result, and puts Keras's in its place."""
 
-    def measure(tensor: str, layer: str, layout: Layout, value: Any) -> Any:
-        if tensor not in record:
+        def replace(tensor: str, layer: str, layout: Layout, value: Any) -> Any:
+            if tensor not in record:
+                return value
+            if tensor in wanted:
+                found[tensor] = layout.to_keras(to_array(value))
+            return to_tensor(layout.to_torch(record[tensor])).to(value.dtype)
+
+        return replace
+
+    def before(found: dict[str, np.ndarray]) -> Observer:
+        def look(tensor: str, layer: str, layout: Layout, value: Any) -> Any:
+            if tensor in wanted and tensor in record:
+                found[tensor] = layout.to_keras(to_array(value))
             return value
-        if tensor in wanted and is_float(record[tensor].dtype) and record[tensor].shape == alone[tensor].shape:
-            roundings[tensor] = Rounding.of(record[tensor], alone[tensor], layout.to_keras(to_array(value)))
-        return to_tensor(layout.to_torch(record[tensor])).to(value.dtype)
+
+        return look
 
     written.guard(lambda: written.tapped.run(inputs, observe))
-    hidden = _hidden(traced, written.manifest, wanted & set(traced.graph.outputs))
-    normed = _normalisations(traced, written.manifest, wanted)
-    with _before_activation(written.tapped.model, hidden) as raw, arriving(written.tapped.model, set(normed.values())) as given:
-        written.guard(lambda: written.tapped.run(inputs, replace))
-    exact_raw: dict[str, Any] = {}
+    normed = closeups.normalisations(traced, written.manifest["variables"], wanted & set(record))
+    with arriving(written.tapped.model, set(normed.values())) as given:
+        written.guard(lambda: written.tapped.run(inputs, keeping(alone), before(raw[0])))
     if written.exact is not None:
-        with _before_activation(written.exact.model, hidden) as exact_raw:
-            written.guard(lambda: written.exact.run(exact_inputs, measure))
+        written.guard(lambda: written.exact.run(exact_inputs, keeping(exact), before(raw[1])))
+    places = {scope + t: (scope, node, index) for scope, _, node in traced.graph.walk() for index, t in enumerate(node.outputs)}
     results = []
     for tensor, (layer, difference) in cumulative.items():
-        isolated = Difference.of(record[tensor], alone[tensor]) if tensor in alone else None
-        rounding = roundings.get(tensor)
-        results.append(LayerResult(tensor, layer, difference, isolated, layer_passes(isolated, rounding, record[tensor].dtype), rounding))
-    for tensor, (node, path, activation) in hidden.items():
-        if path in raw and raw[path].shape[-1:] == record[tensor].shape[-1:] and raw[path].dim() == 2:
-            want = reference.before_activation(traced, node, record.get(node.inputs[0], arrays[traced.graph.inputs.index(node.inputs[0])] if node.inputs[0] in traced.graph.inputs else None))
-            got = to_array(raw[path])
-            rounding = Rounding.of(want, got, to_array(exact_raw[path])) if path in exact_raw else None
-            isolated = Difference.of(want, got)
-            results.append(LayerResult(f"{tensor} before {activation}", node.layer.path, None, isolated, layer_passes(isolated, rounding, want.dtype), rounding))
-    modules = dict(written.tapped.model.named_modules())
-    for (scope, node), path in normed.items():
-        value = record.get(scope + node.inputs[0])
-        if path in given and value is not None and is_float(value.dtype):
-            want = reference.apply(traced, scope, node, (value * SMALL).astype(value.dtype))
-            with torch.no_grad():
-                got = to_array(modules[path](given[path] * SMALL))
-            # The module's own layout need not be the tensor's: in order of size the same values meet all the same.
-            isolated = Difference.of(np.sort(want.ravel()), np.sort(got.ravel().astype(want.dtype)))
-            results.append(LayerResult(f"{scope}{node.outputs[0]} of a thousandth", node.layer.path, None, isolated, isolated.relative <= SMALL_TOLERANCE * coarseness(want.dtype)))
-    return results
+        result = LayerResult(tensor, layer, difference, None, True)
+        if tensor in alone:
+            result = _judged(result, record[tensor], alone[tensor], exact.get(tensor))
+            if not result.passed and tensor in exact:
+                result = _second_opinion(result, traced, places[tensor], arrays, record, exact[tensor], notes)
+        results.append(result)
+        if tensor in raw[0]:
+            scope, node, _ = places[tensor]
+            want = reference.before_activation(traced, scope, node, reference.arguments(traced, scope, node, arrays, record))
+            if want is not None:
+                results.append(_judged(LayerResult(f"{tensor} before {_activation(node.layer)}", layer, None, None, True), want, raw[0][tensor], raw[1].get(tensor)))
+
+    def values(scope: str, node: Node) -> dict[str, np.ndarray]:
+        return reference.arguments(traced, scope, node, arrays, record)
+
+    exact_model = written.exact.model if written.exact is not None else None
+    return results + list(closeups.of_normalisations(traced, normed, written.tapped.model, exact_model, given, values))
 
 
-def _normalisations(traced: Traced, manifest: dict[str, Any], wanted: set[str]) -> dict[tuple[str, Node], str]:
-    """(scope, call) → path of its torch module, for layers that divide by the spread of their own input."""
-    places = {entry["layer"]: key.rpartition(".")[0] for key, entry in manifest["variables"].items()}
-    return {
-        (scope, node): places[node.layer.path]
-        for scope, _, node in traced.graph.walk()
-        if node.layer.kind in ("LayerNormalization", "GroupNormalization", "RMSNormalization") and node.layer.path in places and scope + node.outputs[0] in wanted
-    }
+def _judged(result: LayerResult, want: np.ndarray, got: np.ndarray, exact: np.ndarray | None) -> LayerResult:
+    """The result with the difference of a layer alone, and whether rounding explains it."""
+    isolated = Difference.of(want, got)
+    rounding = Rounding.of(want, got, exact) if exact is not None and is_float(want.dtype) and want.shape == got.shape else None
+    return replace(result, isolated=isolated, rounding=rounding, passed=layer_passes(isolated, rounding, want.dtype))
+
+
+def _second_opinion(result: LayerResult, traced: Traced, place: tuple[str, Node, int], arrays, record, exact: np.ndarray, notes: list[str]) -> LayerResult:
+    """A layer that seems to differ, compared once more with both sides in float64.
+
+    Where those agree and the module's float32 is the nearer one to them, what differs is Keras's own rounding (a
+    normalisation over a single number returns nothing else).
+    """
+    scope, node, index = place
+    if result.rounding is None or node.layer.graph is not None or result.rounding.torch > result.rounding.keras:
+        return result
+    try:
+        want = reference.in_float64(traced, scope, node, reference.arguments(traced, scope, node, arrays, record))
+    except K2TError as error:
+        notes.append(str(error))
+        return result
+    if want is None or want[index].shape != exact.shape:
+        return result
+    double = Difference.of(want[index], exact)
+    return replace(result, double=double, passed=double.relative <= DOUBLE_TOLERANCE)
+
+
+def _activation(layer: Layer) -> str:
+    """The name of the activation of a layer or of the one it wraps."""
+    layer = layer.children.get("layer", layer)
+    identifier = layer.config.get("activation")
+    return identifier if isinstance(identifier, str) else "its activation"
 
 
 @contextmanager
@@ -216,42 +233,6 @@ def arriving(model: Any, paths: set[str]) -> Iterator[dict[str, Any]]:
         return hook
 
     handles = [modules[path].register_forward_pre_hook(keep(path)) for path in paths if path in modules]
-    try:
-        yield found
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _hidden(traced: Traced, manifest: dict[str, Any], tensors: set[str]) -> dict[str, tuple[Node, str, str]]:
-    """Output tensor → (call, path of its torch module, activation), for Dense layers whose own activation could hide an error."""
-    found = {}
-    calls = [node.layer.path for node in traced.graph.nodes]
-    for node in traced.graph.nodes:
-        activation = node.layer.config.get("activation")
-        if node.layer.kind == "Dense" and activation in HIDING and node.outputs[0] in tensors and calls.count(node.layer.path) == 1:
-            keys = [key for key, entry in manifest["variables"].items() if entry["layer"] == node.layer.path and key.endswith(".weight")]
-            if keys:
-                found[node.outputs[0]] = (node, keys[0].removesuffix(".weight"), activation)
-    return found
-
-
-@contextmanager
-def _before_activation(model: Any, hidden: dict[str, tuple[Node, str, str]]) -> Iterator[dict[str, Any]]:
-    """Module path → what the module itself gave, before the activation that forward() applies to it."""
-    modules = dict(model.named_modules())
-    found: dict[str, Any] = {}
-    handles = []
-
-    def keep(path: str) -> Callable[[Any, tuple, Any], None]:
-        def hook(module: Any, args: tuple, output: Any) -> None:  # what a hook returns would replace the output
-            found[path] = output
-
-        return hook
-
-    for _, path, _ in hidden.values():
-        if path in modules:
-            handles.append(modules[path].register_forward_hook(keep(path)))
     try:
         yield found
     finally:
