@@ -6,9 +6,13 @@ known by the name that the graph gives it. The model's outputs are taken from th
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import wraps
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -17,6 +21,50 @@ from k2t_core.graph import Graph, Node, Ref
 from k2t_core.tracing import MASKED_MERGES, Scope, Traced
 
 
+T = TypeVar("T")
+
+_memory: ContextVar[dict[Any, Any] | None] = ContextVar("memory", default=None)
+
+
+@contextmanager
+def remembering() -> Iterator[None]:
+    """Within it, what Keras computes is kept and not computed again: for many verifications of one model that stays as it is."""
+    token = _memory.set({})
+    try:
+        yield
+    finally:
+        _memory.reset(token)
+
+
+def remembered(function: Callable[..., T]) -> Callable[..., T]:
+    """A function whose results `remembering` keeps."""
+
+    @wraps(function)
+    def run(*args: Any) -> T:
+        memory = _memory.get()
+        if memory is None:
+            return function(*args)
+        key = (function.__name__, *map(_key, args))
+        if key not in memory:
+            memory[key] = (function(*args), args)  # with the arguments: their ids must not come again
+        return memory[key][0]
+
+    return run
+
+
+def _key(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.shape, str(value.dtype), hashlib.sha1(np.ascontiguousarray(value)).digest()
+    if isinstance(value, Mapping):
+        return tuple((k, _key(v)) for k, v in value.items())
+    if isinstance(value, (set, frozenset)):
+        return frozenset(value)
+    if isinstance(value, (list, tuple)):
+        return tuple(map(_key, value))
+    return value if isinstance(value, (str, int, float, type(None))) else id(value)
+
+
+@remembered
 def predict(traced: Traced, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     """The model's outputs in inference mode, flat, as Keras computes them when called."""
     from keras import tree
@@ -26,6 +74,7 @@ def predict(traced: Traced, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     return [np.asarray(y) for y in tree.flatten(model(inputs, training=False))]
 
 
+@remembered
 def tensors(traced: Traced, arrays: Sequence[np.ndarray], only: Collection[str] | None = None) -> dict[str, np.ndarray]:
     """The graph's tensors by scope and id (``"conv1"``, ``"encoder#2/dense"``), in Keras's layout; ``only`` these, or all."""
     record: dict[str, np.ndarray] = {}
@@ -33,6 +82,7 @@ def tensors(traced: Traced, arrays: Sequence[np.ndarray], only: Collection[str] 
     return record
 
 
+@remembered
 def gradients(traced: Traced, arrays: Sequence[np.ndarray], factors: Mapping[int, np.ndarray]) -> tuple[list[np.ndarray | None], dict[str, np.ndarray]]:
     """Gradients of Σ outputs[k] · factors[k], in inference mode: by each input (None for integers), by each variable path."""
     import tensorflow as tf
@@ -74,6 +124,7 @@ def call(traced: Traced, scope: str, node: Node, values: Mapping[str, np.ndarray
     return [np.asarray(y) for y in tree.flatten(operation(**arguments, **options))]
 
 
+@remembered
 def before_activation(traced: Traced, scope: str, node: Node, values: Mapping[str, np.ndarray]) -> np.ndarray | None:
     """What a layer computes before its own activation, or its wrapped layer's; None where it has none."""
     import keras

@@ -14,6 +14,7 @@ from k2t_core.graph import Variable
 from k2t_core.loading import Source, load
 from k2t_core.randomise import is_weight, random_value, settle
 from k2t_core.recipe import Recipe, read_recipe
+from k2t_core.reference import remembered
 from k2t_core.tracing import Traced, trace
 from k2t_core.transforms import apply_chain, from_json
 from k2t_core.verification.adversarial import worst_batch
@@ -42,6 +43,7 @@ def verify(
     tolerance: float = OUTPUT_TOLERANCE,
     edge_cases: bool = True,
     explain: bool = True,
+    stop_early: bool = False,
     training: bool = False,
     search: int = 0,
     allow_unsafe: bool = False,
@@ -56,6 +58,7 @@ def verify(
     edge_cases: compare on zeros, tiny and large numbers, a batch of 1 and other sizes as well (`edge_batches`).
     training: compare gradients by inputs and weights, and BatchNorm's statistics after a step in training mode, as well.
     search: look for the input of largest disagreement by gradient steps from this many starts (`worst_batch`), and compare on it.
+    stop_early: end with the first comparison that differs; what the verdict says of it is the same.
     explain: where they differ, try the known causes on the first layer that diverges (`Report.causes`).
 
     Raises OutputError for a folder that does not load, InputError for inputs that do not fit, K2TError where the folder
@@ -95,21 +98,25 @@ def verify(
         used.append(batch_arrays)
         notes.extend(note for note in more if note not in notes)
 
+    def done() -> bool:
+        return stop_early and bool(runs) and not runs[-1].passed
+
     if own:
         written = Written.load(folder, manifest)
         run(written, traced, "model", described, arrays)
     side, name = traced, "model"
-    if random:
+    if random and not done():
         side, name = _randomised_copy(traced, seed), "randomised"
         written = Written.load(folder, manifest, {key: _randomised_entry(entry, traced, seed) for key, entry in manifest["variables"].items()})
         run(written, side, name, described, arrays)
     for batch_name, batch_arrays in batches[1:]:
-        run(written, side, name, batch_name, batch_arrays)
-    if search:
+        if not done():
+            run(written, side, name, batch_name, batch_arrays)
+    if search and not done():
         found, _ = worst_batch(written, side, arrays, search, SEARCH_STEPS, seed, lambda share, text: say(0.9, text))
         run(written, side, name, f"worst found by search, {search} {'start' if search == 1 else 'starts'} of {SEARCH_STEPS} steps", found)
     trained: list[TrainingResult] = []
-    if training:
+    if training and not done():
         say(0.93, "Gradients and training mode")
         trained = training_results(written, side, arrays, seed, _names(traced, side))
     report = Report(tuple(runs), find_weaknesses(manifest, traced.value), tuple(notes), dict(manifest["reference"]), tuple(trained))
@@ -142,6 +149,7 @@ def _check_same_model(manifest: dict[str, Any], traced: Traced, folder: Path) ->
         raise K2TError(f"{folder}: converted from another model than {traced.source.name}: {detail}; convert this model again")
 
 
+@remembered
 def _randomised_copy(traced: Traced, seed: int) -> Traced:
     """A copy of the model with every variable random. The original is not touched."""
     import keras

@@ -50,22 +50,30 @@ def of_normalisations(traced: Traced, places: Mapping[tuple[str, Node], str], mo
 def _close(traced: Traced, scope: str, node: Node, values: Values, module: Any, given: Any, double: bool = False) -> Difference:
     import torch
 
-    run = reference.in_float64 if double else reference.call
-    inputs = dict(values(scope, node))
+    want = _expected(traced, scope, node, values(scope, node), double)
     with torch.no_grad():
         if node.layer.kind == "BatchNormalization":
             module = copy.deepcopy(module)
             module.running_var.zero_()
-            with _no_variance(reference.live(traced, scope, node)):
-                want = run(traced, scope, node, inputs)
             got = module(given)
         else:
-            inputs[node.inputs[0]] = inputs[node.inputs[0]] * np.float32(SMALL)
-            want, got = run(traced, scope, node, inputs), module(given * SMALL)
+            got = module(given * SMALL)
     if want is None:
         return Difference(float("inf"), float("inf"), float("inf"), 0.0)
     # The module's own layout need not be the tensor's: in order of size the same values meet all the same.
-    return Difference.of(np.sort(want[0].ravel()), np.sort(to_array(got).ravel().astype(want[0].dtype)))
+    return Difference.of(np.sort(want.ravel()), np.sort(to_array(got).ravel().astype(want.dtype)))
+
+
+@reference.remembered
+def _expected(traced: Traced, scope: str, node: Node, inputs: Mapping[str, np.ndarray], double: bool) -> np.ndarray | None:
+    run = reference.in_float64 if double else reference.call
+    if node.layer.kind == "BatchNormalization":
+        with _no_variance(reference.live(traced, scope, node)):
+            found = run(traced, scope, node, inputs)
+    else:
+        first = node.inputs[0]
+        found = run(traced, scope, node, {**inputs, first: inputs[first] * np.float32(SMALL)})
+    return None if found is None else found[0]
 
 
 @contextmanager

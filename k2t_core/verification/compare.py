@@ -8,7 +8,7 @@ chunk of layers at a time, so that memory stays bounded on a large model.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -88,7 +88,10 @@ def compare(written: Written, traced: Traced, arrays: Sequence[np.ndarray], weig
     notes: list[str] = []
     inputs = written.inputs(arrays)
     expected = reference.predict(traced, arrays)
-    outputs = written.outputs(inputs)
+    try:
+        outputs = written.outputs(inputs)
+    except OutputError as error:
+        raise OutputError(f"{error}; {_where(written, traced, inputs)}") from error
     if len(outputs) != len(expected) or not all(isinstance(y, torch.Tensor) for y in outputs):
         raise OutputError(f"{written.folder / 'model.py'}: returns {len(outputs)} outputs, the Keras model {len(expected)} tensors")
     exact_inputs = [x.double() if x.is_floating_point() else x for x in inputs]
@@ -108,6 +111,29 @@ def compare(written: Written, traced: Traced, arrays: Sequence[np.ndarray], weig
     alone = all(layer.passed for layer in layers) and bool(layers)
     results = tuple(_judge(side, want, to_array(got), None if right is None else to_array(right), tolerance, alone) for side, want, got, right in sides)
     return Run(weights, described, results, tuple(layers), first_failure(layers, all(r.passed for r in results)), tolerance), notes
+
+
+def _where(written: Written, traced: Traced, inputs: list[Any]) -> str:
+    """Which layer is to blame for a forward() that raises: the first whose result has another shape, or the one that raises."""
+    shapes = {scope + t: graph.tensors[t].shape for scope, graph, node in traced.graph.walk() for t in node.outputs}
+    wrong: list[str] = []
+    seen: set[str] = set()
+
+    def look(tensor: str, layer: str, layout: Layout, value: Any) -> Any:
+        seen.add(tensor)
+        want = shapes.get(tensor)
+        got = tuple(value.shape[layout.axis(axis)] for axis in range(value.dim())) if want is not None else ()
+        if want is not None and (len(want) != len(got) or any(n not in (None, m) for n, m in zip(want[1:], got[1:]))):
+            wrong.append(f"layer {layer!r} is the first that gives another shape: {got}, in Keras {want}")
+        return value
+
+    with suppress(Exception):  # it raises: that is why it is run
+        written.tapped.run(inputs, look)
+    if wrong:
+        return wrong[0]
+    tapped = {tap["tensor"] for tap in written.manifest["taps"]}
+    stopped = next((node.layer.path for scope, _, node in traced.graph.walk() for t in node.outputs if t in tapped and scope + t not in seen and node.layer.graph is None), None)
+    return f"layer {stopped!r} does not get done" if stopped else "every layer gets done"
 
 
 def _judge(side: dict[str, Any], expected: np.ndarray, actual: np.ndarray, exact: np.ndarray | None, tolerance: float, layers_pass: bool) -> OutputResult:
