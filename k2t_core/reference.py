@@ -20,7 +20,6 @@ from k2t_core.errors import K2TError
 from k2t_core.graph import Graph, Node, Ref
 from k2t_core.tracing import MASKED_MERGES, Scope, Traced
 
-
 T = TypeVar("T")
 
 _memory: ContextVar[dict[Any, Any] | None] = ContextVar("memory", default=None)

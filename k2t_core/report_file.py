@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from k2t_core.recipe import Override, Recipe
-from k2t_core.verification.report import Cause, Difference, LayerResult, OutputResult, Report, Rounding, Run, TrainingResult, Weakness
+from k2t_core.verification.report import Cause, Difference, LayerResult, OutputResult, Report, Rounding, Run, TimeStep, TrainingResult, Weakness
 
 VERSION = 5
 
@@ -57,7 +57,7 @@ def _run(run: dict[str, Any], index: int, arrays: Any) -> Run:
         OutputResult(o["name"], tuple(o["shape"]), tuple(o["torch_shape"]), _difference(o), o["passed"], arrays[f"{index}.{k}.keras"], arrays[f"{index}.{k}.torch"], _rounding(o))
         for k, o in enumerate(run["outputs"])
     )
-    layers = tuple(LayerResult(r["tensor"], r["layer"], _difference(r["cumulative"]), _difference(r["isolated"]), r["passed"], _rounding(r), _difference(r["double"])) for r in run["layers"])
+    layers = tuple(LayerResult(r["tensor"], r["layer"], _difference(r["cumulative"]), _difference(r["isolated"]), r["passed"], _rounding(r), _difference(r["double"]), tuple(TimeStep(**step) for step in r["steps"])) for r in run["layers"])
     return Run(run["weights"], run["inputs"], outputs, layers, run["first_divergence"], run["tolerance"])
 
 

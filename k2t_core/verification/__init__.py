@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from k2t_core.errors import K2TError
+from k2t_core.errors import K2TError, OutputError
 from k2t_core.graph import Variable
 from k2t_core.loading import Source, load
 from k2t_core.randomise import is_weight, random_value, settle
@@ -23,6 +23,7 @@ from k2t_core.verification.diagnosis import diagnose
 from k2t_core.verification.inputs import check_inputs, edge_batches, random_batch, read_inputs
 from k2t_core.verification.manifest import read_manifest
 from k2t_core.verification.report import OUTPUT_TOLERANCE, Cause, Report, Run, TrainingResult
+from k2t_core.verification.steps import diverging_steps
 from k2t_core.verification.taps import is_untouched
 from k2t_core.verification.training import training_results
 from k2t_core.verification.weakness import find_weaknesses
@@ -122,8 +123,13 @@ def verify(
     report = Report(tuple(runs), find_weaknesses(manifest, traced.value), tuple(notes), dict(manifest["reference"]), tuple(trained))
     if explain and report.deciding.first_divergence is not None:
         failed = report.runs.index(report.deciding)
-        causes, more = _explain(report, folder, manifest, traced if own and failed == 0 else side, used[failed], say)
+        its_side = traced if own and failed == 0 else side
+        causes, more = _explain(report, folder, manifest, its_side, used[failed], say)
         report = replace(report, causes=causes, notes=(*report.notes, *more))
+        if its_side is side:  # the module at hand has the weights of the last run
+            report = _with_steps(report, written, side, used[failed])
+        else:
+            report = _with_steps(report, Written.load(folder, manifest), traced, used[failed])
     say(1.0, "Done")
     return report
 
@@ -139,6 +145,21 @@ def _explain(report: Report, folder: Path, manifest: dict[str, Any], traced: Tra
     if not causes and not is_untouched(folder, manifest):
         return (), [f"Layer {layer!r} as k2t writes it agrees, or no known cause explains it: look at the edit of model.py."]
     return tuple(causes[:5]), []
+
+
+def _with_steps(report: Report, written: Written, traced: Traced, arrays: list[np.ndarray]) -> Report:
+    """The report with the time step from which its first diverging layer differs."""
+    run = report.deciding
+    index = next((k for k, r in enumerate(run.layers) if not r.passed and r.layer == run.first_divergence and r.isolated is not None), None)
+    if index is None:
+        return report
+    try:
+        steps = diverging_steps(written, traced, arrays, run.layers[index].tensor)
+    except OutputError as error:  # what lies before the layer may need sequences of full length
+        return replace(report, notes=(*report.notes, f"From which time step {run.first_divergence!r} diverges is not known: {error}"))
+    layers = (*run.layers[:index], replace(run.layers[index], steps=steps), *run.layers[index + 1 :])
+    runs = tuple(replace(run, layers=layers) if one is run else one for one in report.runs)
+    return replace(report, runs=runs)
 
 
 def _check_same_model(manifest: dict[str, Any], traced: Traced, folder: Path) -> None:

@@ -108,6 +108,23 @@ class OutputResult:
 
 
 @dataclass(frozen=True)
+class TimeStep:
+    """The first step from which a layer over time differs, counted from 1 in the order in which it runs.
+
+    backwards: that order is from the end of the sequence; part: "forward" or "backward" of a Bidirectional.
+    """
+
+    step: int
+    count: int
+    backwards: bool = False
+    part: str = ""
+
+    def describe(self) -> str:
+        way = f" of its {self.part} half" if self.part else ""
+        return f"from time step {self.step} of {self.count}{way} on" + (", counted from the end" if self.backwards else "")
+
+
+@dataclass(frozen=True)
 class LayerResult:
     """One Keras tensor. ``cumulative``: as computed on torch's own inputs; ``isolated``: on Keras's inputs to this layer.
 
@@ -123,6 +140,7 @@ class LayerResult:
     passed: bool
     rounding: Rounding | None = None  # of the isolated value
     double: Difference | None = None  # both sides in float64, where the float32 ones did not settle it
+    steps: tuple[TimeStep, ...] = ()  # of the first layer that diverges, where it runs over time
 
 
 @dataclass(frozen=True)
@@ -227,13 +245,20 @@ class Report:
         return self.deciding.first_divergence or failed
 
     @property
+    def diverges_from(self) -> str:
+        """From which time step the first layer that differs does so, in words; empty where it does not run over time."""
+        steps = next((r.steps for r in self.layers if r.layer == self.first_divergence and r.steps), ())
+        return " and ".join(step.describe() for step in steps)
+
+    @property
     def verdict(self) -> str:
         """One line for a person."""
         run = self.deciding
         worst = max((o.difference.relative for o in run.outputs), default=0.0)
         numbers = f"largest relative difference {worst:.2g}, tolerance {run.tolerance:g}"
         if not self.passed:
-            where = f"; layer {self.first_divergence!r} diverges first" if self.first_divergence else ""
+            when = f", {self.diverges_from}" if self.diverges_from else ""
+            where = f"; layer {self.first_divergence!r} diverges first{when}" if self.first_divergence else ""
             wrong = [result for result in self.training if not result.passed]
             if run.passed and wrong:
                 return f"differs in training ({wrong[0].what} {wrong[0].name!r}: relative difference {wrong[0].difference.relative:.2g}; in inference it agrees)"
@@ -254,6 +279,7 @@ class Report:
             "proves": self.proves,
             "verdict": self.verdict,
             "first_divergence": self.first_divergence,
+            "diverges_from": self.diverges_from,
             "reference": self.reference,
             "weaknesses": [asdict(w) for w in self.weaknesses],
             "notes": list(self.notes),
@@ -291,6 +317,7 @@ def _run_json(run: Run) -> dict[str, Any]:
                 "isolated": r.isolated and asdict(r.isolated),
                 "rounding": r.rounding and asdict(r.rounding),
                 "double": r.double and asdict(r.double),
+                "steps": [asdict(step) for step in r.steps],
             }
             for r in run.layers
         ],
