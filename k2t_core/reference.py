@@ -166,6 +166,24 @@ def in_float64(traced: Traced, scope: str, node: Node, values: Mapping[str, np.n
     return call(traced, scope, node, wide, copy)
 
 
+def outputs_in_float64(traced: Traced, arrays: Sequence[np.ndarray]) -> list[np.ndarray] | None:
+    """The model's outputs with every layer `in_float64`; None where one has no such copy."""
+
+    def run(graph: Graph, scope: str, inputs: Sequence[np.ndarray]) -> list[np.ndarray] | None:
+        values = dict(zip(graph.inputs, inputs))
+        for node in graph.nodes:
+            if node.layer.graph is not None:
+                found = run(node.layer.graph, f"{scope}{node.id}/", [values[t] for t in node.inputs])
+            else:
+                found = in_float64(traced, scope, node, {t: values[t] for t in node.inputs})
+            if found is None:
+                return None
+            values.update(zip(node.outputs, found))
+        return [values[t] for t in graph.outputs]
+
+    return run(traced.graph, "", arrays)
+
+
 def _widened(config: Any) -> Any:
     """A layer's config with float64 for every dtype policy float32, in the layers that it wraps too."""
     if isinstance(config, Mapping):

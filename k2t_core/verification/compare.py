@@ -24,7 +24,18 @@ from k2t_core.tracing import Traced
 from k2t_core.transforms import is_float
 from k2t_core.verification import closeups
 from k2t_core.verification.module import load_module
-from k2t_core.verification.report import DOUBLE_TOLERANCE, Difference, LayerResult, OutputResult, Rounding, Run, first_failure, layer_passes, output_passes
+from k2t_core.verification.report import (
+    DOUBLE_TOLERANCE,
+    OUTPUT_TOLERANCE,
+    Difference,
+    LayerResult,
+    OutputResult,
+    Rounding,
+    Run,
+    first_failure,
+    layer_passes,
+    output_passes,
+)
 from k2t_core.verification.taps import Observer, TappedModel
 
 CHUNK_BYTES = 1 << 30  # of Keras's tensors; torch's take as much again, the float64 pass no more
@@ -109,8 +120,29 @@ def compare(written: Written, traced: Traced, arrays: Sequence[np.ndarray], weig
         layers += _layers(written, traced, arrays, inputs, exact_inputs, wanted, kept, notes)
     sides = zip(written.manifest["outputs"], expected, outputs, exact or [None] * len(outputs))
     alone = all(layer.passed for layer in layers) and bool(layers)
-    results = tuple(_judge(side, want, to_array(got), None if right is None else to_array(right), tolerance, alone) for side, want, got, right in sides)
-    return Run(weights, described, results, tuple(layers), first_failure(layers, all(r.passed for r in results)), tolerance), notes
+    results = [_judge(side, want, to_array(got), None if right is None else to_array(right), tolerance, alone) for side, want, got, right in sides]
+    if alone and exact is not None and tolerance >= OUTPUT_TOLERANCE and not all(r.passed for r in results):
+        results = _second_opinions(results, traced, arrays, written.manifest["outputs"], exact, notes)
+    return Run(weights, described, tuple(results), tuple(layers), first_failure(layers, all(r.passed for r in results)), tolerance), notes
+
+
+def _second_opinions(results: list[OutputResult], traced: Traced, arrays, sides: list[dict[str, Any]], exact: Sequence[Any], notes: list[str]) -> list[OutputResult]:
+    """Outputs that seem to differ though every layer alone agrees: as `_second_opinion` does it for a layer, with the whole model."""
+    try:
+        wanted = reference.outputs_in_float64(traced, arrays)
+    except K2TError as error:
+        notes.append(str(error))
+        return results
+    if wanted is None:
+        return results
+    found = []
+    for result, side, want, got in zip(results, sides, wanted, exact):
+        right = Difference.of(want, _keras_order(to_array(got), side["permutation"])).relative <= DOUBLE_TOLERANCE
+        its_own = result.rounding is not None and result.rounding.torch <= result.rounding.keras
+        found.append(result if result.passed or not (right and its_own) else replace(result, passed=True))
+        if found[-1] is not result:
+            notes.append(f"Output {result.name!r} differs by Keras's own rounding: with both sides in float64 it agrees.")
+    return found
 
 
 def _where(written: Written, traced: Traced, inputs: list[Any]) -> str:
@@ -138,17 +170,17 @@ def _where(written: Written, traced: Traced, inputs: list[Any]) -> str:
 
 def _judge(side: dict[str, Any], expected: np.ndarray, actual: np.ndarray, exact: np.ndarray | None, tolerance: float, layers_pass: bool) -> OutputResult:
     torch_shape, permutation = actual.shape, side["permutation"]
-
-    def keras_order(array: np.ndarray) -> np.ndarray:
-        return array.transpose(np.argsort(permutation)) if permutation and array.ndim == len(permutation) else array
-
-    actual = keras_order(actual)
+    actual = _keras_order(actual, permutation)
     difference = Difference.of(expected, actual)
     rounding = None
     if exact is not None and is_float(expected.dtype) and expected.shape == actual.shape:
-        rounding = Rounding.of(expected, actual, keras_order(exact))
+        rounding = Rounding.of(expected, actual, _keras_order(exact, permutation))
     passed = output_passes(difference, rounding, expected.dtype, tolerance, layers_pass)
     return OutputResult(side["name"], expected.shape, torch_shape, difference, bool(passed), expected, actual, rounding)
+
+
+def _keras_order(array: np.ndarray, permutation: list[int] | None) -> np.ndarray:
+    return array.transpose(np.argsort(permutation)) if permutation and array.ndim == len(permutation) else array
 
 
 def _layers(written: Written, traced: Traced, arrays, inputs, exact_inputs, wanted: set[str], kept: set[str], notes: list[str]) -> list[LayerResult]:

@@ -21,7 +21,7 @@ from k2t_core.layout import Flat, Layout
 
 TAP, BEFORE = "__k2t_tap__", "__k2t_before__"
 # Functions that flatten what goes in, so that an error before them is seen small or not at all after them.
-HIDING = {"softmax", "log_softmax", "sigmoid", "hardsigmoid", "logsigmoid", "tanh", "hardtanh", "softsign", "relu6", "sparsemax", "clamp"}
+HIDING = {"softmax", "log_softmax", "sigmoid", "hardsigmoid", "logsigmoid", "tanh", "hardtanh", "softsign", "relu6", "sparsemax"}
 CASTS = {"to", "float", "half", "bfloat16", "double"}
 # (tensor key, layer path, layout, torch value) → the value to go on with
 Observer = Callable[[str, str, Layout, Any], Any]
@@ -166,16 +166,9 @@ def _tap_before(statement: ast.stmt, index: int, name: str) -> None:
     if not isinstance(call, ast.Call):
         return
 
-    def tapped(inner: ast.expr) -> ast.expr:
-        return inner if isinstance(inner, ast.Name) else ast.Call(ast.Name(BEFORE, ast.Load()), [ast.Name("self", ast.Load()), ast.Constant(index), ast.Constant(name), inner], [])
-
     function = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
-    if function not in HIDING:
-        return
-    if function == "clamp":  # a method
-        call.func.value = tapped(call.func.value)
-    elif call.args:
-        call.args[0] = tapped(call.args[0])
+    if function in HIDING and call.args and not isinstance(call.args[0], ast.Name):
+        call.args[0] = ast.Call(ast.Name(BEFORE, ast.Load()), [ast.Name("self", ast.Load()), ast.Constant(index), ast.Constant(name), call.args[0]], [])
 
 
 _one_at_a_time = RLock()
