@@ -11,7 +11,7 @@ from typing import Any
 from k2t_core.errors import OverrideError
 
 VERSION = 1
-KINDS = ("alternative", "permutation", "arguments", "snippet")
+KINDS = ("alternative", "permutation", "arguments", "weights", "gates", "snippet")
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,9 @@ class Override:
     kind and value:
         alternative: the name of one of the rule's alternatives.
         permutation: {"key": state_dict key relative to the layer ("weight"), "axes": [...]}.
-        arguments:   {constructor argument of the torch module: value}.
+        arguments:   {argument of the torch module's constructor, or of a function in the layer's code: value}.
+        weights:     {state_dict key relative to the layer: the layer's Keras variable that feeds it}.
+        gates:       the order in which the blocks of Keras's gates are put behind each other.
         snippet:     PyTorch code over the inputs ``x`` (or ``x0``, ``x1``, …) in Keras's axis order, for a layer without a rule.
     """
 
@@ -44,6 +46,10 @@ class Override:
             return f"{self.layer}: {self.value['key']} permuted by {tuple(self.value['axes'])}"
         if self.kind == "arguments":
             return f"{self.layer}: " + ", ".join(f"{k}={v!r}" for k, v in self.value.items())
+        if self.kind == "weights":
+            return f"{self.layer}: " + ", ".join(f"{key} from {source}" for key, source in self.value.items())
+        if self.kind == "gates":
+            return f"{self.layer}: gates in the order {tuple(self.value)}"
         return f"{self.layer}: {self.kind} {self.value}"
 
 

@@ -18,6 +18,7 @@ from k2t_core.reference import remembered
 from k2t_core.tracing import Traced, trace
 from k2t_core.transforms import apply_chain, from_json
 from k2t_core.verification.adversarial import worst_batch
+from k2t_core.verification.alone import Probe
 from k2t_core.verification.compare import Written, compare
 from k2t_core.verification.diagnosis import diagnose
 from k2t_core.verification.inputs import check_inputs, edge_batches, random_batch, read_inputs
@@ -123,27 +124,29 @@ def verify(
     report = Report(tuple(runs), find_weaknesses(manifest, traced.value), tuple(notes), dict(manifest["reference"]), tuple(trained))
     if explain and report.deciding.first_divergence is not None:
         failed = report.runs.index(report.deciding)
-        its_side = traced if own and failed == 0 else side
-        causes, more = _explain(report, folder, manifest, its_side, used[failed], say)
-        report = replace(report, causes=causes, notes=(*report.notes, *more))
-        if its_side is side:  # the module at hand has the weights of the last run
-            report = _with_steps(report, written, side, used[failed])
-        else:
-            report = _with_steps(report, Written.load(folder, manifest), traced, used[failed])
+        if own and failed == 0 and side is not traced:  # the module at hand has the weights of the last run
+            side, written = traced, Written.load(folder, manifest)
+        causes, more = _explain(report, folder, written, side, used[failed], say)
+        report = _with_steps(replace(report, causes=causes, notes=(*report.notes, *more)), written, side, used[failed])
     say(1.0, "Done")
     return report
 
 
-def _explain(report: Report, folder: Path, manifest: dict[str, Any], traced: Traced, arrays: list[np.ndarray], say: Callable[[float, str], None]) -> tuple[tuple[Cause, ...], list[str]]:
+def _explain(report: Report, folder: Path, written: Written, traced: Traced, arrays: list[np.ndarray], say: Callable[[float, str], None]) -> tuple[tuple[Cause, ...], list[str]]:
     """The causes of the first divergence, and notes."""
     layer = report.first_divergence
     recipe = replace(read_recipe(folder / "recipe.json"), fingerprint=None) if (folder / "recipe.json").is_file() else Recipe()
+
+    def actual(patient: Probe) -> np.ndarray:
+        scope, node = next((scope, node) for scope, _, node in traced.graph.walk() if node is patient.node)
+        return written.alone(traced, arrays, scope, dict(zip(patient.traced.graph.inputs, patient.inputs)), scope + node.outputs[0])
+
     try:
-        causes = diagnose(traced, recipe, layer, arrays, lambda share, text: say(0.95, f"Looking for the cause in {layer}: {text}"))
+        causes = diagnose(traced, recipe, layer, arrays, lambda share, text: say(0.95, f"Looking for the cause in {layer}: {text}"), actual)
     except K2TError as error:
         return (), [f"No cause was looked for: {error}"]
-    if not causes and not is_untouched(folder, manifest):
-        return (), [f"Layer {layer!r} as k2t writes it agrees, or no known cause explains it: look at the edit of model.py."]
+    if not causes:
+        return (), [f"None of the known causes explains layer {layer!r}; where model.py or model.safetensors were changed since k2t wrote them, look there."]
     return tuple(causes[:5]), []
 
 

@@ -50,7 +50,7 @@ def of_normalisations(traced: Traced, places: Mapping[tuple[str, Node], str], mo
 def _close(traced: Traced, scope: str, node: Node, values: Values, module: Any, given: Any, double: bool = False) -> Difference:
     import torch
 
-    want = _expected(traced, scope, node, values(scope, node), double)
+    want = expected(traced, scope, node, values(scope, node), double)
     with torch.no_grad():
         if node.layer.kind == "BatchNormalization":
             module = copy.deepcopy(module)
@@ -65,7 +65,8 @@ def _close(traced: Traced, scope: str, node: Node, values: Values, module: Any, 
 
 
 @reference.remembered
-def _expected(traced: Traced, scope: str, node: Node, inputs: Mapping[str, np.ndarray], double: bool) -> np.ndarray | None:
+def expected(traced: Traced, scope: str, node: Node, inputs: Mapping[str, np.ndarray], double: bool) -> np.ndarray | None:
+    """What Keras makes of a thousandth of a normalisation's inputs, or of them without variance; None where there is no float64."""
     run = reference.in_float64 if double else reference.call
     if node.layer.kind == "BatchNormalization":
         with _no_variance(reference.live(traced, scope, node)):

@@ -7,7 +7,7 @@ chunk of layers at a time, so that memory stays bounded on a large model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,6 +40,10 @@ from k2t_core.verification.taps import Observer, TappedModel
 
 CHUNK_BYTES = 1 << 30  # of Keras's tensors; torch's take as much again, the float64 pass no more
 Say = Callable[[float, str], None]
+
+
+class _Enough(Exception):
+    """The tensor that was wanted is there."""
 
 
 @dataclass(eq=False)
@@ -76,6 +80,37 @@ class Written:
 
         with torch.no_grad():
             return self.guard(lambda: self.module(*inputs))
+
+    def alone(self, traced: Traced, arrays: Sequence[np.ndarray], scope: str, values: Mapping[str, np.ndarray], tensor: str) -> np.ndarray:
+        """What the module makes of ``values``, by the ids of its input tensors, in the layer that gives ``tensor``; in Keras's layout.
+
+        Raises OutputError where forward() raises or the tensor is not computed any more.
+        """
+        batch, given = list(arrays), {}
+        for t, value in values.items():
+            place, name = reference.source(traced.graph, scope, t)
+            if place == "" and name in traced.graph.inputs:
+                batch[traced.graph.inputs.index(name)] = value
+            else:
+                given[place + name] = value
+        found: list[np.ndarray] = []
+
+        def observe(key: str, layer: str, layout: Layout, value: Any) -> Any:
+            if key == tensor:
+                found.append(layout.to_keras(to_array(value)))
+                raise _Enough
+            return to_tensor(layout.to_torch(given[key])).to(value.dtype) if key in given else value
+
+        def run() -> Any:
+            try:
+                return self.tapped.run(self.inputs(batch), observe)
+            except _Enough:
+                return ()
+
+        self.guard(run)
+        if not found:
+            raise OutputError(f"{self.folder / 'model.py'}: does not compute {tensor!r} any more")
+        return found[0]
 
     def guard(self, run: Callable[[], Any]) -> tuple[Any, ...]:
         try:

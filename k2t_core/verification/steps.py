@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from k2t_core import reference
-from k2t_core.errors import OutputError
 from k2t_core.graph import Node
-from k2t_core.layout import Layout
-from k2t_core.tensors import to_array, to_tensor
 from k2t_core.tracing import Traced
 from k2t_core.verification.compare import Written
 from k2t_core.verification.report import LAYER_ROUNDINGS, TimeStep, rounding_unit
@@ -43,12 +40,12 @@ def diverging_steps(written: Written, traced: Traced, arrays: Sequence[np.ndarra
 
     def shorter(steps: int) -> bool:
         cut = {t: _cut(node, t, value, steps, backwards) for t, value in given.items()}
-        return differs(reference.call(traced, scope, node, cut)[index], _alone(written, traced, arrays, scope, cut, tensor))
+        return differs(reference.call(traced, scope, node, cut)[index], written.alone(traced, arrays, scope, cut, tensor))
 
     if index > 0 or not (layer.config.get("return_sequences") or node.layer.kind == "TimeDistributed"):
         first = next((k for k in range(1, count + 1) if shorter(k)), None) if count <= EACH_STEP else _halving(shorter, count)
         return () if first is None else (TimeStep(first, count, backwards),)
-    want, got = record[tensor], _alone(written, traced, arrays, scope, given, tensor)
+    want, got = record[tensor], written.alone(traced, arrays, scope, given, tensor)
     if want.shape != got.shape:
         return ()
     if node.layer.kind == "Bidirectional" and node.layer.config.get("merge_mode") == "concat":
@@ -81,36 +78,3 @@ def _cut(node: Node, tensor: str, value: np.ndarray, steps: int, backwards: bool
     if tensor != node.inputs[0] and tensor != getattr(mask, "tensor", None):
         return value
     return value[:, value.shape[1] - steps :] if backwards else value[:, :steps]
-
-
-class _Enough(Exception):
-    """The tensor that was wanted is there."""
-
-
-def _alone(written: Written, traced: Traced, arrays: Sequence[np.ndarray], scope: str, values: Mapping[str, np.ndarray], tensor: str) -> np.ndarray:
-    """What the written module makes of ``values`` in the layer that gives ``tensor``."""
-    batch, given = list(arrays), {}
-    for t, value in values.items():
-        place, name = reference.source(traced.graph, scope, t)
-        if place == "" and name in traced.graph.inputs:
-            batch[traced.graph.inputs.index(name)] = value
-        else:
-            given[place + name] = value
-    found: list[np.ndarray] = []
-
-    def observe(key: str, layer: str, layout: Layout, value: Any) -> Any:
-        if key == tensor:
-            found.append(layout.to_keras(to_array(value)))
-            raise _Enough
-        return to_tensor(layout.to_torch(given[key])).to(value.dtype) if key in given else value
-
-    def run() -> Any:
-        try:
-            return written.tapped.run(written.inputs(batch), observe)
-        except _Enough:
-            return ()
-
-    written.guard(run)
-    if not found:
-        raise OutputError(f"{written.folder / 'model.py'}: does not compute {tensor!r} any more")
-    return found[0]
