@@ -136,17 +136,18 @@ def verify(
             allow_unsafe=allow_unsafe,
             progress=say,
         )
-        if html is not None:
-            from k2t_core.html_report import command_line, write_html_report
+        from k2t_core.html_report import command_line, facts, write_html_report
 
-            options = {"inputs": inputs, "batch": batch, "seed": seed, "distribution": distribution, "weights": weights.value, "tolerance": tolerance, "search": search or None, "rules": rules}
-            flags = ("" if edge_cases else " --no-edge-cases") + (" --training" if training else "")
+        options = {"inputs": inputs, "batch": batch, "seed": seed, "distribution": distribution, "weights": weights.value, "tolerance": tolerance, "search": search or None, "rules": rules}
+        flags = ("" if edge_cases else " --no-edge-cases") + (" --training" if training else "") + (" --allow-unsafe" if allow_unsafe else "")
+        command = command_line(out, against, options) + flags
+        if html is not None:
             try:
-                write_html_report(report, out, html, command_line(out, against, options) + flags + (" --allow-unsafe" if allow_unsafe else ""))
+                write_html_report(report, out, html, command)
             except OSError as error:
                 raise K2TError(f"{html}: cannot write the report there: {error.strerror or error}") from error
     if as_json:
-        print(json.dumps(report.to_json(), indent=2, ensure_ascii=False))
+        print(json.dumps(facts(report, out, command), indent=2, ensure_ascii=False))
     else:
         _print_report(report)
     if not report.passed:
@@ -239,6 +240,8 @@ def _print_report(report: Any) -> None:
         console.print(Text(f"cannot tell a wrong transpose: {weakness.variable}: {weakness.reason}", style="yellow"))
     for note in report.notes:
         console.print(Text(note, style="yellow"))
+    for effect in report.effects:
+        console.print(Text(f"override of {effect.describe()}", style=None if effect.agrees else "red"))
     for cause in report.causes[:3]:
         console.print(Text(f"{cause.layer}: {cause.describe()}", style="yellow"))
     console.print(Text(report.verdict, style="bold green" if report.passed and report.proves else "bold yellow" if report.passed else "bold red"))

@@ -18,12 +18,12 @@ from k2t_core.reference import remembered
 from k2t_core.tracing import Traced, trace
 from k2t_core.transforms import apply_chain, from_json
 from k2t_core.verification.adversarial import worst_batch
-from k2t_core.verification.alone import Probe
+from k2t_core.verification.alone import Probe, probe
 from k2t_core.verification.compare import Written, compare
 from k2t_core.verification.diagnosis import diagnose
 from k2t_core.verification.inputs import check_inputs, edge_batches, random_batch, read_inputs
 from k2t_core.verification.manifest import read_manifest
-from k2t_core.verification.report import OUTPUT_TOLERANCE, Cause, Report, Run, TrainingResult
+from k2t_core.verification.report import OUTPUT_TOLERANCE, Cause, Effect, Report, Run, TrainingResult
 from k2t_core.verification.steps import diverging_steps
 from k2t_core.verification.taps import is_untouched
 from k2t_core.verification.training import training_results
@@ -121,21 +121,41 @@ def verify(
     if training and not done():
         say(0.93, "Gradients and training mode")
         trained = training_results(written, side, arrays, seed, _names(traced, side))
-    report = Report(tuple(runs), find_weaknesses(manifest, traced.value), tuple(notes), dict(manifest["reference"]), tuple(trained))
+    recipe = replace(read_recipe(folder / "recipe.json"), fingerprint=None) if (folder / "recipe.json").is_file() else Recipe()
+    effects = _effects(recipe, side, arrays, lambda text: say(0.94, text)) if explain else ()
+    report = Report(tuple(runs), find_weaknesses(manifest, traced.value), tuple(notes), dict(manifest["reference"]), tuple(trained), effects)
     if explain and report.deciding.first_divergence is not None:
         failed = report.runs.index(report.deciding)
         if own and failed == 0 and side is not traced:  # the module at hand has the weights of the last run
             side, written = traced, Written.load(folder, manifest)
-        causes, more = _explain(report, folder, written, side, used[failed], say)
+        causes, more = _explain(report, recipe, written, side, used[failed], say)
         report = _with_steps(replace(report, causes=causes, notes=(*report.notes, *more)), written, side, used[failed])
     say(1.0, "Done")
     return report
 
 
-def _explain(report: Report, folder: Path, written: Written, traced: Traced, arrays: list[np.ndarray], say: Callable[[float, str], None]) -> tuple[tuple[Cause, ...], list[str]]:
+def _effects(recipe: Recipe, traced: Traced, arrays: list[np.ndarray], say: Callable[[str], None]) -> tuple[Effect, ...]:
+    """Each override against the layer without it."""
+    found = []
+    for index, override in enumerate(recipe.overrides):
+        say(f"Weighing the override of {override.layer}")
+        try:
+            patient = probe(traced, override.layer, arrays)
+            chosen = patient.judge(recipe)
+        except K2TError as error:
+            found.append(Effect(override, None, None, False, str(error)))
+            continue
+        try:
+            default, note = patient.judge(recipe.without(index)).difference, ""
+        except K2TError as error:  # a snippet for a layer that has no rule
+            default, note = None, str(error)
+        found.append(Effect(override, chosen.difference, default, chosen.passed, note))
+    return tuple(found)
+
+
+def _explain(report: Report, recipe: Recipe, written: Written, traced: Traced, arrays: list[np.ndarray], say: Callable[[float, str], None]) -> tuple[tuple[Cause, ...], list[str]]:
     """The causes of the first divergence, and notes."""
     layer = report.first_divergence
-    recipe = replace(read_recipe(folder / "recipe.json"), fingerprint=None) if (folder / "recipe.json").is_file() else Recipe()
 
     def actual(patient: Probe) -> np.ndarray:
         scope, node = next((scope, node) for scope, _, node in traced.graph.walk() if node is patient.node)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from k2t_core.recipe import Recipe
+from k2t_core.recipe import Override, Recipe
 from k2t_core.transforms import is_float
 
 # An output agrees where max|torch − keras| ≤ tolerance · max|keras|. 1e-4 is a thousand float32 roundings: deep
@@ -202,6 +202,28 @@ class Cause:
         return f"{self.text} ({'explains the difference' if self.explains else 'comes nearer'}: {self.before.relative:.1e} → {self.after.relative:.1e})"
 
 
+@dataclass(frozen=True)
+class Effect:
+    """What an override does: its layer's error, alone on Keras's own input, with it and without it.
+
+    default is None where the layer cannot be converted without the override, or as it stands cannot be judged alone; then
+    ``note`` says why.
+    """
+
+    override: Override
+    chosen: Difference | None
+    default: Difference | None
+    agrees: bool
+    note: str = ""
+
+    def describe(self) -> str:
+        """One line for a person."""
+        if self.chosen is None:
+            return f"{self.override.describe()}: {self.note}"
+        against = f"by default {self.default.relative:.1e}" if self.default is not None else f"no default: {self.note}"
+        return f"{self.override.describe()}: {'agrees' if self.agrees else 'differs'}, the layer's error is {self.chosen.relative:.1e} with it, {against}"
+
+
 @dataclass(frozen=True, eq=False)
 class Report:
     """The verdict over all runs. ``outputs`` and ``layers`` are those of the run that carries it."""
@@ -211,6 +233,7 @@ class Report:
     notes: tuple[str, ...] = ()
     reference: dict[str, str] = field(default_factory=dict)
     training: tuple[TrainingResult, ...] = ()
+    effects: tuple[Effect, ...] = ()  # of each override
     causes: tuple[Cause, ...] = ()  # what would bring the first layer that diverges nearer to Keras, best first
 
     @property
@@ -269,7 +292,9 @@ class Report:
         edges = len(self.runs) - len(kinds)
         edges = f", {edges} edge cases" if edges else ""
         trained = ", gradients and training statistics" if self.training else ""
-        evidence = ", ".join(f"{kind} weights" for kind in kinds) + edges + trained
+        evidence = " and ".join(f"{kind} weights" for kind in kinds) + edges + trained
+        if self.weaknesses:
+            evidence += "; the randomised weights carry the verdict: some of the model's own cannot tell a right mapping from a wrong one"
         return f"agrees ({numbers}; evidence: {evidence})"
 
     def to_json(self) -> dict[str, Any]:
@@ -285,6 +310,7 @@ class Report:
             "notes": list(self.notes),
             "training": [asdict(r) for r in self.training],
             "causes": [asdict(c) for c in self.causes],
+            "overrides": [asdict(e) for e in self.effects],
             "runs": [_run_json(run) for run in self.runs],
         }
 
