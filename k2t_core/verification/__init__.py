@@ -21,7 +21,7 @@ from k2t_core.verification.adversarial import worst_batch
 from k2t_core.verification.alone import Probe, probe
 from k2t_core.verification.compare import Written, compare
 from k2t_core.verification.diagnosis import diagnose
-from k2t_core.verification.inputs import check_inputs, edge_batches, random_batch, read_inputs
+from k2t_core.verification.inputs import check_inputs, edge_batches, implied_batch, random_batch, read_inputs
 from k2t_core.verification.manifest import read_manifest
 from k2t_core.verification.report import OUTPUT_TOLERANCE, Cause, Effect, Report, Run, TrainingResult
 from k2t_core.verification.steps import diverging_steps
@@ -57,7 +57,7 @@ def verify(
     inputs: None for a random batch (``batch``, ``seed``, ``distribution``), a .npy/.npz path, or arrays in Keras's layout.
     weights: "model" as they are, "randomised" in a copy of both sides (the user's model is left alone), or "both".
     tolerance: largest allowed max|torch − keras| / max|keras| of an output.
-    edge_cases: compare on zeros, tiny and large numbers, a batch of 1 and other sizes as well (`edge_batches`).
+    edge_cases: compare on zeros, tiny and large numbers, a batch of 1 and other sizes (`edge_batches`), and in the ranges that the model's preprocessing implies (`implied_batch`).
     training: compare gradients by inputs and weights, and BatchNorm's statistics after a step in training mode, as well.
     search: look for the input of largest disagreement by gradient steps from this many starts (`worst_batch`), and compare on it.
     stop_early: end with the first comparison that differs; what the verdict says of it is the same.
@@ -88,8 +88,10 @@ def verify(
     notes = [] if is_untouched(folder, manifest) else ["model.py was edited by hand since k2t wrote it: outputs are compared, and layers where forward() still assigns what it did."]
     own = weights != "randomised"
     random = weights != "model" and bool(manifest["variables"])
-    batches = [(described, arrays)] + (edge_batches(graph, seed) if edge_cases else [])
-    total = own + random + len(batches) - 1 + bool(search)
+    edges = edge_batches(graph, seed) if edge_cases else []
+    # The range that the model itself expects is compared with its own weights too: there they are used.
+    implied = implied_batch(graph, traced.value, batch, seed) if edge_cases and inputs is None else None
+    total = own + random + len(edges) + (own + random) * bool(implied) + bool(search)
 
     def run(written: Written, side: Traced, name: str, batch_name: str, batch_arrays: list[np.ndarray]) -> None:
         share = 0.1 + 0.9 * len(runs) / total
@@ -106,12 +108,16 @@ def verify(
     if own:
         written = Written.load(folder, manifest)
         run(written, traced, "model", described, arrays)
+        if implied and not done():
+            run(written, traced, "model", *implied)
     side, name = traced, "model"
     if random and not done():
         side, name = _randomised_copy(traced, seed), "randomised"
         written = Written.load(folder, manifest, {key: _randomised_entry(entry, traced, seed) for key, entry in manifest["variables"].items()})
         run(written, side, name, described, arrays)
-    for batch_name, batch_arrays in batches[1:]:
+        if implied and not done():
+            run(written, side, name, *implied)
+    for batch_name, batch_arrays in edges:
         if not done():
             run(written, side, name, batch_name, batch_arrays)
     if search and not done():

@@ -65,7 +65,7 @@ class Written:
         tapped = TappedModel(folder, manifest)
         exact = TappedModel(folder, manifest, double=True)
         tensors = module.state_dict()
-        _load_state(tapped.model, tensors, folder)
+        _load_state(tapped.model, tensors, folder, shared=True)
         _load_state(exact.model, {k: v.double() if v.is_floating_point() else v for k, v in tensors.items()}, folder)
         return cls(folder, manifest, module, tapped, exact)
 
@@ -120,9 +120,10 @@ class Written:
         return tuple(outputs) if isinstance(outputs, (tuple, list)) else (outputs,)
 
 
-def _load_state(module: Any, tensors: dict[str, Any], folder: Path) -> None:
+def _load_state(module: Any, tensors: dict[str, Any], folder: Path, shared: bool = False) -> None:
+    """``shared``: the module holds the tensors themselves and no copies."""
     try:
-        module.load_state_dict(tensors)
+        module.load_state_dict(tensors, assign=shared)
     except RuntimeError as error:
         raise OutputError(f"{folder / 'model.py'}: its state_dict differs from the manifest: {' '.join(str(error).split())[:300]}") from error
 

@@ -18,6 +18,7 @@ from typing import Any
 from k2t_core.emit.forwards import forward_hash, forwards
 from k2t_core.errors import OutputError
 from k2t_core.layout import Flat, Layout
+from k2t_core.tensors import unfilled
 
 TAP, BEFORE = "__k2t_tap__", "__k2t_before__"
 # Functions that flatten what goes in, so that an error before them is seen small or not at all after them.
@@ -50,7 +51,7 @@ class TappedModel:
         self.namespace |= {TAP: self._tap, BEFORE: self._before}
         if manifest["class"] not in self.namespace:
             raise OutputError(f"{folder / 'manifest.json'}: damaged: model.py has no class {manifest['class']!r}; convert the model again")
-        with default_dtype(self.dtype):
+        with default_dtype(self.dtype), unfilled():
             self.model = self.namespace[manifest["class"]]().eval()
         self.paths = {id(module): name for name, module in self.model.named_modules(remove_duplicate=True)}
         self.observer: Observer | None = None
