@@ -320,6 +320,9 @@ def main(arguments: list[str] | None = None) -> None:
     except K2TError as error:
         print(f"k2t: {error}", file=sys.stderr)
         sys.exit(BAD_INPUT)
+    except MemoryError as error:
+        print(f"k2t: not enough memory ({' '.join(str(error).split())[:200] or 'an allocation failed'}); give fewer samples, or a machine with more", file=sys.stderr)
+        sys.exit(BAD_INPUT)
     except BrokenPipeError:  # the reader of a pipe has gone: nothing more to say
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(0)

@@ -74,6 +74,12 @@ def predict(traced: Traced, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 @remembered
+def streamed(traced: Traced, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """`predict` node by node, each tensor let go as soon as nothing needs it: the same calls in the same order."""
+    return [np.asarray(y) for y in _run(traced.scope, list(arrays), "", {}, ())]
+
+
+@remembered
 def tensors(traced: Traced, arrays: Sequence[np.ndarray], only: Collection[str] | None = None) -> dict[str, np.ndarray]:
     """The graph's tensors by scope and id (``"conv1"``, ``"encoder#2/dense"``), in Keras's layout; ``only`` these, or all."""
     record: dict[str, np.ndarray] = {}

@@ -16,7 +16,7 @@ from k2t_core.randomise import is_weight, random_value, settle
 from k2t_core.recipe import Recipe, read_recipe
 from k2t_core.reference import remembered
 from k2t_core.tracing import Traced, trace
-from k2t_core.transforms import apply_chain, from_json
+from k2t_core.transforms import apply_chain, from_json, is_float
 from k2t_core.verification.adversarial import worst_batch
 from k2t_core.verification.alone import Probe, probe
 from k2t_core.verification.compare import Written, compare
@@ -77,6 +77,8 @@ def verify(
     traced = model if isinstance(model, Traced) else trace(load(model, allow_unsafe=allow_unsafe))
     _check_same_model(manifest, traced, folder)
     graph = traced.graph
+    if weights != "randomised":
+        _check_finite(manifest, traced)
     if inputs is None:
         arrays, described = random_batch(graph, batch, seed, distribution), f"{distribution}, batch of {batch}, seed {seed}"
     elif isinstance(inputs, (str, Path)):
@@ -197,6 +199,14 @@ def _check_same_model(manifest: dict[str, Any], traced: Traced, folder: Path) ->
     if missing or shapes != [traced.graph.tensors[t].shape for t in traced.graph.inputs]:
         detail = f"it has no variable {missing[0]!r}" if missing else "its inputs differ"
         raise K2TError(f"{folder}: converted from another model than {traced.source.name}: {detail}; convert this model again")
+
+
+def _check_finite(manifest: dict[str, Any], traced: Traced) -> None:
+    for path in dict.fromkeys(path for entry in manifest["variables"].values() for path in entry["keras"]):
+        value = traced.value(path)
+        if is_float(value.dtype) and not np.isfinite(value).all():
+            bad = int((~np.isfinite(value)).sum())
+            raise K2TError(f"{traced.source.name}: its variable {path!r} holds NaN or infinity in {bad} of {value.size} places, through which nothing can be compared; verify the mapping with weights='randomised' (--weights randomised)")
 
 
 @remembered

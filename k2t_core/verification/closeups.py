@@ -27,8 +27,8 @@ NORMALISATIONS = ("LayerNormalization", "GroupNormalization", "RMSNormalization"
 Values = Callable[[str, Node], Mapping[str, np.ndarray]]  # Keras's inputs to a call
 
 
-def of_normalisations(traced: Traced, places: Mapping[tuple[str, Node], str], module: Any, exact: Any | None, given: Mapping[str, Any], values: Values) -> Iterator[LayerResult]:
-    """Each normalisation where its epsilon decides: on a thousandth of its input, a batch normalisation with variances of 0.
+def of_normalisations(traced: Traced, places: Mapping[tuple[str, Node], str], module: Any, exact: Any | None, given: Mapping[str, Any], values: Values) -> Iterator[tuple[str, LayerResult]]:
+    """(tensor, result) of each normalisation where its epsilon decides: on a thousandth of its input, a batch normalisation with variances of 0.
 
     places: (scope, call) → path of its torch module in ``module`` and in ``exact``, the same in float64; given: path → what
     it was called on. A module whose input is not Keras's, apart from layout, is not compared (a hand-edited file).
@@ -44,7 +44,8 @@ def of_normalisations(traced: Traced, places: Mapping[tuple[str, Node], str], mo
             # Where the input has no spread at all, a result is nothing but Keras's rounding: float64 tells.
             difference = min(difference, _close(traced, scope, node, values, doubles[path], given[path].double(), double=True), key=lambda d: d.relative)
         name = "without variance" if batch_norm else "of a thousandth"
-        yield LayerResult(f"{scope}{node.outputs[0]} {name}", node.layer.path, None, difference, difference.relative <= EPSILON_TOLERANCE)
+        tensor = scope + node.outputs[0]
+        yield tensor, LayerResult(f"{tensor} {name}", node.layer.path, None, difference, difference.relative <= EPSILON_TOLERANCE)
 
 
 def _close(traced: Traced, scope: str, node: Node, values: Values, module: Any, given: Any, double: bool = False) -> Difference:

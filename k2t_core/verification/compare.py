@@ -22,7 +22,7 @@ from k2t_core.layout import Layout
 from k2t_core.tensors import to_array, to_tensor
 from k2t_core.tracing import Traced
 from k2t_core.transforms import is_float
-from k2t_core.verification import closeups
+from k2t_core.verification import closeups, memory
 from k2t_core.verification.module import load_module
 from k2t_core.verification.report import (
     DOUBLE_TOLERANCE,
@@ -38,7 +38,6 @@ from k2t_core.verification.report import (
 )
 from k2t_core.verification.taps import Observer, TappedModel
 
-CHUNK_BYTES = 1 << 30  # of Keras's tensors; torch's take as much again, the float64 pass no more
 Say = Callable[[float, str], None]
 
 
@@ -134,13 +133,17 @@ def compare(written: Written, traced: Traced, arrays: Sequence[np.ndarray], weig
 
     notes: list[str] = []
     inputs = written.inputs(arrays)
-    expected = reference.predict(traced, arrays)
+    # Called as a whole, Keras holds every tensor of a model until the end.
+    large = memory.total(traced.graph, len(arrays[0])) > memory.CHUNK_BYTES
+    expected = reference.streamed(traced, arrays) if large else reference.predict(traced, arrays)
     try:
         outputs = written.outputs(inputs)
     except OutputError as error:
         raise OutputError(f"{error}; {_where(written, traced, inputs)}") from error
-    if len(outputs) != len(expected) or not all(isinstance(y, torch.Tensor) for y in outputs):
-        raise OutputError(f"{written.folder / 'model.py'}: returns {len(outputs)} outputs, the Keras model {len(expected)} tensors")
+    foreign = next((type(y).__name__ for y in outputs if not isinstance(y, torch.Tensor)), None)
+    if foreign is not None or len(outputs) != len(expected):
+        what = f"a {foreign}" if foreign is not None else _count(len(outputs))
+        raise OutputError(f"{written.folder / 'model.py'}: forward() returns {what}, and the Keras model has {_count(len(expected))}; return {'a tensor' if len(expected) == 1 else 'a tuple of tensors in the order of its outputs'}")
     exact_inputs = [x.double() if x.is_floating_point() else x for x in inputs]
     exact = None
     if written.exact is not None:
@@ -179,6 +182,10 @@ def _second_opinions(results: list[OutputResult], traced: Traced, arrays, sides:
         if found[-1] is not result:
             notes.append(f"Output {result.name!r} differs by Keras's own rounding: with both sides in float64 it agrees.")
     return found
+
+
+def _count(outputs: int) -> str:
+    return "one output" if outputs == 1 else f"{outputs} outputs"
 
 
 def _where(written: Written, traced: Traced, inputs: list[Any]) -> str:
@@ -253,31 +260,33 @@ def _layers(written: Written, traced: Traced, arrays, inputs, exact_inputs, want
         return look
 
     written.guard(lambda: written.tapped.run(inputs, observe))
-    normed = closeups.normalisations(traced, written.manifest["variables"], wanted & set(record))
+    normed = closeups.normalisations(traced, written.manifest["variables"], wanted & set(cumulative))
     with arriving(written.tapped.model, set(normed.values())) as given:
         written.guard(lambda: written.tapped.run(inputs, keeping(alone), before(raw[0])))
     if written.exact is not None:
         written.guard(lambda: written.exact.run(exact_inputs, keeping(exact), before(raw[1])))
     places = {scope + t: (scope, node, index) for scope, _, node in traced.graph.walk() for index, t in enumerate(node.outputs)}
-    results = []
+    results: dict[str, list[LayerResult]] = {}
     for tensor, (layer, difference) in cumulative.items():
         result = LayerResult(tensor, layer, difference, None, True)
         if tensor in alone:
             result = _judged(result, record[tensor], alone[tensor], exact.get(tensor))
             if not result.passed and tensor in exact:
                 result = _second_opinion(result, traced, places[tensor], arrays, record, exact[tensor], notes)
-        results.append(result)
+        results[tensor] = [result]
         if tensor in raw[0]:
             scope, node, _ = places[tensor]
             want = reference.before_activation(traced, scope, node, reference.arguments(traced, scope, node, arrays, record))
             if want is not None:
-                results.append(_judged(LayerResult(f"{tensor} before {_activation(node.layer)}", layer, None, None, True), want, raw[0][tensor], raw[1].get(tensor)))
+                results[tensor].append(_judged(LayerResult(f"{tensor} before {_activation(node.layer)}", layer, None, None, True), want, raw[0][tensor], raw[1].get(tensor)))
 
     def values(scope: str, node: Node) -> dict[str, np.ndarray]:
         return reference.arguments(traced, scope, node, arrays, record)
 
     exact_model = written.exact.model if written.exact is not None else None
-    return results + list(closeups.of_normalisations(traced, normed, written.tapped.model, exact_model, given, values))
+    for tensor, result in closeups.of_normalisations(traced, normed, written.tapped.model, exact_model, given, values):
+        results[tensor].append(result)
+    return [result for found in results.values() for result in found]
 
 
 def _judged(result: LayerResult, want: np.ndarray, got: np.ndarray, exact: np.ndarray | None) -> LayerResult:
@@ -338,31 +347,11 @@ def _chunks(graph: Graph, batch: int) -> Iterator[tuple[set[str], set[str]]]:
     """(tensors to judge, tensors to keep for it): runs of calls whose tensors fit in CHUNK_BYTES."""
     wanted: set[str] = set()
     kept: dict[str, int] = {}
-    for outputs, inputs in _calls(graph, batch, "", {}):
+    for outputs, inputs in memory.calls(graph, batch):
         more = {**outputs, **inputs}
-        if wanted and sum(kept.values()) + sum(size for t, size in more.items() if t not in kept) > CHUNK_BYTES:
+        if wanted and sum(kept.values()) + sum(size for t, size in more.items() if t not in kept) > memory.CHUNK_BYTES:
             yield wanted, set(kept)
             wanted, kept = set(), {}
         wanted |= set(outputs)
         kept.update(more)
     yield wanted, set(kept)
-
-
-def _calls(graph: Graph, batch: int, scope: str, above: dict[str, int]) -> Iterator[tuple[dict[str, int], dict[str, int]]]:
-    """(output tensors, input tensors) of every call, with their bytes; ``above``: what the calls around a nested one need."""
-
-    def sizes(tensors: Sequence[str]) -> dict[str, int]:
-        return {scope + t: _bytes(graph.tensors[t].shape, batch) for t in tensors}
-
-    for node in graph.nodes:
-        inputs = {**above, **sizes(node.inputs)}
-        if node.layer.graph is not None:
-            yield from _calls(node.layer.graph, batch, f"{scope}{node.id}/", inputs)
-        yield sizes(node.outputs), inputs
-
-
-def _bytes(shape: tuple[int | None, ...], batch: int) -> int:
-    count = batch
-    for n in shape[1:]:
-        count *= 64 if n is None else n
-    return 4 * count

@@ -13,6 +13,7 @@ import numpy as np
 
 from k2t_core.errors import InputError
 from k2t_core.graph import Graph, Layer, Shape
+from k2t_core.verification.memory import check_batch, check_file
 
 DISTRIBUTIONS = {
     "normal": "standard normal",
@@ -37,6 +38,7 @@ def random_batch(graph: Graph, batch: int = 4, seed: int = 0, distribution: str 
         raise InputError(f"unknown input distribution {distribution!r}; one of {', '.join(DISTRIBUTIONS)}")
     if batch < 1:
         raise InputError(f"the batch size is {batch}; it must be at least 1")
+    check_batch(graph, batch)
     rng = np.random.default_rng(seed)
     return [_draw(graph, t, batch, rng, distribution) for t in graph.inputs]
 
@@ -187,6 +189,7 @@ def read_inputs(path: str | Path, graph: Graph) -> list[np.ndarray]:
     if path.suffix.lower() == ".csv":
         return check_inputs([_read_table(path, graph)], graph, path.name)
     try:
+        check_file(path, sum(item.file_size for item in zipfile.ZipFile(path).infolist()) if path.suffix.lower() == ".npz" else path.stat().st_size)
         data = np.load(path, allow_pickle=False)
         if isinstance(data, np.ndarray):
             named = {"": data}
@@ -274,4 +277,5 @@ def check_inputs(arrays: Sequence[np.ndarray], graph: Graph, name: str = "inputs
         if vocabulary is not None and (array.min() < 0 or array.max() >= vocabulary):
             raise InputError(f"{name}: input {label!r} holds tokens from {array.min():g} to {array.max():g}, but the Embedding knows 0 to {vocabulary - 1}")
         checked.append(array.astype(spec.dtype))
+    check_batch(graph, len(checked[0]))
     return checked
