@@ -141,7 +141,7 @@ class _Folder:
         self._read: tuple[Sequence[_Unit], dict[str, list[int]]] = ((), {})
         shared = Counter(id(planned.node.layer) for planned in nodes)
         numbers: dict[Any, int] = {}  # of equal codes: long windows of them are compared often
-        leaves = [_leaf(index, planned, shared[id(planned.node.layer)] == 1) for index, planned in enumerate(nodes)]
+        leaves = [_leaf(index, planned, shared[id(planned.node.layer)] == 1 or _is_stateless(planned)) for index, planned in enumerate(nodes)]
         self.leaves = [unit if unit.code is None else replace(unit, code=numbers.setdefault(unit.code, len(numbers))) for unit in leaves]
 
     def best(self) -> list[Finder] | None:
@@ -378,6 +378,11 @@ class _Folder:
         config = self.nodes[first[2].start].node.layer.config
         kind = next(iter(first[2].kinds))
         return title + (ACTIVATIONS.get(config.get("activation"), "Act") if kind == "Activation" else kind)
+
+
+def _is_stateless(planned: PlannedNode) -> bool:
+    """Whether a module that is called twice may as well be two: a Dropout, an activation."""
+    return planned.mapping is not None and planned.child is None and not planned.mapping.weights and not planned.mapping.init
 
 
 def _leaf(index: int, planned: PlannedNode, alone: bool) -> _Unit:

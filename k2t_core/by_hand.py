@@ -33,12 +33,14 @@ def judge_python(project: Project, layer: str) -> str:
         reading = f"arrays = random_batch(traced.graph, {LOOKED_AT}, {settings['verify.seed']}, {settings['verify.distribution']!r})"
     lines = [
         "import k2t_core as k2t",
+        *(["from k2t_core.cutting import cut"] if project.recipe.cuts else []),
         "from k2t_core.verification.alone import probe",
         f"from k2t_core.verification.inputs import {reading.split('(')[0].split()[-1]}",
         "",
         f"traced = k2t.trace(k2t.load({_model(project)!r}{_unsafe(project)}))",
         "recipe = k2t.Recipe()",
         *(f"recipe = recipe.with_override(k2t.Override({o.layer!r}, {o.kind!r}, {o.value!r}{f', {o.reason!r}' if o.reason else ''}))" for o in project.recipe.of(layer)),
+        *([f"traced = cut(traced, {project.recipe.cuts!r})"] if project.recipe.cuts else []),
         reading,
         f"verdict = probe(traced, {layer!r}, arrays).judge(recipe)",
         'print("agrees" if verdict.passed else "differs", verdict.difference.relative)',

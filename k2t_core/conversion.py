@@ -151,6 +151,8 @@ def manifest(plan: Plan) -> dict[str, Any]:
         "source_sha256": hashlib.sha256(plan.code.text.encode()).hexdigest(),
         "reference": {"package": "keras", "version": keras.__version__, "backend": keras.backend.backend()},
         "inputs": [side(t, n, layout) for t, n, layout in zip(graph.inputs, graph.input_names, root.input_layouts)],
+        "cut": [c.layer.path for c in plan.traced.cuts],
+        "closed": sorted(plan.traced.closed),
         "outputs": [side(t, n, layout) for t, n, layout in zip(graph.outputs, graph.output_names, root.output_layouts)],
         "variables": {
             w.key: {

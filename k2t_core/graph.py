@@ -52,6 +52,7 @@ class Layer:
     Python path for any other class (so that a user's own ``Conv2D`` is never taken for Keras's).
     config: constructor arguments as Keras reports them; of a wrapper, the wrapped layers are in ``children``.
     graph: the inner graph of a nested model, else None.
+    note: why a layer that no rule knows could not be opened.
     """
 
     path: str
@@ -61,6 +62,7 @@ class Layer:
     variables: tuple[Variable, ...] = ()
     children: Mapping[str, Layer] = field(default_factory=dict)
     graph: Graph | None = None
+    note: str = ""
 
     def all_variables(self) -> Iterator[Variable]:
         """This layer's variables and those of the layers it wraps, names prefixed by the wrapper's attribute."""

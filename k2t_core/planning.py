@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from k2t_core.blocks import Use, fold
+from k2t_core.cutting import cut
 from k2t_core.emit.keywords import keywords, with_keyword
 from k2t_core.errors import K2TError, OverrideError, UnsupportedError
 from k2t_core.graph import Graph, Layer, Node
@@ -18,7 +19,7 @@ from k2t_core.loading import Source, load
 from k2t_core.recipe import Recipe, read_recipe
 from k2t_core.rules import registry
 from k2t_core.rules.registry import ANY, FIRST, LAST, SELF, Call, Mapping, Module, Unconvertible, Weight
-from k2t_core.tracing import Traced, trace
+from k2t_core.tracing import Traced, trace, with_closed
 from k2t_core.transforms import Cast, Permute, ReorderBlocks, Transform, chain_shape, describe
 
 IGNORED = registry.Alternative("mask ignored", "every step counts, as if nothing were masked", "only where no step is ever masked, or where another program leaves the mask out")
@@ -167,9 +168,10 @@ def plan(model: Any, recipe: Any = None, *, allow_unsafe: bool = False, arriving
     recipe = read_recipe(recipe)
     if recipe.fingerprint not in (None, traced.source.fingerprint):
         raise OverrideError(f"the recipe was made for another model than {traced.source.name}, or the file has changed since; keep what still applies with --merge-recipe (k2t.merge in Python)")
+    traced = cut(with_closed(traced, [o.layer for o in recipe.overrides if o.kind == "snippet"]), recipe.cuts)
     planner = _Planner(recipe)
     root = planner.scope(traced.graph, arriving, top=True)
-    planner.check_recipe(root)
+    planner.check_recipe(root, traced)
     recipe = replace(recipe, fingerprint=traced.source.fingerprint)
     return Plan(traced.source, traced, root, recipe, tuple(_weights(root)))
 
@@ -287,11 +289,11 @@ class _Planner:
         self.class_names.add(result)
         return result
 
-    def check_recipe(self, root: PlannedScope) -> None:
-        paths = {planned.node.layer.path for _, _, _, planned in root.walk()}
+    def check_recipe(self, root: PlannedScope, traced: Traced) -> None:
+        paths = {planned.node.layer.path for _, _, _, planned in root.walk()} | {c.layer.path for c in traced.cuts}
         for override in self.recipe.overrides:
             if override.layer not in paths:
-                raise OverrideError(f"the recipe overrides layer {override.layer!r}, which this model does not have")
+                raise OverrideError(f"the recipe overrides layer {override.layer!r}, which this model does not have{' any more: it is cut off' if traced.cuts else ''}")
 
 
 def demands(graph: Graph) -> dict[str, str | None]:
@@ -511,7 +513,7 @@ def _compute_dtype(layer: Layer) -> str:
 
 def _no_rule(layer: Layer) -> str:
     what = "operation" if layer.kind.startswith("ops.") else "layer class"
-    return f"k2t has no rule for this {what}; override it with a PyTorch snippet on the Mapping page (or in the recipe), register a rule with --rules FILE, or rebuild the model without it"
+    return f"k2t has no rule for this {what}; override it with a PyTorch snippet on the Mapping page (or in the recipe), register a rule with --rules FILE, or rebuild the model without it" + (f" (k2t could not open it: {layer.note})" if layer.note else "")
 
 
 def _weights(root: PlannedScope) -> Iterator[PlannedWeight]:
@@ -521,7 +523,7 @@ def _weights(root: PlannedScope) -> Iterator[PlannedWeight]:
             continue
         layer = planned.node.layer
         for weight in planned.mapping.weights:
-            key = f"{prefix}{planned.attr}.{weight.key}"
+            key = f"{prefix}{planned.attr}.{weight.key}".removesuffix(".")
             if key in seen:
                 continue
             seen.add(key)

@@ -11,7 +11,7 @@ from typing import Any
 from k2t_core.errors import OverrideError
 
 VERSION = 1
-KINDS = ("alternative", "permutation", "arguments", "weights", "gates", "snippet")
+KINDS = ("alternative", "permutation", "arguments", "weights", "gates", "snippet", "cut")
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Override:
         arguments:   {argument of the torch module's constructor, or of a function in the layer's code: value}.
         weights:     {state_dict key relative to the layer: the layer's Keras variable that feeds it}.
         gates:       the order in which the blocks of Keras's gates are put behind each other.
+        cut:         None. The model starts behind this layer; what it and the layers before it do is left to the data pipeline.
         snippet:     PyTorch code over the inputs ``x`` (or ``x0``, ``x1``, …) in Keras's axis order, for a layer without a rule.
     """
 
@@ -50,6 +51,8 @@ class Override:
             return f"{self.layer}: " + ", ".join(f"{key} from {source}" for key, source in self.value.items())
         if self.kind == "gates":
             return f"{self.layer}: gates in the order {tuple(self.value)}"
+        if self.kind == "cut":
+            return f"{self.layer}: cut off, left to the data pipeline"
         return f"{self.layer}: {self.kind} {self.value}"
 
 
@@ -71,6 +74,11 @@ class Recipe:
 
     def of(self, layer: str) -> list[Override]:
         return [o for o in self.overrides if o.layer == layer]
+
+    @property
+    def cuts(self) -> list[str]:
+        """The layers that are cut off."""
+        return [o.layer for o in self.overrides if o.kind == "cut"]
 
     def get(self, layer: str, kind: str) -> Any:
         """The value of the override of this kind for a layer, None where there is none."""

@@ -7,18 +7,21 @@ known by the name that the graph gives it. The model's outputs are taken from th
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import wraps
+from dataclasses import replace
+from functools import partial, wraps
 from typing import Any, TypeVar
 
 import numpy as np
 
 from k2t_core.errors import K2TError
 from k2t_core.graph import Graph, Node, Ref
-from k2t_core.tracing import MASKED_MERGES, Scope, Traced
+from k2t_core.opening import Opened, StandIn
+from k2t_core.tracing import MASKED_MERGES, Scope, Traced, bound_arguments
 
 T = TypeVar("T")
 
@@ -117,6 +120,8 @@ def call(traced: Traced, scope: str, node: Node, values: Mapping[str, np.ndarray
     from keras import Layer, tree
 
     operation = operation or live(traced, scope, node)
+    if isinstance(operation, StandIn):  # a variable or a constant inside an opened layer
+        return [np.asarray(operation.value if operation.variable is None else operation.variable)]
     arguments = _filled(node.arguments, values)
     masks = arguments.pop("masks", None) if node.layer.kind in MASKED_MERGES else None
     if masks is not None:
@@ -266,6 +271,24 @@ def _inputs_struct(traced: Traced) -> Any:
     return traced.scope.functional._inputs_struct
 
 
+def _inside(one: Opened, layer: Any, scope: Scope, args: tuple, kwargs: dict, prefix: str, record: dict[str, np.ndarray], only: Collection[str] | None) -> list[Any]:
+    """The outputs of an opened layer: Keras calls it, and what is inside runs in the place of its call()."""
+    from keras import tree
+    from keras.src.models.functional import operation_fn
+
+    bind = partial(bound_arguments, layer, inspect.signature(layer.call))
+
+    def call(*call_args: Any, **call_kwargs: Any) -> Any:
+        values = one.values(tree.flatten(bind(call_args, call_kwargs)))
+        return tree.pack_sequence_as(one.result, _run(replace(scope, functional=one.function), values, prefix, record, only))
+
+    object.__setattr__(layer, "call", call)  # past Keras's attribute tracking; removed below
+    try:
+        return tree.flatten(operation_fn(layer, training=False)(*args, **kwargs))
+    finally:
+        object.__delattr__(layer, "call")
+
+
 def _run(scope: Scope, inputs: Sequence[Any], prefix: str, record: dict[str, np.ndarray], only: Collection[str] | None) -> list[Any]:
     from keras import ops, tree
     from keras.src.backend import get_keras_mask, set_keras_mask
@@ -285,7 +308,10 @@ def _run(scope: Scope, inputs: Sequence[Any], prefix: str, record: dict[str, np.
             continue
         args, kwargs = node.arguments.fill_in(live)
         nested = scope.nested.get(id(node.operation))
-        if nested is not None:
+        one = scope.opened.get(id(node))
+        if one is not None:
+            outputs = _inside(one, node.operation, scope, args, kwargs, prefix, record, only)
+        elif nested is not None:
             values = args[0] if args else kwargs[next(iter(kwargs))]
             name = scope.node_ids.get(id(node), node.operation.name)
             outputs = _run(nested, tree.flatten(values), f"{prefix}{name}/", record, only)

@@ -10,7 +10,8 @@ from k2t_core.graph import Shape
 from k2t_core.layout import Layout, identity
 from k2t_core.planning import Plan, PlannedNode, PlannedScope, PlannedWeight
 from k2t_core.recipe import Override
-from k2t_core.rules.registry import EXACT, SELF, UNSUPPORTED, Alternative
+from k2t_core.rules.registry import CUT_OFF, EXACT, SELF, UNSUPPORTED, Alternative
+from k2t_core.tracing import Cut
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,11 +41,11 @@ class Row:
 
 
 def rows(plan: Plan) -> list[Row]:
-    """The inputs, then every call in order of execution; the calls inside a nested model follow it, once."""
+    """Layers that are cut off, the inputs, then every call in order of execution; the calls inside a nested model follow it, once."""
     weights: dict[str, list[PlannedWeight]] = {}
     for weight in plan.weights:
         weights.setdefault(weight.layer, []).append(weight)
-    found = [_input_row(plan.root, index) for index in range(len(plan.root.graph.inputs))]
+    found = [_cut_row(plan, cut) for cut in plan.traced.cuts] + [_input_row(plan.root, index) for index in range(len(plan.root.graph.inputs))]
     seen: set[int] = set()
     for scope, _, owner, planned in plan.root.walk():
         if id(planned) not in seen:
@@ -59,6 +60,12 @@ def _input_row(scope: PlannedScope, index: int) -> Row:
     name = scope.graph.input_names[index]
     why = "The module takes channels first; the manifest gives the permutation." if not layout.is_identity else "Passed as it is."
     return Row(name, name, "InputLayer", _shape(tensor.shape), str(identity(len(tensor.shape))), "argument of forward", _shape(layout.shape(tensor.shape)), str(layout), (), EXACT, why, "", "", (), None, (), {})
+
+
+def _cut_row(plan: Plan, cut: Cut) -> Row:
+    layer, shape = cut.layer, cut.tensor.shape
+    why = f"The model starts with what this layer gives, {_shape(shape)} of {cut.tensor.dtype}: do what it and the layers before it do in the data pipeline."
+    return Row(f"{layer.path} (cut off)", layer.path, layer.kind, _shape(shape), str(identity(len(shape))), "", "", "", (), CUT_OFF, why, "", "", (), None, tuple(plan.recipe.of(layer.path)), {})
 
 
 def _row(plan: Plan, scope: str, owner: PlannedScope, planned: PlannedNode, weights: list[PlannedWeight]) -> Row:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import inspect
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,8 @@ import numpy as np
 from k2t_core.errors import UnsupportedError
 from k2t_core.graph import Graph, Layer, Node, Ref, Tensor, Variable
 from k2t_core.loading import Source
+from k2t_core.opening import CannotOpen, Opened, StandIn, opened
+from k2t_core.rules import registry
 
 FORMS = ("sparse", "ragged")  # attributes of a KerasTensor
 
@@ -41,8 +43,22 @@ class Scope:
     node_ids: dict[int, str]  # id of the Keras node → graph node id
     nested: dict[int, Scope]  # id of a nested live model → its scope
     operations: dict[str, Any]  # graph node id → live layer or operation, those that only a mask needs too
+    opened: dict[int, Opened] = field(default_factory=dict)  # id of the Keras node of an opened layer → what is inside
     masked_inputs: tuple[int, ...] = ()
     masked_outputs: tuple[int, ...] = ()  # outputs that carry a mask; the masks are the graph's last outputs
+
+    def node(self, name: str) -> Any:
+        """Keras's node of a call, by the call's id in the graph."""
+        functions = [self.functional, *(one.function for one in self.opened.values())]
+        return next(n for function in functions for nodes in function._nodes_by_depth.values() for n in nodes if self.node_ids.get(id(n)) == name)
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """A layer that was cut off, and the tensor that is an input of the model in its place."""
+
+    layer: Layer
+    tensor: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,26 +69,67 @@ class Traced:
     graph: Graph
     scope: Scope
     variables: Mapping[str, Any]  # variable path → live keras.Variable
+    opened: frozenset[str] = frozenset()  # paths of the layers whose inside stands in the graph
+    cuts: tuple[Cut, ...] = ()  # see `cutting.cut`
+    closed: frozenset[str] = frozenset()  # paths of those that were asked to stay closed
+    variants: dict[tuple[str, ...], Traced] = field(default_factory=dict)  # other readings of the same model: each is made once
 
     def value(self, path: str) -> np.ndarray:
         """The current value of a Keras variable, by its path."""
         return np.asarray(self.variables[path].numpy())
 
 
-def trace(source: Source) -> Traced:
-    """The graph of a loaded model. Raises UnsupportedError for models that have no static graph."""
-    functional = _functional(source.model)
+def trace(source: Source, closed: Collection[str] = ()) -> Traced:
+    """The graph of a loaded model. Raises UnsupportedError for models that have no static graph.
+
+    A layer that no rule knows is opened (see `opening`), except those at the paths ``closed``.
+    """
+    functional = _functional(source.model) or _around(source.model)
     if functional is None:
         raise UnsupportedError(
             [
-                f"model {source.model.name!r} is a subclassed {type(source.model).__name__} (or a Sequential without an input shape) and has no "
-                "layer graph to read; rebuild it with the functional API, or add keras.Input to the Sequential"
+                f"model {source.model.name!r} is a subclassed {type(source.model).__name__} (or a Sequential without an input shape) whose input is not known; "
+                "call it once on one tensor (or a list of tensors) before saving it, rebuild it with the functional API, or add keras.Input to the Sequential"
             ]
         )
     with _lock:
-        tracer = _Tracer()
+        tracer = _Tracer(frozenset(closed), whole=source.model)
         scope = tracer.scope(functional, source.model.name, "", masks=None)
-    return Traced(source, scope.graph, scope, tracer.variables)
+        if id(source.model) in tracer.notes:
+            raise UnsupportedError([f"model {source.model.name!r} is a subclassed {type(source.model).__name__}, and {tracer.notes[id(source.model)]}; rebuild it with the functional API"])
+    return Traced(source, scope.graph, scope, tracer.variables, frozenset(tracer.opened), closed=frozenset(closed))
+
+
+def with_closed(traced: Traced, names: Collection[str]) -> Traced:
+    """The model with these of its opened layers closed: a snippet replaces such a layer as a whole."""
+    names = traced.opened & frozenset(names)
+    if not names:
+        return traced
+    key = ("closed", *sorted(names))
+    if key not in traced.variants:
+        traced.variants[key] = replace(trace(traced.source, traced.closed | names), cuts=traced.cuts)
+    return traced.variants[key]
+
+
+def is_functional(model: Any) -> bool:
+    """Whether Keras keeps a graph of the model."""
+    return _functional(model) is not None
+
+
+def _around(model: Any) -> Any:
+    """A functional model of one call: that of a subclassed model, on inputs of the shapes that it was built for. None where they are not known."""
+    import keras
+
+    shapes = list((getattr(model, "_build_shapes_dict", None) or {}).values())
+    if not isinstance(model, keras.Model) or not model.built or len(shapes) != 1 or type(model) is keras.Sequential:
+        return None
+    several = isinstance(shapes[0][0], (list, tuple))
+    inputs = [keras.Input(shape[1:]) for shape in (shapes[0] if several else shapes)]
+    inputs = inputs if several else inputs[0]
+    try:
+        return keras.Model(inputs, model(inputs, training=False) if model._call_has_training_arg else model(inputs), name=model.name)
+    except Exception as error:  # call() may do anything
+        raise UnsupportedError([f"model {model.name!r} is a subclassed {type(model).__name__}, and Keras cannot follow its call() ({' '.join(str(error).split())[:160]}); rebuild it with the functional API"]) from error
 
 
 def _functional(model: Any) -> Any:
@@ -96,10 +153,17 @@ class _Call:
     outputs: list[Any]
     keras_node: Any = None
     scope: Scope | None = None
+    result: Any = None  # the outputs as the layer returns them
 
 
 @dataclass(eq=False)
 class _Tracer:
+    closed: frozenset[str] = frozenset()
+    whole: Any = None  # the live model
+    opened: list[str] = field(default_factory=list)  # paths
+    notes: dict[int, str] = field(default_factory=dict)  # live layer → why it could not be opened
+    inside: dict[int, tuple[str, str]] = field(default_factory=dict)  # live layer or operation → (opened layer that it is in, its name there)
+    actual: dict[int, Any] = field(default_factory=dict)  # symbolic input of what is inside an opened layer → the tensor that arrives
     variables: dict[str, Any] = field(default_factory=dict)
     owners: dict[int, str] = field(default_factory=dict)  # live layer → scope that holds it
 
@@ -122,6 +186,7 @@ class _Tracer:
         calls: list[_Call] = []
         live = {id(x): y for x, y in zip(references, fresh)}
         nested: dict[int, Scope] = {}
+        opened_nodes: dict[int, Opened] = {}
         nodes = [n for depth in sorted(functional._nodes_by_depth, reverse=True) for n in functional._nodes_by_depth[depth]]
         uses: dict[int, int] = {}
         for node in nodes:
@@ -134,6 +199,11 @@ class _Tracer:
                 operation = node.operation
                 if _functional(operation) is not None:
                     call = self._nested_call(operation, args, kwargs, prefix, nested, once=uses[id(operation)] == 1)
+                elif not _is_known(operation) and f"{prefix}{operation.name}" not in self.closed and (inner := self._opened_calls(operation, args, kwargs, prefix)):
+                    opened_nodes[id(node)], produced, more = inner
+                    calls += more
+                    live.update(zip(map(id, node.outputs), produced))
+                    continue
                 else:
                     call = _symbolic_call(operation, args, kwargs)
                 call.keras_node = node
@@ -144,9 +214,30 @@ class _Tracer:
             leaving = [get_keras_mask(y) if prefix else None for y in outputs]
             outputs += [mask for mask in leaving if mask is not None]
             scope = self._build(functional, name, prefix, fresh + mask_inputs, outputs, calls, nested)
+            scope.opened = opened_nodes
             scope.masked_inputs = tuple(i for i, masked in enumerate(masks) if masked)
             scope.masked_outputs = tuple(i for i, mask in enumerate(leaving) if mask is not None)
             return scope
+
+    def _opened_calls(self, layer: Any, args: tuple, kwargs: dict, prefix: str) -> tuple[Opened, list[Any], list[_Call]] | None:
+        """(what is inside a layer, its outputs, the calls in it); None where it stays closed."""
+        try:
+            one, outputs = opened(layer, args, kwargs, _recorded_call, _bind)
+        except CannotOpen as reason:
+            self.notes[id(layer)] = str(reason)
+            return None
+        self.opened.append(f"{prefix}{layer.name}")
+        self.actual.update(one.actual)
+        recorded = {id(y): call for call in one.calls for y in call.outputs}
+        calls = [_Call(source, {}, [x]) for x, source in one.sources]
+        for node in one.nodes():
+            call = recorded.get(id(node.outputs[0])) or _Call(node.operation, _bind(node.operation, node.arguments.args, node.arguments.kwargs), list(node.outputs))
+            call.keras_node = node
+            calls.append(call)
+        for call in calls:
+            call.arguments = _replaced(call.arguments, self.actual)
+            self.inside.setdefault(id(call.operation), ("" if layer is self.whole else layer.name, _name_inside(call.operation, one.names)))
+        return one, outputs, calls
 
     def _nested_call(self, model: Any, args: tuple, kwargs: dict, prefix: str, nested: dict[int, Scope], once: bool) -> _Call:
         """Trace a nested model (once, however often it is called) and give the call symbolic outputs."""
@@ -197,6 +288,7 @@ class _Tracer:
             seen.add(id(tensor))
             if id(tensor) not in producers:
                 call = _call_from_history(tensor)
+                call.arguments = _replaced(call.arguments, self.actual)
                 keep_alive.append(call)
                 producers.update({id(y): call for y in call.outputs})
             call = producers[id(tensor)]
@@ -228,8 +320,7 @@ class _Tracer:
         for call in order:
             op = call.operation
             if id(op) not in layers:
-                label = op.name if id(op) in known else _snake(type(op).__name__)  # made by a mask or a cast: its own name counts up
-                layers[id(op)] = self._layer(op, _unique(label, names), prefix, call.scope)
+                layers[id(op)] = self._layer(op, _unique(self._label(op, known), names), prefix, call.scope)
             calls_of[id(op)] = calls_of.get(id(op), 0) + 1
             layer = layers[id(op)]
             node_id = layer.name if calls_of[id(op)] == 1 else f"{layer.name}#{calls_of[id(op)]}"
@@ -252,10 +343,26 @@ class _Tracer:
         out_ids = {(id(c.keras_node), k): ids[id(y)] for c in calls if c.keras_node is not None for k, y in enumerate(c.outputs) if id(y) in ids}
         return Scope(functional, graph, out_ids, node_ids, nested, operations)
 
-    def _layer(self, op: Any, label: str, prefix: str, scope: Scope | None) -> Layer:
+    def _label(self, op: Any, known: set[int]) -> str:
+        """The name of a layer in its graph; of one in an opened layer, with that layer's name before it."""
+        if id(op) in self.inside:
+            return "_".join(filter(None, self.inside[id(op)]))
+        return op.name if id(op) in known else _snake(type(op).__name__)  # made by a mask or a cast: its own name counts up
+
+    def _layer(self, op: Any, label: str, prefix: str, scope: Scope | None, canonical: bool = False) -> Layer:
+        """canonical: name its variables after the layer, not as Keras did: in an opened layer those names count all of the process."""
         import keras
 
-        path = f"{prefix}{label}"
+        canonical = canonical or id(op) in self.inside
+        outer = self.inside[id(op)][0] if id(op) in self.inside else ""
+        path = f"{prefix}{outer}/{label.removeprefix(f'{outer}_')}" if outer else f"{prefix}{label}"
+        if isinstance(op, StandIn):
+            if op.variable is None:
+                return Layer(path, label, "Constant", {"value": op.value})
+            trainable = bool(op.variable.trainable and op.owner.trainable)
+            own = [*op.owner._trainable_variables, *op.owner._non_trainable_variables]
+            named = dict(zip(map(id, own), self._named(own, home=path.rpartition("/")[0])))
+            return Layer(path, label, "Variable", {"trainable": trainable}, (named[id(op.variable)],))
         if not isinstance(op, keras.Layer):
             return Layer(path, label, kind_of(op), {k: v for k, v in vars(op).items() if not k.startswith("_") and k != "name"})
         owner = self.owners.setdefault(id(op), prefix)
@@ -268,7 +375,7 @@ class _Tracer:
             children["cell"] = op.cell
         elif isinstance(op, keras.layers.StackedRNNCells):
             children.update({f"cell_{index}": cell for index, cell in enumerate(op.cells) if isinstance(cell, keras.Layer)})
-        variables = tuple(self._variables(op, skip=set(map(id, children.values()))))
+        variables = tuple(self._variables(op, set(map(id, children.values())), home=path if canonical else None))
         config = {k: v for k, v in op.get_config().items() if k not in CHILD_CONFIG or k == "layers" and not children}
         # get_config does not carry the adapted state or what a wrapper sets on its layer after construction.
         if "zero_output_for_mask" in config:
@@ -277,26 +384,56 @@ class _Tracer:
             config["sparse"] = op.sparse
         if type(op) is keras.layers.IntegerLookup:
             config["vocabulary"] = [int(token) for token in op.get_vocabulary(include_special_tokens=False)]
-        return Layer(path, label, kind_of(op), config, variables, {a: self._child(c, path) for a, c in children.items()})
+        return Layer(path, label, kind_of(op), config, variables, {a: self._child(c, path, canonical) for a, c in children.items()}, note=self.notes.get(id(op), ""))
 
-    def _child(self, op: Any, path: str) -> Layer:
+    def _child(self, op: Any, path: str, canonical: bool) -> Layer:
         inner = _functional(op)
         if inner is not None:
             return Layer(f"{path}/{op.name}", op.name, "Model", {}, graph=self.scope(inner, op.name, f"{path}/{op.name}/", None).graph)
-        return self._layer(op, op.name, f"{path}/", None)
+        return self._layer(op, _name_inside(op, {}) if canonical else op.name, f"{path}/", None, canonical)
 
-    def _variables(self, op: Any, skip: set[int], prefix: str = "") -> Iterator[Variable]:
+    def _variables(self, op: Any, skip: set[int], prefix: str = "", home: str | None = None) -> Iterator[Variable]:
+        yield from self._named([*op._trainable_variables, *op._non_trainable_variables], prefix, home)
+        for sub in op._layers:
+            if id(sub) not in skip:
+                yield from self._variables(sub, skip, f"{prefix}{sub.name}/", f"{home}/{_name_inside(sub, {})}" if home is not None else None)
+
+    def _named(self, variables: Sequence[Any], prefix: str = "", home: str | None = None) -> Iterator[Variable]:
+        """Variables of one layer, each under a path of its own: Keras's, or below ``home``."""
         unnamed: set[str] = set()
-        for v in [*op._trainable_variables, *op._non_trainable_variables]:
+        for v in variables:
             name = v.name
             if re.fullmatch(r"variable(_\d+)?", name):  # made without a name: Keras counts those of the whole process
                 name = _unique("variable", unnamed)
-            path = _free(v.path.removesuffix(v.name) + name, {p: None for p, known in self.variables.items() if known is not v})
+            path = _free(v.path.removesuffix(v.name) + name if home is None else f"{home}/{name}".lstrip("/"), {p: None for p, known in self.variables.items() if known is not v})
             self.variables[path] = v
             yield Variable(path, prefix + name, tuple(v.shape), str(v.dtype), bool(v.trainable))
-        for sub in op._layers:
-            if id(sub) not in skip:
-                yield from self._variables(sub, skip, f"{prefix}{sub.name}/")
+
+
+def _is_known(operation: Any) -> bool:
+    """Whether there is no need to open it: an operation, or a layer that a rule knows (of a Lambda it knows only why it is refused)."""
+    import keras
+
+    return not isinstance(operation, keras.Layer) or registry.find(kind_of(operation)) is not None and not isinstance(operation, keras.layers.Lambda)
+
+
+def _name_inside(op: Any, names: Mapping[int, str]) -> str:
+    """The name of what is inside an opened layer: the attribute, or its own; where Keras made that up, without the number that counts all of the process."""
+    import keras
+    from keras.src.utils.naming import to_snake_case
+
+    if id(op) in names:
+        return names[id(op)]
+    if isinstance(op, StandIn):
+        return op.name or f"{_name_inside(op.owner, names)}_input"
+    kind = to_snake_case(type(op).__name__)
+    made_up = not isinstance(op, keras.Layer) or re.fullmatch(rf"{kind}(_\d+)?", op.name)
+    return kind if made_up else op.name
+
+
+def _recorded_call(layer: Any, args: tuple, kwargs: dict) -> _Call | None:
+    """The call of a layer that a rule knows; None for one that is to be opened, or a nested model."""
+    return _symbolic_call(layer, args, kwargs) if _is_known(layer) and _functional(layer) is None else None
 
 
 def kind_of(op: Any) -> str:
@@ -350,15 +487,19 @@ def _symbolic_call(op: Any, args: tuple, kwargs: dict) -> _Call:
         for x in (arguments["query"], arguments["value"], arguments.get("key")):
             if x is not None:
                 set_keras_mask(x, None)
-    return _Call(op, {k: v for k, v in arguments.items() if v is not None}, tree.flatten(outputs))
+    return _Call(op, {k: v for k, v in arguments.items() if v is not None}, tree.flatten(outputs), result=outputs)
 
 
 def _bind(op: Any, args: tuple, kwargs: dict) -> dict[str, Any]:
+    return bound_arguments(op, inspect.signature(op.call), args, kwargs)
+
+
+def bound_arguments(op: Any, signature: inspect.Signature, args: tuple, kwargs: dict) -> dict[str, Any]:
     """Arguments by parameter name, without a ``training`` that inference overrides: False, None, or the layer's own default.
 
     Augmentation layers have training=True as their default; a functional model passes its own instead (models/functional.py).
     """
-    bound = inspect.signature(op.call).bind(*args, **kwargs)
+    bound = signature.bind(*args, **kwargs)
     arguments: dict[str, Any] = {}
     for name, value in bound.arguments.items():
         kind = bound.signature.parameters[name].kind
@@ -421,6 +562,19 @@ def _tensors(value: Any) -> Iterator[Any]:
             yield from _tensors(item)
     elif isinstance(value, slice):
         yield from _tensors((value.start, value.stop, value.step))
+
+
+def _replaced(value: Any, actual: Mapping[int, Any]) -> Any:
+    """Arguments with some symbolic tensors replaced, by their id."""
+    if not actual:
+        return value
+    if isinstance(value, Mapping):
+        return {k: _replaced(v, actual) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_replaced(v, actual) for v in value)
+    if isinstance(value, slice):
+        return slice(*(_replaced(v, actual) for v in (value.start, value.stop, value.step)))
+    return actual.get(id(value), value)
 
 
 def _with_refs(value: Any, ids: Mapping[int, str]) -> Any:

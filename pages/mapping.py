@@ -12,9 +12,10 @@ from typing import Any
 import streamlit as st
 
 from k2t_core import by_hand, charts
+from k2t_core.cutting import obstacle
 from k2t_core.errors import K2TError, OverrideError
 from k2t_core.project import SETTINGS, Project, parse_axes, permutable, permutation_of, permuted_shape
-from k2t_core.rules.registry import AMBIGUOUS, EXACT, INERT, UNSUPPORTED
+from k2t_core.rules.registry import AMBIGUOUS, CUT_OFF, EXACT, INERT, UNSUPPORTED
 from k2t_core.source_map import lines_by_layer
 from k2t_core.table import Row, rows, weight_text
 from k2t_core.verification.diagnosis import candidates
@@ -26,7 +27,8 @@ STATUS = {
     EXACT: ("✓", ":material/check:", "green", "one reading, and k2t has it"),
     AMBIGUOUS: ("◆", ":material/alt_route:", "orange", "more than one defensible reading: look at the alternatives"),
     INERT: ("–", ":material/remove:", "gray", "does nothing in inference"),
-    UNSUPPORTED: ("✕", ":material/block:", "red", "k2t has no counterpart: give PyTorch code"),
+    UNSUPPORTED: ("✕", ":material/block:", "red", "k2t has no counterpart: give PyTorch code, or cut it off"),
+    CUT_OFF: ("✂", ":material/content_cut:", "gray", "left to the data pipeline: the model starts with what it gives"),
 }
 FILTERS = ("mapping.text", "mapping.type", "mapping.status", "mapping.overridden")
 CHOICES = 24  # permutations offered as a list; beyond, they are typed
@@ -62,7 +64,7 @@ def main() -> None:
 
 def is_layer(row: Row) -> bool:
     """Whether the row has a counterpart that can be compared with Keras."""
-    return row.type != "InputLayer" and row.status != UNSUPPORTED
+    return row.type != "InputLayer" and row.status not in (UNSUPPORTED, CUT_OFF)
 
 
 def select(project: Project, call: str | None) -> None:
@@ -170,6 +172,8 @@ def detail(project: Project, plan: Any, row: Row) -> None:
         st.markdown("**Overrule this mapping**")
         if row.type == "InputLayer":
             st.caption("An input has nothing to overrule.")
+        elif row.status == CUT_OFF:
+            st.button("Put it back", icon=":material/undo:", on_click=common.attempt, args=(put_back, project, row))
         else:
             overrides(project, plan, row)
     if is_layer(row):
@@ -338,8 +342,23 @@ def overrides(project: Project, plan: Any, row: Row) -> None:
     if arguments:
         with st.expander("Change constructor arguments", icon=":material/tune:", expanded=any(o.kind == "arguments" for o in row.overrides)):
             constructor(project, row, arguments, reason)
+    problem = obstacle(plan.traced, row.layer)
+    if problem is None:
+        with st.expander("Cut it off", icon=":material/content_cut:", expanded=row.status == UNSUPPORTED):
+            st.caption("For preprocessing that stays in the data pipeline: the model then starts with what this layer gives, and Verify takes that for its input.")
+            st.button("Start the model behind this layer", key=f"cut:{row.layer}", on_click=common.attempt, args=(cut_off, project, row.layer, reason))
     with st.expander("Replace by PyTorch code", icon=":material/code_blocks:", expanded=row.status == UNSUPPORTED or any(o.kind == "snippet" for o in row.overrides)):
         snippet(project, row, reason)
+
+
+def cut_off(project: Project, layer: str, reason: str) -> None:
+    project.override(layer, "cut", None, reason)
+    show_layer(project, project.plan, layer)
+
+
+def put_back(project: Project, row: Row) -> None:
+    project.take_back(row.overrides[0])
+    show_layer(project, project.plan, row.layer)
 
 
 def alternatives(project: Project, row: Row, reason: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
@@ -23,6 +24,15 @@ THREADS = 2
 tf.config.threading.set_intra_op_parallelism_threads(THREADS)
 tf.config.threading.set_inter_op_parallelism_threads(THREADS)
 torch.set_num_threads(THREADS)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def frozen():
+    """Keras collects garbage with every new session, Streamlit after each run: without the frameworks' own million objects that takes no time."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

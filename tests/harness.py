@@ -23,6 +23,7 @@ from k2t_core.tensors import to_array, to_tensor
 from k2t_core.verification.module import load_module
 
 TOLERANCE = 1e-5
+FOLDER = tempfile.TemporaryDirectory(prefix="k2t-test-")  # of every conversion of this process; gone when it ends
 
 
 def functional(layer, *shapes, dtype="float32", **call):
@@ -53,7 +54,7 @@ def convert_and_run(model, arrays: Sequence[np.ndarray] | None = None, recipe=No
     if randomised:
         randomise(model)
     arrays = sample(model) if arrays is None else list(arrays)
-    folder = Path(tempfile.mkdtemp(prefix="k2t-test-"))
+    folder = Path(tempfile.mkdtemp(dir=FOLDER.name))
     conversion = k2t.convert(model, folder, recipe)
     module = load_module(folder)
     layouts = conversion.plan.root.input_layouts

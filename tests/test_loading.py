@@ -212,11 +212,11 @@ def test_a_lambda_is_refused_by_name_unless_allowed(tmp_path, suffix):
     assert k2t.load(path, allow_unsafe=True).model.get_layer("double") is not None
 
 
-def test_an_allowed_lambda_needs_a_snippet_and_the_snippet_is_verified(tmp_path):
+def test_an_allowed_lambda_is_opened_or_replaced_by_a_snippet(tmp_path):
     source = k2t.load(lambda_model(tmp_path / "code.keras"), allow_unsafe=True)
-    with pytest.raises(k2t.UnsupportedError, match="'double'.*snippet"):
-        k2t.convert(source, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+    k2t.convert(source, tmp_path / "opened")
+    report = k2t.verify(tmp_path / "opened", source)
+    assert report.passed and "double/multiply" in {layer.layer for layer in report.layers}
 
     right = k2t.Recipe().with_override(k2t.Override("double", "snippet", "x * 2 + 1"))
     k2t.convert(source, tmp_path / "right", right)
@@ -254,11 +254,10 @@ def test_a_custom_class_that_nobody_registered(tmp_path):
     refused(tmp_path / "custom.h5", "Unknown")
 
 
-def test_a_registered_class_loads_and_is_then_unsupported_by_name(tmp_path):
+def test_a_registered_class_loads_and_is_opened(tmp_path):
     small_model(Known(name="mine")).save(tmp_path / "custom.keras")
     source = k2t.load(tmp_path / "custom.keras")
-    with pytest.raises(k2t.UnsupportedError, match="'mine'"):
-        k2t.convert(source, tmp_path / "out")
+    assert "* 2.0" in k2t.convert(source, tmp_path / "out").plan.code.text and k2t.verify(tmp_path / "out", source).passed
 
 
 def test_rules_file(tmp_path):

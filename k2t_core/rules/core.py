@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from k2t_core.layout import identity
 from k2t_core.rules.activations import apply_activation
 from k2t_core.rules.registry import ANY, LAST, OUT, SELF, Call, Mapping, Module, Unconvertible, Weight, rule
-from k2t_core.transforms import Permute, ReorderFlatten, Reshape
+from k2t_core.transforms import Constant, Permute, ReorderFlatten, Reshape
 
 
 @rule("Dense", demand=LAST, flat="absorb")
@@ -108,4 +110,26 @@ def lambda_layer(call: Call) -> Mapping:
     function = call.option("function", None)
     name = getattr(function, "__name__", None) or (function.get("config") if isinstance(function, dict) else None)
     what = f"the function {name!r}" if isinstance(name, str) and name != "<lambda>" else "Python code of its own"
-    raise Unconvertible(f"it runs {what}, which k2t does not translate; override it with a PyTorch snippet over x on the Mapping page (or in the recipe), or write it with keras.ops in the functional model")
+    raise Unconvertible(f"it runs {what}, which k2t does not translate; override it with a PyTorch snippet over x on the Mapping page (or in the recipe), or write it with keras.ops{call.layer.note and f' (it could not be opened: {call.layer.note})'}")
+
+
+@rule("Variable")
+def variable(call: Call) -> Mapping:
+    """A weight that the call() of an opened layer uses itself."""
+    (source,) = call.layer.variables
+    empty = Module("torch.empty", {"size": source.shape}, 1, dtype=source.dtype)
+    module = Module("nn.Parameter" if "float" in source.dtype else "nn.Buffer", {"data": empty}, 1)
+    return Mapping(SELF, module, (Weight("", source.name),), gives=(identity(len(source.shape)),), why="A weight that the layer's own code uses.", keras=f"self.{source.name}", torch=f"self.{source.name}")
+
+
+@rule("Constant")
+def constant(call: Call) -> Mapping:
+    """Plain numbers that an opened layer calls another layer on, such as the positions of an embedding."""
+    value = call.option("value")
+    if value.ndim == 1 and value.size > 1 and value.dtype.kind == "i" and np.array_equal(value, np.arange(value.size)):
+        numbers, weights = Module("torch.arange", {"end": value.size}, 1), ()
+        buffer = Module("nn.Buffer", {"data": numbers, "persistent": False}, 1)
+    else:
+        numbers = Module("torch.empty", {"size": value.shape}, 1, dtype=value.dtype.name)
+        buffer, weights = Module("nn.Buffer", {"data": numbers}, 1), (Weight("", None, (Constant(value.tolist(), value.dtype.name),)),)
+    return Mapping(SELF, buffer, weights, gives=(identity(value.ndim),), why="Numbers that the layer's own code makes.", keras="constant", torch="nn.Buffer")

@@ -13,7 +13,7 @@ from k2t_core.rules.registry import ANY, LAST, SELF, Call, Mapping, Module, Slot
 from k2t_core.transforms import Cast, Constant, Permute, ReorderFlatten, Reshape, SqrtAtLeast, Transform, float_dtype
 
 EPSILON = 1e-7  # keras.config.epsilon() unless the user changes it
-CUT = "cut it off, do the same in the data pipeline, and convert the model from there on"
+CUT = "cut it off (an override on the Mapping page, or of kind 'cut' in the recipe) and do the same in the data pipeline: the model then starts with what it gives"
 
 
 @rule("Rescaling", demand=ANY, flat="pass")

@@ -24,7 +24,7 @@ OUT = "⟦out{}⟧"  # output k, for rules that write statements of their own
 # What a layer's consumers vote for when the layout of an input is free.
 FIRST, LAST, ANY = "channels_first", "channels_last", "any"
 
-EXACT, AMBIGUOUS, INERT, UNSUPPORTED = "exact", "ambiguous", "inert", "unsupported"
+EXACT, AMBIGUOUS, INERT, UNSUPPORTED, CUT_OFF = "exact", "ambiguous", "inert", "unsupported", "cut off"
 
 # Constructor arguments that do not change what a layer computes in inference.
 INERT_OPTIONS = frozenset(

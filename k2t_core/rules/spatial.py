@@ -151,7 +151,9 @@ def _resize(call: Call, x: str, sizes: Sequence[int | None], size: str, targets:
         if known and not narrow and all(m >= n and _on_table(n, m) for n, m in zip(sizes, targets)):
             return _interpolate(call, x, f"({size})", mode, True), KEYS
         return f"bicubic_resize({x}, ({size}))", "TensorFlow's bicubic has a = −0.5 and fractions of 1/1024, torch's a = −0.75."
-    call.refuse(mode not in ("lanczos3", "lanczos5"), f"its interpolation {mode!r} has no counterpart in torch; choose bilinear, bicubic, nearest or lanczos")
+    if mode == "area":
+        return f"area_resize({x}, ({size}))", "The mean of the old pixels under each new one; torch's area rounds their borders to whole pixels."
+    call.refuse(mode not in ("lanczos3", "lanczos5"), f"its interpolation {mode!r} is not known to k2t; choose bilinear, bicubic, nearest, area or lanczos")
     return f"lanczos_resize({x}, ({size}), radius={mode[-1]}{', antialias=True' if antialias else ''})", "torch has no Lanczos; a helper computes the same weights."
 
 
@@ -177,7 +179,7 @@ def _nearest_agrees(n: int, m: int) -> bool:
 @rule("Resizing", "ops.Resize", demand=demand_channels_first)
 def resizing(call: Call) -> Mapping:
     x, layer = call.x, call.layer.kind == "Resizing"
-    call.refuse(not is_float(x.dtype), f"its input is {x.dtype}, for which Keras declares another dtype than it gives; give the model's Input dtype float32")
+    call.refuse(not is_float(x.dtype), f"its input is {x.dtype}, for which Keras declares float32 and gives rounded integers; give the model's Input dtype float32")
     image_input(call, 2)
     call.refuse(not layer and x.dtype != "float32", f"it works on {x.dtype}, for which Keras gives float32; cast to float32 first")
     layout = image_layout(call)

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from k2t_core.cutting import cut
 from k2t_core.errors import K2TError, OutputError
 from k2t_core.graph import Variable
 from k2t_core.loading import Source, load
 from k2t_core.randomise import is_weight, random_value, settle
 from k2t_core.recipe import Recipe, read_recipe
 from k2t_core.reference import remembered
-from k2t_core.tracing import Traced, trace
+from k2t_core.tracing import Traced, is_functional, trace, with_closed
 from k2t_core.transforms import apply_chain, from_json, is_float
 from k2t_core.verification.adversarial import worst_batch
 from k2t_core.verification.alone import Probe, probe
@@ -75,6 +76,7 @@ def verify(
     manifest = read_manifest(folder)
     say(0.0, "Reading the Keras model")
     traced = model if isinstance(model, Traced) else trace(load(model, allow_unsafe=allow_unsafe))
+    traced = cut(with_closed(traced, manifest["closed"]), manifest["cut"])
     _check_same_model(manifest, traced, folder)
     graph = traced.graph
     if weights != "randomised":
@@ -147,6 +149,9 @@ def _effects(recipe: Recipe, traced: Traced, arrays: list[np.ndarray], say: Call
     found = []
     for index, override in enumerate(recipe.overrides):
         say(f"Weighing the override of {override.layer}")
+        if override.kind == "cut":
+            found.append(Effect(override, None, None, True, "what it did is left to the data pipeline, and is not compared"))
+            continue
         try:
             patient = probe(traced, override.layer, arrays)
             chosen = patient.judge(recipe)
@@ -217,24 +222,30 @@ def _randomised_copy(traced: Traced, seed: int) -> Traced:
 
     try:
         with SafeModeScope(False):  # code in the model, if any, was allowed when it was loaded
-            model = keras.models.clone_model(traced.source.model)
+            original = traced.source.model
+            if is_functional(original):
+                model = keras.models.clone_model(original)
+            else:
+                model = type(original).from_config(original.get_config())
+                zeros = [np.zeros([n or 1 for n in traced.graph.tensors[t].shape], traced.graph.tensors[t].dtype) for t in traced.graph.inputs]
+                model(keras.tree.pack_sequence_as(traced.scope.functional._inputs_struct, zeros))  # makes its variables
     except Exception as error:  # custom classes may not rebuild from their config
         raise K2TError(f"{traced.source.name}: Keras cannot copy the model to randomise its weights ({' '.join(str(error).split())[:200]}); verify with weights='model'") from error
-    copy = trace(Source(model, traced.source.path, traced.source.fingerprint, traced.source.info))
+    copy = trace(Source(model, traced.source.path, traced.source.fingerprint, traced.source.info), traced.closed)
     originals, copies = _variable_index(traced), _variable_index(copy)
     if set(originals) != set(copies):
         raise K2TError(f"{traced.source.name}: its copy has other variables; verify with weights='model'")
-    for place, variable in copies.items():  # a copy may name its variables otherwise: the layer says which is which
+    for place, variable in copies.items():
         value = random_value(originals[place].path, variable.shape, variable.dtype, seed)
         copy.variables[variable.path].assign(value)
     settle(model)
     return copy
 
 
-def _variable_index(traced: Traced) -> dict[tuple[str, str], Variable]:
-    """(layer path, relative name) → variable, nested models included."""
+def _variable_index(traced: Traced) -> dict[tuple[int, str], Variable]:
+    """(number of the layer in the graph, relative name) → variable, nested models included: a copy may name its layers otherwise."""
     layers = {id(node.layer): node.layer for _, _, node in traced.graph.walk() if node.layer.graph is None}
-    found = {(layer.path, v.name): v for layer in layers.values() for v in layer.all_variables()}
+    found = {(number, v.name): v for number, layer in enumerate(layers.values()) for v in layer.all_variables()}
     return {place: v for place, v in found.items() if is_weight(v.path)}
 
 

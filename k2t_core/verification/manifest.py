@@ -18,6 +18,8 @@ _MANIFEST = {
     "class": str,
     "source_sha256": str,
     "reference": {str: str},
+    "cut": [str],
+    "closed": [str],
     "inputs": [_SIDE],
     "outputs": [_SIDE],
     "variables": {str: _VARIABLE},

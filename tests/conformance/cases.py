@@ -57,7 +57,7 @@ ACTIVATIONS = [None, "relu", "softmax", "gelu", "leaky_relu", "hard_sigmoid", "s
 
 def lost(options):
     """Convolutions that are refused: LoRA, and Keras's bias along the width."""
-    if options.get("data_format") == "channels_first" and options.get("filters") == options["shape"][-1]:
+    if options.get("data_format") == "channels_first" and options.get("filters") == options["shape"][-1] and options.get("strides", 1) == 1:
         return "bias along the width"
     return "LoRA" if options.get("lora_rank") else None
 
@@ -122,10 +122,16 @@ class Residual(layers.Wrapper):
         return x + self.layer(x)
 
 
+def _of_tensorflow(x):
+    import tensorflow as tf
+
+    return tf.math.atan(x)
+
+
 NO_RULE = refuse(word="k2t has no rule for this layer class")  # the user overrides it with a PyTorch snippet
-define("Layer", (5, 4), {}, each(size=[1, 3], activation=["relu", "softmax"], shape=[(4,), (None, 4)]), make=Scaled, refused=NO_RULE)
-define("Wrapper", (5, 4), {}, each(inner=["Conv1D", "LayerNormalization", "LSTM"]), make=lambda inner="Dense", **o: Residual({"Dense": layers.Dense, "LSTM": lambda n, **o: layers.LSTM(n, return_sequences=True, **o), "LayerNormalization": lambda n, **o: layers.LayerNormalization(**o), "Conv1D": lambda n, **o: layers.Conv1D(n, 3, padding="same", **o)}[inner](4, **o), **o), refused=NO_RULE)
-define("Lambda", (4,), {"function": ops.relu}, refused=refuse(word="override it with a PyTorch snippet"))
+define("Layer", (5, 4), {}, each(size=[1, 3], activation=["relu", "softmax"], shape=[(4,), (None, 4)]), make=Scaled)
+define("Wrapper", (5, 4), {}, each(inner=["Conv1D", "LayerNormalization", "LSTM"]), make=lambda inner="Dense", **o: Residual({"Dense": layers.Dense, "LSTM": lambda n, **o: layers.LSTM(n, return_sequences=True, **o), "LayerNormalization": lambda n, **o: layers.LayerNormalization(**o), "Conv1D": lambda n, **o: layers.Conv1D(n, 3, padding="same", **o)}[inner](4, **o), **o))
+define("Lambda", (4,), {"function": ops.relu}, each(function=[_of_tensorflow]), refused=refuse(when=lambda o: o["function"] is _of_tensorflow, word="could not be opened"))
 
 # --- activations -------------------------------------------------------------------------------------------------
 
@@ -321,11 +327,12 @@ define(
     "Resizing",
     (9, 8, 3),
     {"height": 6, "width": 5},
-    product(interpolation=["nearest", "bilinear", "bicubic", "lanczos3", "lanczos5"], antialias=BOTH, height=[6, 13], width=[5, 11]),
+    product(interpolation=["nearest", "bilinear", "bicubic", "area", "lanczos3", "lanczos5"], antialias=BOTH, height=[6, 13], width=[5, 11]),
     product(interpolation=["nearest", "bilinear", "bicubic"], crop_to_aspect_ratio=[True], height=[6, 13, 4], width=[5, 11, 9]),
     product(interpolation=["nearest", "bilinear", "bicubic"], pad_to_aspect_ratio=[True], height=[6, 13, 4], width=[5, 11, 9], fill_value=[0.0, 0.7]),
     product(interpolation=["nearest", "bilinear"], data_format=["channels_first"], shape=[(3, 9, 8)], crop_to_aspect_ratio=BOTH),
-    each(shape=[(1, 1, 3), (1, 7, 1), (6, 5, 3), (None, None, 3)], height=[1], width=[1], input_dtype=["uint8", "int32"], interpolation=["area"]),
+    each(shape=[(1, 1, 3), (1, 7, 1), (6, 5, 3), (None, None, 3)], height=[1], width=[1], input_dtype=["uint8", "int32"]),
+    refused=refuse(when=lambda o: "int" in o["input_dtype"], word="rounded integers"),
 )
 
 # --- merging -----------------------------------------------------------------------------------------------------
@@ -442,14 +449,16 @@ define("Hashing", (4,), {"num_bins": 5}, each(output_mode=["one_hot", "multi_hot
 define("HashedCrossing", [(1,), (1,)], {"num_bins": 5}, each(output_mode=["one_hot"]), product(input_dtype=[["int32", "int64"]]), **text)
 define(
     "STFTSpectrogram",
-    (65,),
+    (65, 1),
     {"frame_length": 16, "frame_step": 5},
     product(mode=["log", "magnitude", "psd", "real", "imag", "angle", "stft"], padding=["valid", "same"]),
     product(window=["hann", "hamming", None], periodic=BOTH, scaling=["density", "spectrum", None]),
     product(expand_dims=[True], mode=["magnitude", "stft"], data_format=FORMATS),
     product(fft_length=[16, 32], frame_length=[12, 13], frame_step=[None, 3]),
-    product(shape=[(65, 1), (65, 3), (None, 2)], mode=["magnitude", "stft"], expand_dims=BOTH),
+    product(shape=[(65, 3), (None, 2)], mode=["magnitude", "stft"], expand_dims=BOTH),
+    product(shape=[(2, 65)], data_format=["channels_first"], padding=["valid", "same"], mode=["log", "stft"], expand_dims=BOTH),
     tolerance=1e-4,
+    arrays=lambda model, batch: [np.random.default_rng(0).standard_normal((batch, *(n or 65 for n in x.shape[1:]))).astype(x.dtype) for x in model.inputs],
 )
 define(
     "MelSpectrogram",
@@ -458,6 +467,7 @@ define(
     product(power_to_db=BOTH, window=["hann", "hamming"], mag_exp=[1.0, 2.0]),
     each(sequence_length=[20, 32], top_db=[10.0, 80.0], min_freq=[0.0, 50.0], min_power=[1e-5], ref_power=[2.0], max_freq=[None], num_mel_bins=[1], shape=[(3, 200), (33,)]),
     tolerance=1e-4,
+    refused=refuse(when=lambda o: len(o["shape"]) > 1, word="at odds about the shape"),
 )
 
 # --- augmentation: identities in inference -----------------------------------------------------------------------
@@ -522,7 +532,7 @@ for layer, base in AUGMENTATION.items():
     }.get(layer, [])
     define(layer, (9, 8, 3), base, more, each(input_dtype=["uint8", "int32"], shape=[(9, 8, 1), (8, 9, 3)]), arrays=pixels, refused=augmentation_refused(layer))
 define("MaxNumBoundingBoxes", (9, 8, 3), {"max_number": 3}, arrays=pixels)
-define("Pipeline", (9, 8, 3), {}, each(second=["Resizing", "Dense"]), make=lambda second="RandomFlip", **o: layers.Pipeline([layers.Rescaling(0.5), {"RandomFlip": layers.RandomFlip, "Resizing": lambda: layers.Resizing(4, 5), "Dense": lambda: layers.Dense(2)}[second]()], **o), policies=False, refused=NO_RULE)
+define("Pipeline", (9, 8, 3), {}, each(second=["Resizing", "Dense"]), make=lambda second="RandomFlip", **o: layers.Pipeline([layers.Rescaling(0.5), {"RandomFlip": layers.RandomFlip, "Resizing": lambda: layers.Resizing(4, 5), "Dense": lambda: layers.Dense(2)}[second]()], **o), policies=False)
 
 # --- recurrent ---------------------------------------------------------------------------------------------------
 

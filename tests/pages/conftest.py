@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Callable
 
@@ -14,17 +13,6 @@ from k2t_core.project import Project
 
 APP = str(app_folder() / "app.py")
 TIMEOUT = 120
-
-
-@pytest.fixture(autouse=True, scope="session")
-def frozen():
-    """Streamlit collects garbage after each run: without the frameworks' own million objects that takes no time."""
-    import keras  # noqa: F401
-
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)

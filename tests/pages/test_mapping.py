@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from k2t_core.project import Project
 from tests.pages.conftest import click, texts
 
 
@@ -103,6 +104,23 @@ def test_a_snippet_replaces_a_layer(show, project):
     click(app, "Apply this code")
     assert "not one Python expression" in app.error[0].value
     assert "tanh" in found.recipe.overrides[0].value
+
+
+def test_preprocessing_of_strings_is_cut_off_and_put_back(show, tmp_path):
+    from tests.test_cutting import text_model
+
+    text_model().save(tmp_path / "text.keras")
+    found = Project.create()
+    found.load(tmp_path / "text.keras")
+    app = show("mapping", found)
+    assert "✕ unsupported" in table(app)["Status"].tolist() and "words" in texts(app)  # the unsupported row is selected
+    click(app, "Start the model behind this layer")
+    assert found.recipe.cuts == ["words"] and not found.plan.problems
+    assert table(app)["Status"].tolist()[0] == "✂ cut off · overridden" and table(app)["Keras layer"].tolist()[:2] == ["words (cut off)", "words"]
+    found.verify()
+    assert found.report.passed
+    click(app, "Put it back")
+    assert found.recipe.overrides == () and found.plan.problems
 
 
 def test_of_a_recipe_for_another_model_what_fits_is_taken(show, project):

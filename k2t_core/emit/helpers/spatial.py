@@ -21,7 +21,7 @@ def bicubic_resize(x, size):
         place = place.floor() + torch.round((place - place.floor()) * 1024) / 1024
         d = (torch.arange(old, device=x.device) - place[:, None]).abs()
         near, far = (1.5 * d - 2.5) * d * d + 1, ((-0.5 * d + 2.5) * d - 4) * d + 2
-        weights.append(torch.where(d < 1, near, torch.where(d < 2, far, 0.0)))
+        weights.append(means(torch.where(d < 1, near, torch.where(d < 2, far, 0.0))))
     return weighted_resize(x, *weights)
 
 
@@ -34,7 +34,7 @@ def antialias_resize(x, size, mode):
         d = (torch.arange(old, device=x.device) + 0.5 - place[:, None]).abs() / max(step, 1.0)
         near, far = (1.5 * d - 2.5) * d * d + 1, ((-0.5 * d + 2.5) * d - 4) * d + 2
         cubic = torch.where(d < 1, near, torch.where(d < 2, far, 0.0))
-        weights.append(cubic if mode == "bicubic" else (1 - d).clamp(min=0))
+        weights.append(means(cubic if mode == "bicubic" else (1 - d).clamp(min=0)))
     return weighted_resize(x, *weights)
 
 
@@ -46,16 +46,32 @@ def lanczos_resize(x, size, radius, antialias=False):
         place = (torch.arange(new, dtype=torch.float32, device=x.device) + 0.5) * step
         d = torch.arange(old, device=x.device) + 0.5 - place[:, None]
         d = d / step.clamp(min=1) if antialias else d
-        weights.append(torch.where(d.abs() < radius, torch.sinc(d) * torch.sinc(d / radius), 0.0))
+        weights.append(means(torch.where(d.abs() < radius, torch.sinc(d) * torch.sinc(d / radius), 0.0)))
     return weighted_resize(x, *weights)
+
+
+def area_resize(x, size):
+    """Each new pixel the mean of the old ones that it covers, those at its edge by their share, borders in float32 as in TensorFlow."""
+    weights = []
+    for old, new in zip(x.shape[2:], size):
+        step = torch.tensor(old, dtype=torch.float32, device=x.device) / new
+        edges = torch.arange(new + 1, dtype=torch.float32, device=x.device) * step
+        start, stop, pixel = edges[:-1, None], edges[1:, None], torch.arange(old, device=x.device)
+        share = torch.minimum(pixel + 1, stop) - torch.maximum(pixel, start)
+        within = (pixel < start) & (pixel + 1 > stop)
+        weights.append(torch.where(within, step, share.clamp(min=0)) / step)
+    return weighted_resize(x, *weights)
+
+
+def means(weights):
+    """Weights (new, old) whose rows add up to 1."""
+    return weights / weights.sum(1, keepdim=True)
 
 
 def weighted_resize(x, rows, columns):
     """Each new pixel a mean of old ones: ``rows`` (new, old) along the height, ``columns`` along the width."""
     y = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-    rows = (rows / rows.sum(1, keepdim=True)).to(y.dtype)
-    columns = (columns / columns.sum(1, keepdim=True)).to(y.dtype)
-    return (rows @ y @ columns.T).to(x.dtype)
+    return (rows.to(y.dtype) @ y @ columns.T.to(y.dtype)).to(x.dtype)
 
 
 def auto_contrast(x, dim, low=0.0, high=255.0):
