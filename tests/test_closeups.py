@@ -129,3 +129,18 @@ def test_a_layer_of_lower_precision_is_not_taken_for_rounding(tmp_path):
     (tmp_path / "model.py").write_text(text.replace("self.coarse(x)", "self.coarse(x.half().float())", 1))
     report = k2t.verify(tmp_path, model, edge_cases=False)
     assert not report.passed and report.first_divergence == "coarse"
+
+
+def test_overflow_at_the_end_of_the_range_is_no_difference(tmp_path):
+    """torch's hard swish multiplies by 6 before it divides; the same layer in the middle of the range is judged as ever."""
+    x = keras.Input((4,))
+    model = keras.Model(x, L.Dense(3)(L.Activation("hard_silu", name="swish")(x)))
+    randomise(model)
+    k2t.convert(model, tmp_path)
+    batch = [np.array([[1e38, 2e38, -1e38, 1.0]], "float32")]
+    report = k2t.verify(tmp_path, model, inputs=batch, weights="model", edge_cases=False)
+    assert next(r for r in report.layers if r.layer == "swish").passed
+    text = (tmp_path / "model.py").read_text()
+    assert "F.hardswish(x)" in text
+    (tmp_path / "model.py").write_text(text.replace("F.hardswish(x)", "F.silu(x)"))
+    assert k2t.verify(tmp_path, model, inputs=batch, weights="model", edge_cases=False).first_divergence == "swish"
