@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import replace
@@ -500,9 +500,9 @@ def table(rows: list[dict[str, Any]], most: int | None) -> str:
     return "\n".join(lines) + "\n"
 
 
-def worker(name: str, weights: str, most: int | None) -> list[dict[str, Any]]:
-    """`measure` in a process of its own. Raises RuntimeError with the end of its stderr where that fails."""
-    command = [sys.executable, __file__, "--worker", name, weights] + (["--layers", str(most)] if most else [])
+def worker(name: str, weights: Sequence[str], most: int | None) -> list[dict[str, Any]]:
+    """`measure` with these sets of weights, in a process of its own. Raises RuntimeError with the end of its stderr where that fails."""
+    command = [sys.executable, __file__, "--worker", name, *weights] + (["--layers", str(most)] if most else [])
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(done.stderr[-2000:])
@@ -524,11 +524,12 @@ def main() -> int:
     parser.add_argument("--layers", type=int, help="in networks of keras.applications, at most this many layers a kind of mutant")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--results", type=Path, help="a file that keeps what is measured, so that another run goes on from there")
-    parser.add_argument("--worker", nargs=2, metavar=("NAME", "WEIGHTS"), help=argparse.SUPPRESS)
+    parser.add_argument("--worker", nargs="+", metavar="NAME", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
         single_threaded()
-        print("\n" + json.dumps(measure(*options.worker, options.layers)))
+        name, *sets = options.worker
+        print("\n" + json.dumps([row for weights in sets for row in measure(name, weights, options.layers)]))
         return 0
     names = options.names or [*networks(), *unbroken(), *(name for name in models() if name not in networks())]
     rows: list[dict[str, Any]] = []
@@ -537,14 +538,15 @@ def main() -> int:
     done = {(r["model"], r["weights"]) for r in rows}
     failed = False
     with ThreadPoolExecutor(options.jobs) as pool:
-        tasks = {pool.submit(worker, name, weights, options.layers): (name, weights) for name in names for weights in WEIGHTS if (name, weights) not in done}
+        missing = {name: [weights for weights in WEIGHTS if (name, weights) not in done] for name in names}
+        tasks = {pool.submit(worker, name, sets, options.layers): name for name, sets in missing.items() if sets}
         for task in as_completed(tasks):
-            name, weights = tasks[task]
+            name = tasks[task]
             try:
                 found = task.result()
             except RuntimeError as error:
                 failed = True
-                print(f"{name}, {weights} weights: FAILED\n{error}", flush=True)
+                print(f"{name}: FAILED\n{error}", flush=True)
                 continue
             rows += found
             if options.results:
@@ -552,7 +554,7 @@ def main() -> int:
                     file.writelines(json.dumps(row) + "\n" for row in found)
             mutants = [r for r in found if r["kind"]]
             print(
-                f"{time.strftime('%H:%M:%S')} {name}, {weights} weights: {len(mutants)} mutants, {sum(r['caught'] for r in mutants)} caught, "
+                f"{time.strftime('%H:%M:%S')} {name}: {len(mutants)} mutants, {sum(r['caught'] for r in mutants)} caught, "
                 f"{sum(r['caught'] and r['located'] for r in mutants)} located, {sum(not r['passed'] for r in found if not r['kind'])} false alarms",
                 flush=True,
             )
