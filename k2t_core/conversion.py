@@ -112,8 +112,11 @@ def check_state_dict(folder: Path) -> None:
     from k2t_core.verification.module import import_model
 
     module = import_model(folder)
-    with torch.device("meta"), unfilled():
-        model = getattr(module, root_class(folder))()
+    try:
+        with torch.device("meta"), unfilled():
+            model = getattr(module, root_class(folder))()
+    except Exception as error:  # an override of a constructor argument can be anything
+        raise K2TError(f"the module cannot be built: {type(error).__name__}: {' '.join(str(error).split())[:200]}; look at the overrides of constructor arguments") from error
     expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     with safe_open(folder / "model.safetensors", "pt") as file:
         written = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}

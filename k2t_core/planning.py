@@ -406,8 +406,6 @@ def _ruled(rule: registry.Rule, call: Call) -> tuple[Mapping, Call]:
 
 def _with_arguments(mapping: Mapping, values: dict[str, Any], layer: Layer) -> Mapping:
     """The mapping with other arguments: of a function in its code where one has them, else of its module's constructor."""
-    if not isinstance(values, dict):
-        raise OverrideError(f"layer {layer.path!r}: arguments are given by name, not as {type(values).__name__}")
     texts = [mapping.forward] if isinstance(mapping.forward, str) else list(mapping.forward)
     for name, value in values.items():
         changed = [with_keyword(text, name, value) for text in texts]
@@ -437,6 +435,9 @@ def _fed(weights: tuple[Weight, ...], sources: dict[str, str], call: Call) -> tu
                 raise OverrideError(f"layer {call.layer.path!r}, {weight.key}: {variable.name} has shape {variable.shape}, and {weight.source} {before}")
             weight = replace(weight, source=variable.name)
         result.append(weight)
+    lost = {call.variable(w.source).path for w in weights if w.source} - {call.variable(w.source).path for w in result if w.source}
+    if lost:
+        raise OverrideError(f"layer {call.layer.path!r}: {min(lost)} would be lost; say which weight it feeds instead")
     return tuple(result)
 
 

@@ -14,6 +14,26 @@ VERSION = 1
 KINDS = ("alternative", "permutation", "arguments", "weights", "gates", "snippet", "cut")
 
 
+def _whole(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and all(isinstance(n, int) for n in value)
+
+
+def _named(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(name, str) for name in value)
+
+
+# What the value of an override looks like; whether it is possible in a model is the planner's to say.
+WELL_FORMED = {
+    "alternative": lambda value: isinstance(value, str),
+    "permutation": lambda value: _named(value) and isinstance(value.get("key"), str) and _whole(value.get("axes")),
+    "arguments": _named,
+    "weights": lambda value: _named(value) and all(isinstance(source, str) for source in value.values()),
+    "gates": _whole,
+    "snippet": lambda value: isinstance(value, str),
+    "cut": lambda value: value is None,
+}
+
+
 @dataclass(frozen=True)
 class Override:
     """One decision about one layer.
@@ -36,6 +56,8 @@ class Override:
     def __post_init__(self):
         if self.kind not in KINDS:
             raise OverrideError(f"layer {self.layer!r}: unknown kind of override {self.kind!r}; one of {', '.join(KINDS)}")
+        if not WELL_FORMED[self.kind](self.value):
+            raise OverrideError(f"layer {self.layer!r}: an override of kind {self.kind!r} cannot be {self.value!r}; see the recipes that the app exports")
 
     @property
     def target(self) -> tuple[str, str, str]:

@@ -162,8 +162,15 @@ def test_a_change_by_hand_that_no_known_cause_explains_is_said_to_be_one(tmp_pat
     [
         (("weights", {"running_mean": "nothing"}), "no variable 'nothing'"),
         (("weights", {"nothing": "gamma"}), "no weight 'nothing'"),
+        (("weights", {"running_mean": "moving_variance"}), "layer/moving_mean would be lost"),
         (("gates", [0, 1]), "has no gates"),
-        (("arguments", ["eps"]), "given by name"),
+        (("arguments", ["eps"]), "cannot be"),
+        (("permutation", {"key": "weight", "axes": None}), "cannot be"),
+        (("permutation", 7), "cannot be"),
+        (("weights", 7), "cannot be"),
+        (("gates", ["i", "f"]), "cannot be"),
+        (("snippet", None), "cannot be"),
+        (("alternative", 7), "cannot be"),
     ],
 )
 def test_an_impossible_override_is_refused_with_the_reason(override, words):
@@ -176,3 +183,10 @@ def test_gates_in_an_order_that_is_none(tmp_path):
     model = image(lambda: L.LSTM(4, name="layer"), shape=(5, 3))()
     with pytest.raises(k2t.OverrideError, match="no order of 4"):
         k2t.plan(model, k2t.Recipe().with_override(k2t.Override("layer", "gates", [0, 1, 2, 2])))
+
+
+def test_an_argument_that_a_module_does_not_take_writes_nothing(tmp_path):
+    model = image(lambda: L.Dense(4, name="layer"), shape=(3,))()
+    with pytest.raises(k2t.K2TError, match="cannot be built: TypeError"):
+        k2t.convert(model, tmp_path / "out", k2t.Recipe().with_override(k2t.Override("layer", "arguments", {"in_features": "x"})))
+    assert not (tmp_path / "out").exists()

@@ -144,3 +144,14 @@ def test_overflow_at_the_end_of_the_range_is_no_difference(tmp_path):
     assert "F.hardswish(x)" in text
     (tmp_path / "model.py").write_text(text.replace("F.hardswish(x)", "F.silu(x)"))
     assert k2t.verify(tmp_path, model, inputs=batch, weights="model", edge_cases=False).first_divergence == "swish"
+
+
+def test_a_softmax_of_large_equal_numbers_is_no_difference(tmp_path):
+    """All weights 1: Keras adds every column up alike, torch in another order; softmax makes a twentieth of that."""
+    x = keras.Input((28, 28, 32))
+    model = keras.Model(x, L.Dense(10, activation="softmax", name="classes")(L.Flatten()(x)))
+    for v in model.variables:
+        v.assign(np.ones(v.shape))
+    k2t.convert(model, tmp_path)
+    batch = [np.random.default_rng(0).uniform(5, 8, (2, 28, 28, 32)).astype("float32")]
+    assert k2t.verify(tmp_path, model, inputs=batch, weights="model", edge_cases=False).passed

@@ -271,16 +271,17 @@ def _layers(written: Written, traced: Traced, arrays, inputs, exact_inputs, want
     results: dict[str, list[LayerResult]] = {}
     for tensor, (layer, difference) in cumulative.items():
         result = LayerResult(tensor, layer, difference, None, True)
-        if tensor in alone:
-            result = _judged(result, record[tensor], alone[tensor], exact.get(tensor))
-            if not result.passed and tensor in exact:
-                result = _second_opinion(result, traced, places[tensor], arrays, record, exact[tensor], notes)
-        results[tensor] = [result]
+        before_it = None
         if tensor in raw[0]:
             scope, node, _ = places[tensor]
             want = reference.before_activation(traced, scope, node, reference.arguments(traced, scope, node, arrays, record))
             if want is not None:
-                results[tensor].append(_judged(LayerResult(f"{tensor} before {_activation(node.layer)}", layer, None, None, True), want, raw[0][tensor], raw[1].get(tensor)))
+                before_it = _judged(LayerResult(f"{tensor} before {_activation(node.layer)}", layer, None, None, True), want, raw[0][tensor], raw[1].get(tensor))
+        if tensor in alone:
+            result = _judged(result, record[tensor], alone[tensor], exact.get(tensor), before_it is not None and before_it.passed)
+            if not result.passed and tensor in exact:
+                result = _second_opinion(result, traced, places[tensor], arrays, record, exact[tensor], notes)
+        results[tensor] = [result] if before_it is None else [result, before_it]
 
     def values(scope: str, node: Node) -> dict[str, np.ndarray]:
         return reference.arguments(traced, scope, node, arrays, record)
@@ -291,13 +292,13 @@ def _layers(written: Written, traced: Traced, arrays, inputs, exact_inputs, want
     return [result for found in results.values() for result in found]
 
 
-def _judged(result: LayerResult, want: np.ndarray, got: np.ndarray, exact: np.ndarray | None) -> LayerResult:
-    """The result with the difference of a layer alone, and whether rounding explains it."""
+def _judged(result: LayerResult, want: np.ndarray, got: np.ndarray, exact: np.ndarray | None, settled: bool = False) -> LayerResult:
+    """The result with the difference of a layer alone, and whether rounding explains it; settled: as in `layer_passes`."""
     if exact is not None and want.dtype == np.float32 and want.shape == got.shape == exact.shape:
         want, got, exact = _in_range(exact, want, got, exact)
     isolated = Difference.of(want, got)
     rounding = Rounding.of(want, got, exact) if exact is not None and is_float(want.dtype) and want.shape == got.shape else None
-    return replace(result, isolated=isolated, rounding=rounding, passed=layer_passes(isolated, rounding, want.dtype))
+    return replace(result, isolated=isolated, rounding=rounding, passed=layer_passes(isolated, rounding, want.dtype, settled))
 
 
 def _in_range(exact: np.ndarray, *arrays: np.ndarray) -> list[np.ndarray]:
