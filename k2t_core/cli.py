@@ -107,10 +107,10 @@ def verify(
     distribution: Annotated[str, typer.Option(help="Of the random batch: normal, uniform, image, zeros, ones.")] = "normal",
     weights: Annotated[WeightsChoice, typer.Option(help="The model's own, randomised ones in a copy, or both.")] = WeightsChoice.both,
     tolerance: Annotated[float, typer.Option(help="Largest allowed max|torch − keras| / max|keras|.")] = 1e-4,
-    training: Annotated[bool, typer.Option("--training", help="Compare gradients and BatchNorm's training statistics as well.")] = False,
+    training: Annotated[bool, typer.Option("--training", help="Compare gradients, BatchNorm's training statistics and the law of dropout as well.")] = False,
     search: Annotated[int, typer.Option(metavar="STARTS", help="Search for the worst input by gradient steps from this many starts.")] = 0,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write the whole report as one self-contained page.")] = None,
-    edge_cases: Annotated[bool, typer.Option(help="Compare on zeros, tiny and large numbers, a batch of 1 and other sizes as well.")] = True,
+    edge_cases: Annotated[bool, typer.Option(help="Compare on zeros, tiny and large numbers, a batch of 1, other sizes and the range that the model's preprocessing implies as well.")] = True,
     as_json: AsJson = False,
     rules: Rules = None,
     allow_unsafe: AllowUnsafe = False,
@@ -227,13 +227,13 @@ def _print_report(report: Any) -> None:
 
     console = _console()
     table = Table(box=box.SIMPLE_HEAD)
-    for column in ("weights", "inputs", "output", "shape", "max abs", "max relative", ""):
+    for column in ("weights", "inputs", "output", "shape", "max abs", "mean abs", "max relative", ""):
         table.add_column(column, overflow="fold")
     for run in report.runs:
         for output in run.outputs:
             difference = output.difference
             verdict = "agrees" if output.passed else "differs"
-            cells = [run.weights, run.inputs, output.name, _shape(output.keras_shape), f"{difference.max_abs:.2e}", f"{difference.relative:.2e}", verdict]
+            cells = [run.weights, run.inputs, output.name, _shape(output.keras_shape), f"{difference.max_abs:.2e}", f"{difference.mean_abs:.2e}", f"{difference.relative:.2e}", verdict]
             table.add_row(*map(Text, cells), style=None if output.passed else "red")
     console.print(table)
     for weakness in report.weaknesses:
