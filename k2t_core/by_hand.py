@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from k2t_core.html_report import command_line
-from k2t_core.project import LOOKED_AT, SETTINGS, Project
+from k2t_core.project import LOOKED_AT, SETTINGS, Project, server_rules
 
 FOLDER = "out"
 # Options of `k2t verify` by the setting of the page, in its order; those that are as they come are not written.
@@ -15,13 +15,13 @@ OPTIONS = {name: f"verify.{name}" for name in ("inputs", "batch", "seed", "distr
 
 
 def inspect_command(project: Project) -> str:
-    return shlex.join(["k2t", "inspect", _model(project), *(["--allow-unsafe"] if project.allow_unsafe else [])])
+    return shlex.join(["k2t", "inspect", _model(project), *_rules(), *(["--allow-unsafe"] if project.allow_unsafe else [])])
 
 
 def inspect_python(project: Project) -> str:
     """The mapping table under the overrides in force."""
     recipe = ', "recipe.json"' if project.recipe.overrides else ""
-    return f"import k2t_core as k2t\n\nplan = k2t.plan({_model(project)!r}{recipe}{_unsafe(project)})\nprint(plan.table())"
+    return f"{_import()}\n\nplan = k2t.plan({_model(project)!r}{recipe}{_unsafe(project)})\nprint(plan.table())"
 
 
 def judge_python(project: Project, layer: str) -> str:
@@ -32,7 +32,7 @@ def judge_python(project: Project, layer: str) -> str:
     else:
         reading = f"arrays = random_batch(traced.graph, {LOOKED_AT}, {settings['verify.seed']}, {settings['verify.distribution']!r})"
     lines = [
-        "import k2t_core as k2t",
+        *_import().splitlines(),
         *(["from k2t_core.cutting import cut"] if project.recipe.cuts else []),
         "from k2t_core.verification.alone import probe",
         f"from k2t_core.verification.inputs import {reading.split('(')[0].split()[-1]}",
@@ -51,18 +51,19 @@ def judge_python(project: Project, layer: str) -> str:
 def convert_command(project: Project) -> str:
     words = ["k2t", "convert", _model(project), "--out", FOLDER]
     words += ["--recipe", "recipe.json"] if project.recipe.overrides else []
+    words += _rules()
     words += ["--allow-unsafe"] if project.allow_unsafe else []
     return shlex.join(words)
 
 
 def convert_python(project: Project) -> str:
     recipe = ', "recipe.json"' if project.recipe.overrides else ""
-    return f'import k2t_core as k2t\n\nresult = k2t.convert({_model(project)!r}, "{FOLDER}"{recipe}{_unsafe(project)})\nprint(result.model_path)'
+    return f'{_import()}\n\nresult = k2t.convert({_model(project)!r}, "{FOLDER}"{recipe}{_unsafe(project)})\nprint(result.model_path)'
 
 
 def verify_command(project: Project) -> str:
     flags = {"--no-edge-cases": not project.settings["verify.edge_cases"], "--training": project.settings["verify.training"], "--allow-unsafe": project.allow_unsafe}
-    return " ".join([command_line(FOLDER, _model(project), _options(project)), *(flag for flag, wanted in flags.items() if wanted)])
+    return " ".join([command_line(FOLDER, _model(project), {**_options(project), "rules": server_rules()}), *(flag for flag, wanted in flags.items() if wanted)])
 
 
 def verify_python(project: Project) -> str:
@@ -71,7 +72,16 @@ def verify_python(project: Project) -> str:
         if project.settings[f"verify.{name}"] != SETTINGS[f"verify.{name}"]:
             options[name] = project.settings[f"verify.{name}"]
     told = "".join(f", {name}={value!r}" for name, value in options.items())
-    return f'import k2t_core as k2t\n\nreport = k2t.verify("{FOLDER}", {_model(project)!r}{told}{_unsafe(project)})\nprint(report.verdict)'
+    return f'{_import()}\n\nreport = k2t.verify("{FOLDER}", {_model(project)!r}{told}{_unsafe(project)})\nprint(report.verdict)'
+
+
+def _rules() -> list[str]:
+    return ["--rules", server_rules()] if server_rules() else []
+
+
+def _import() -> str:
+    """The first lines of what is shown in Python."""
+    return "import k2t_core as k2t" + (f"\nfrom k2t_core.loading import load_rules\n\nload_rules({server_rules()!r})" if server_rules() else "")
 
 
 def _options(project: Project) -> dict[str, Any]:

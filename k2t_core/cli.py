@@ -158,6 +158,7 @@ def verify(
 def run_app(
     model: Annotated[Path | None, typer.Argument(metavar="[MODEL]", help="A .keras or .h5 file to open.")] = None,
     example: Annotated[str | None, typer.Option("--example", metavar="NAME", help="Open a bundled model instead.")] = None,
+    rules: Rules = None,
 ) -> None:
     """Open the app in the browser, on a model file or a bundled example."""
     from k2t_core.bundled import app_folder, examples
@@ -172,8 +173,11 @@ def run_app(
     if not script.is_file():
         raise K2TError(f"{script}: missing; install k2t again")
     arguments = [str(model.resolve())] if model else ["--example", example] if example else []
+    if rules is not None and not rules.is_file():
+        raise K2TError(f"rules {rules}: no such file")
+    environment = {**os.environ, "K2T_RULES": str(rules.resolve())} if rules else None
     try:  # Streamlit reads its settings from .streamlit/ beside the script
-        code = subprocess.call([sys.executable, "-m", "streamlit", "run", str(script), "--", *arguments])
+        code = subprocess.call([sys.executable, "-m", "streamlit", "run", str(script), "--", *arguments], env=environment)
     except KeyboardInterrupt:  # Streamlit got it too and has stopped
         code = 0
     raise typer.Exit(code)

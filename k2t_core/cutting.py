@@ -49,7 +49,7 @@ def cut(traced: Traced, names: Sequence[str]) -> Traced:
             args, kwargs = node.arguments.fill_in(known)
             known.update(zip(map(id, node.outputs), keras.tree.flatten(node.operation(*args, **kwargs))))
     model = keras.Model(fresh, keras.tree.pack_sequence_as(whole._outputs_struct, [known[id(x)] for x in whole.outputs]), name=traced.source.model.name)
-    result = trace(Source(model, traced.source.path, traced.source.fingerprint, traced.source.info), traced.closed)
+    result = trace(Source(model, traced.source.path, traced.source.fingerprint, traced.source.info, traced.source.lock), traced.closed)
     nodes = {node.id: node for node in traced.graph.nodes}
     cuts = tuple(Cut(nodes[name].layer, traced.graph.tensors[nodes[name].outputs[0]]) for name in names)
     traced.variants[key] = replace(result, cuts=(*traced.cuts, *cuts))

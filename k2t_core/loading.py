@@ -16,6 +16,7 @@ import math
 import re
 import struct
 import sys
+import threading
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -45,12 +46,14 @@ class Source:
     model: the live ``keras.Model``. Treat it as read-only: it may be shared between sessions.
     path: the file, None for a model that was passed in memory.
     fingerprint: SHA-256 of the file, or of the config and variables of a model in memory.
+    lock: held while the model runs: a comparison changes its layers for a moment.
     """
 
     model: Any
     path: Path | None
     fingerprint: str
     info: dict[str, Any] = field(default_factory=dict)
+    lock: Any = field(default_factory=threading.RLock, repr=False)
 
     @property
     def name(self) -> str:

@@ -7,9 +7,11 @@ cannot be followed so (TensorFlow functions, control flow on values, randomness)
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -118,7 +120,7 @@ def _run(op: Any, args: tuple, kwargs: dict, record: Callable, bind: Callable) -
             if isinstance(leaf, KerasTensor) and get_keras_mask(leaf) is not None:
                 set_keras_mask(fresh[id(leaf)], fresh[id(get_keras_mask(leaf))])
         call_args, call_kwargs = tree.map_structure(lambda leaf: fresh.get(id(leaf), leaf), (call_args, call_kwargs))
-        with _recorded(op, calls, sources, record, inside):
+        with _recorded(op, calls, sources, record, inside), _free_sizes():
             result = inside(op, call_args, call_kwargs)
         inputs = [*fresh.values(), *(x for x, _ in sources)]
         if not tree.flatten(result) or not all(isinstance(y, KerasTensor) for y in tree.flatten(result)):
@@ -131,10 +133,10 @@ def _run(op: Any, args: tuple, kwargs: dict, record: Callable, bind: Callable) -
     object.__setattr__(op, "symbolic_call", symbolic_call)  # past Keras's attribute tracking; removed below
     try:
         outer = tree.flatten(op(*args, **kwargs))
-    except CannotOpen:
-        raise
+    except CannotOpen as error:
+        raise CannotOpen(_words(error)) from error
     except Exception as error:  # call() may do anything
-        raise CannotOpen(f"its call() does not run on symbolic tensors ({type(error).__name__}: {_first_sentence(error)})") from error
+        raise CannotOpen(f"its call() does not run on symbolic tensors ({type(error).__name__}: {_words(error)})") from error
     finally:
         object.__delattr__(op, "symbolic_call")
     one = found["opened"]
@@ -151,11 +153,11 @@ def _recorded(outer: Any, calls: list[Any], sources: list[Any], record: Callable
     import keras
     from keras import KerasTensor, tree
 
-    original = keras.Layer.__call__
+    original, here = keras.Layer.__call__, get_ident()
     busy: set[int] = {id(outer)}
 
     def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
-        if id(layer) in busy:
+        if id(layer) in busy or get_ident() != here:  # another thread is none of our business
             return original(layer, *args, **kwargs)
         leaves = tree.flatten((args, kwargs))
         if not any(isinstance(leaf, KerasTensor) for leaf in leaves):
@@ -181,6 +183,37 @@ def _recorded(outer: Any, calls: list[Any], sources: list[Any], record: Callable
         yield
     finally:
         keras.Layer.__call__ = original
+
+
+class _Free(int):
+    """A size that is free, such as the batch's: −1 to a reshape; nothing can be computed with it."""
+
+    def _refuse(self, *others: Any) -> Any:
+        raise CannotOpen("it computes with a size that is free, such as the batch's")
+
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __floordiv__ = __rfloordiv__ = __truediv__ = __rtruediv__ = _refuse
+    __mod__ = __neg__ = __lt__ = __le__ = __gt__ = __ge__ = __eq__ = __ne__ = __bool__ = __index__ = __float__ = _refuse
+    __hash__ = int.__hash__
+
+
+@contextmanager
+def _free_sizes() -> Iterator[None]:
+    """While this is in force ``ops.shape`` gives free sizes as `_Free`, and a reshape to one infers it."""
+    import keras
+
+    shape, reshape, here = keras.ops.shape, keras.ops.reshape, get_ident()
+
+    def sizes(x: Any) -> tuple:
+        return tuple(_Free(-1) if n is None and get_ident() == here else n for n in shape(x))
+
+    def inferring(x: Any, newshape: Any) -> Any:
+        return reshape(x, tuple(-1 if isinstance(n, _Free) else n for n in newshape) if isinstance(newshape, (list, tuple)) else newshape)
+
+    keras.ops.shape, keras.ops.reshape = sizes, inferring
+    try:
+        yield
+    finally:
+        keras.ops.shape, keras.ops.reshape = shape, reshape
 
 
 def _without_node(layer: Any, original: Callable, args: tuple, kwargs: dict) -> Any:
@@ -250,5 +283,7 @@ def _is_variable(value: Any) -> bool:
     return isinstance(value, keras.Variable)
 
 
-def _first_sentence(error: Exception) -> str:
-    return " ".join(str(error).split())[:160]
+def _words(error: Exception) -> str:
+    """An error's own words, without what Keras writes around them."""
+    bold = re.search(r"\x1b\[1m(.*?)\x1b\[0m", str(error), re.DOTALL)
+    return " ".join((bold[1] if bold else str(error)).split())[:200]

@@ -29,6 +29,7 @@ from typing import Any, BinaryIO
 
 import k2t_core as k2t
 from k2t_core.errors import K2TError, OverrideError, UnsafeModelError
+from k2t_core.loading import load_rules
 from k2t_core.recipe import Override, Recipe, read_recipe
 
 VERSION = 1
@@ -130,6 +131,11 @@ def home() -> Path:
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / "k2t"
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "k2t"
+
+
+def server_rules() -> str | None:
+    """The Python file with rules and Keras classes of one's own that the server was started with: ``k2t app --rules FILE``."""
+    return os.environ.get("K2T_RULES")
 
 
 class Job:
@@ -322,6 +328,8 @@ class Project:
             say(0.05, "Starting TensorFlow")
             _start_keras()
             say(0.4, f"Reading {path.name}")
+            if server_rules():
+                load_rules(server_rules())
             source = k2t.load(path, allow_unsafe=allow_unsafe)
             say(0.7, "Following the layers")
             traced = k2t.trace(source)

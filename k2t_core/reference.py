@@ -66,7 +66,19 @@ def _key(value: Any) -> Any:
     return value if isinstance(value, (str, int, float, type(None))) else id(value)
 
 
+def alone(function: Callable[..., T]) -> Callable[..., T]:
+    """The function, with the model to itself: another thread may be comparing a layer of it."""
+
+    @wraps(function)
+    def locked(traced: Traced, *args: Any, **kwargs: Any) -> T:
+        with traced.source.lock:
+            return function(traced, *args, **kwargs)
+
+    return locked
+
+
 @remembered
+@alone
 def predict(traced: Traced, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     """The model's outputs in inference mode, flat, as Keras computes them when called."""
     from keras import tree
@@ -77,12 +89,14 @@ def predict(traced: Traced, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 @remembered
+@alone
 def streamed(traced: Traced, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     """`predict` node by node, each tensor let go as soon as nothing needs it: the same calls in the same order."""
     return [np.asarray(y) for y in _run(traced.scope, list(arrays), "", {}, ())]
 
 
 @remembered
+@alone
 def tensors(traced: Traced, arrays: Sequence[np.ndarray], only: Collection[str] | None = None) -> dict[str, np.ndarray]:
     """The graph's tensors by scope and id (``"conv1"``, ``"encoder#2/dense"``), in Keras's layout; ``only`` these, or all."""
     record: dict[str, np.ndarray] = {}
@@ -91,6 +105,7 @@ def tensors(traced: Traced, arrays: Sequence[np.ndarray], only: Collection[str] 
 
 
 @remembered
+@alone
 def gradients(traced: Traced, arrays: Sequence[np.ndarray], factors: Mapping[int, np.ndarray]) -> tuple[list[np.ndarray | None], dict[str, np.ndarray]]:
     """Gradients of Σ outputs[k] · factors[k], in inference mode: by each input (None for integers), by each variable path."""
     import tensorflow as tf
@@ -112,6 +127,7 @@ def gradients(traced: Traced, arrays: Sequence[np.ndarray], factors: Mapping[int
     return by_input, {path: g for path, g in zip(variables, dense[len(watched) :]) if g is not None}
 
 
+@alone
 def call(traced: Traced, scope: str, node: Node, values: Mapping[str, np.ndarray], operation: Any = None) -> list[np.ndarray]:
     """What one call in ``scope`` ("" or ``"encoder/"``) makes of ``values``, by the ids of its input tensors; flat.
 
@@ -135,6 +151,7 @@ def call(traced: Traced, scope: str, node: Node, values: Mapping[str, np.ndarray
 
 
 @remembered
+@alone
 def before_activation(traced: Traced, scope: str, node: Node, values: Mapping[str, np.ndarray]) -> np.ndarray | None:
     """What a layer computes before its own activation, or its wrapped layer's; None where it has none."""
     import keras
@@ -151,6 +168,7 @@ def before_activation(traced: Traced, scope: str, node: Node, values: Mapping[st
         layer.activation = activation
 
 
+@alone
 def in_float64(traced: Traced, scope: str, node: Node, values: Mapping[str, np.ndarray]) -> list[np.ndarray] | None:
     """`call` with a copy of the layer that computes in float64; None where it is not of dtype policy float32.
 

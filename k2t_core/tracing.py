@@ -539,8 +539,11 @@ def _drop_unused_masks(order: Sequence[_Call], outputs: Sequence[Any]) -> None:
 
 @contextmanager
 def _untouched(operations: Sequence[Any]) -> Iterator[None]:
-    """Take back the nodes that a symbolic run leaves on the layers it calls."""
-    lengths = [(op, len(op._inbound_nodes), len(op._outbound_nodes)) for op in operations]
+    """Take back the nodes that a symbolic run leaves on the layers it calls, those inside an opened layer too."""
+    import keras
+
+    called = {id(op): op for outer in operations for op in (outer._flatten_layers() if isinstance(outer, keras.Layer) else [outer])}
+    lengths = [(op, len(op._inbound_nodes), len(op._outbound_nodes)) for op in called.values()]
     try:
         yield
     finally:

@@ -6,6 +6,8 @@ import contextlib
 import io
 import json
 import shlex
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ import pytest
 from k2t_core import by_hand
 from k2t_core.cli import main
 from k2t_core.conversion import FILES
+from k2t_core.errors import K2TError
 from k2t_core.project import Project
 
 WRONG = ("square1", "permutation", {"key": "weight", "axes": [0, 1]}, "to see it 'caught'")
@@ -89,3 +92,26 @@ def test_the_shown_lines_replay_to_the_same_bytes_and_verdict(square, tmp_path, 
     assert said == f"{'agrees' if override is None else 'differs'} {square.judge('square1').difference.relative}\n"
     assert len(run(by_hand.inspect_python(square))[0]["plan"].recipe.overrides) == (override is not None)
     assert replay(by_hand.inspect_command(square))[0] == 0
+
+
+def test_layers_of_ones_own_come_with_the_rules_of_the_server(tmp_path, monkeypatch):
+    """``k2t app --rules FILE``: the app registers what the file holds, and the shown lines name it."""
+    (tmp_path / "my_layers.py").write_text(
+        "import keras\n\n\n@keras.saving.register_keras_serializable('by_hand')\nclass Doubled(keras.layers.Layer):\n    def call(self, x):\n        return x * 2.0\n"
+    )
+    build = "import keras\nfrom my_layers import Doubled\nkeras.Sequential([keras.Input((3,)), keras.layers.Dense(2), Doubled(name='doubled')]).save('own.keras')"
+    subprocess.run([sys.executable, "-c", build], cwd=tmp_path, check=True, capture_output=True)
+    monkeypatch.setenv("K2T_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    project = Project.create()
+    with pytest.raises(K2TError, match="Doubled.*--rules"):
+        project.load("own.keras")
+    monkeypatch.setenv("K2T_RULES", str(tmp_path / "my_layers.py"))
+    project.load("own.keras")
+    project.verify()
+    assert project.report.passed and "* 2.0" in project.plan.code.text
+    for command in (by_hand.inspect_command(project), by_hand.convert_command(project), by_hand.verify_command(project)):
+        code, _ = replay(command)
+        assert code == 0 and "--rules" in command
+    names, _ = run(by_hand.verify_python(project))
+    assert names["report"].passed and "load_rules" in by_hand.convert_python(project)

@@ -138,6 +138,25 @@ def test_an_opened_layer_in_an_opened_layer_with_a_mask_as_argument(tmp_path):
         verified(keras.Model(x, y), tmp_path)
 
 
+class Patches(layers.Layer):
+    """As in Keras's own examples: the batch's size is read and only handed on."""
+
+    def __init__(self, size=2, **kwargs):
+        super().__init__(**kwargs)
+        self.size = size
+
+    def call(self, x):
+        batch, height, width, channels = ops.shape(x)
+        x = ops.reshape(x, (batch, height // self.size, self.size, width // self.size, self.size, channels))
+        return ops.reshape(ops.transpose(x, (0, 1, 3, 2, 4, 5)), (batch, height * width // self.size**2, self.size**2 * channels))
+
+
+def test_a_reshape_may_hand_on_the_size_of_the_batch(tmp_path):
+    x = keras.Input((6, 4, 3))
+    result, _ = verified(keras.Model(x, layers.Dense(2)(Patches(name="patches")(x))), tmp_path)
+    assert "patches/transpose" in {planned.node.layer.path for _, _, _, planned in result.plan.root.walk()}
+
+
 def test_images_stay_channels_first(tmp_path):
     class Block(layers.Layer):
         def __init__(self, **kwargs):
@@ -180,6 +199,8 @@ def test_a_snippet_still_replaces_an_opened_layer_as_a_whole(tmp_path):
         (lambda self, x: x + keras.random.normal((6,)), "random"),
         (lambda self, x: x * 2.0 if float(ops.sum(x)) > 0 else x, "symbolic"),
         (lambda self, x: __import__("tensorflow").nn.relu(x), "KerasTensor"),
+        (lambda self, x: ops.reshape(x, (ops.shape(x)[0] * 2, 3)), "size that is free"),
+        (lambda self, x: x * 2.0 if ops.shape(x)[0] == 1 else x, "size that is free"),
     ],
 )
 def test_what_cannot_be_followed_stays_closed_and_says_why(call, reason):
@@ -198,6 +219,15 @@ def test_weights_that_cannot_be_followed_are_named():
 
     with pytest.raises(k2t.UnsupportedError, match="'hidden'.*could not open it.*w0"):
         k2t.plan(model_of(Hidden(name="hidden"))).raise_for_problems()
+
+
+def test_the_layers_inside_are_left_as_they_were():
+    block = TransformerBlock(name="block")
+    model = model_of(block, (5, 8))
+    counts = [len(layer._inbound_nodes) for layer in block._flatten_layers()]
+    for _ in range(2):
+        k2t.plan(model).raise_for_problems()
+    assert [len(layer._inbound_nodes) for layer in block._flatten_layers()] == counts
 
 
 def test_the_model_is_left_as_it_was(tmp_path):

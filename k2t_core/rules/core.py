@@ -8,7 +8,7 @@ import numpy as np
 
 from k2t_core.layout import identity
 from k2t_core.rules.activations import apply_activation
-from k2t_core.rules.registry import ANY, LAST, OUT, SELF, Call, Mapping, Module, Unconvertible, Weight, rule
+from k2t_core.rules.registry import ANY, LAST, OUT, SELF, Call, Expression, Mapping, Module, Unconvertible, Weight, rule
 from k2t_core.transforms import Constant, Permute, ReorderFlatten, Reshape
 
 
@@ -117,19 +117,24 @@ def lambda_layer(call: Call) -> Mapping:
 def variable(call: Call) -> Mapping:
     """A weight that the call() of an opened layer uses itself."""
     (source,) = call.layer.variables
-    empty = Module("torch.empty", {"size": source.shape}, 1, dtype=source.dtype)
-    module = Module("nn.Parameter" if "float" in source.dtype else "nn.Buffer", {"data": empty}, 1)
+    module = Module("nn.Parameter" if "float" in source.dtype else "nn.Buffer", {"data": _unfilled(source.shape, source.dtype)}, 1)
     return Mapping(SELF, module, (Weight("", source.name),), gives=(identity(len(source.shape)),), why="A weight that the layer's own code uses.", keras=f"self.{source.name}", torch=f"self.{source.name}")
+
+
+def _unfilled(shape: tuple[int, ...], dtype: str) -> Module:
+    """A tensor that load_state_dict fills."""
+    more = {} if dtype == "float32" else {"dtype": Expression(f"torch.{dtype}")}
+    return Module("torch.empty", {"size": shape, **more}, 1)
 
 
 @rule("Constant")
 def constant(call: Call) -> Mapping:
     """Plain numbers that an opened layer calls another layer on, such as the positions of an embedding."""
     value = call.option("value")
-    if value.ndim == 1 and value.size > 1 and value.dtype.kind == "i" and np.array_equal(value, np.arange(value.size)):
-        numbers, weights = Module("torch.arange", {"end": value.size}, 1), ()
-        buffer = Module("nn.Buffer", {"data": numbers, "persistent": False}, 1)
+    if value.size > 1 and value.dtype.kind == "i" and np.array_equal(value.ravel(), np.arange(value.size)):
+        numbers = f"torch.arange({value.size})" + (f".view{value.shape}" if value.ndim > 1 else "")
+        buffer, weights = Module("nn.Buffer", {"data": Expression(numbers), "persistent": False}, 1), ()
     else:
-        numbers = Module("torch.empty", {"size": value.shape}, 1, dtype=value.dtype.name)
-        buffer, weights = Module("nn.Buffer", {"data": numbers}, 1), (Weight("", None, (Constant(value.tolist(), value.dtype.name),)),)
+        dtype = value.dtype.name
+        buffer, weights = Module("nn.Buffer", {"data": _unfilled(value.shape, dtype)}, 1), (Weight("", None, (Constant(value.tolist(), dtype),)),)
     return Mapping(SELF, buffer, weights, gives=(identity(value.ndim),), why="Numbers that the layer's own code makes.", keras="constant", torch="nn.Buffer")

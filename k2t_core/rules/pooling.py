@@ -12,13 +12,13 @@ from k2t_core.rules.registry import SELF, Alternative, Call, Mapping, Module, Sl
 BORDER = Alternative("count the border", "divide by the window's size everywhere, padding counted as zeros", "only for weights trained in torch, whose AvgPool counts the padding; TensorFlow divides by the pixels inside the image")
 
 
-@rule("MaxPooling1D", "MaxPooling2D", "MaxPooling3D", "AveragePooling1D", "AveragePooling2D", "AveragePooling3D", demand=demand_channels_first)
+@rule("MaxPooling1D", "MaxPooling2D", "MaxPooling3D", "AveragePooling1D", "AveragePooling2D", "AveragePooling3D", "ops.MaxPool", "ops.AveragePool", demand=demand_channels_first)
 def pooling(call: Call) -> Mapping:
     """TensorFlow's SAME as torch's ``padding`` with ``ceil_mode``, which adds a window at the end where pixels are left.
 
     Both pad a maximum with −∞ and, with count_include_pad=False, divide an average by the pixels inside the image.
     """
-    average, rank = call.layer.kind.startswith("Average"), int(call.layer.kind[-2])
+    average, rank = "Average" in call.layer.kind, call.x.rank - 2 if call.layer.kind.startswith("ops.") else int(call.layer.kind[-2])
     image_input(call, rank)
     layout = image_layout(call)
     kernel = ntuple(call.option("pool_size"), rank)

@@ -330,10 +330,33 @@ def integer_lookup(call: Call) -> Mapping:
     )
 
 
+@rule("Hashing", demand=ANY)
+def hashing(call: Call) -> Mapping:
+    """Whole numbers: TensorFlow hashes their decimal text, by FarmHash or, with a salt, by SipHash."""
+    x, mode, bins = call.x, call.option("output_mode"), call.option("num_bins")
+    salt, masked = call.option("salt"), call.option("mask_value")
+    call.refuse(x.dtype == "string", f"it hashes strings, and torch has no strings: the work of a data pipeline. {CUT[0].upper()}{CUT[1:]}")
+    call.refuse(x.dtype == "bool", "it hashes a bool; cast it to int32 first")
+    call.refuse(bool(call.option("sparse", False)), f"it gives sparse tensors; set sparse=False, or {CUT}")
+    call.refuse(mode == "one_hot" and x.shape[-1] != 1, "it makes one_hot of several values a sample, where Keras declares another shape than it gives; use output_mode='int' and a CategoryEncoding after it")
+    layout = x.layout if mode == "int" else identity(x.rank)
+    reserved = masked is not None and bins > 1  # bin 0 is the mask's
+    function = f"sip_hash_bucket({x}, {bins - reserved}, {tuple(salt)})" if salt is not None else f"farm_hash_bucket({x}, {bins - reserved})"
+    indices = f"torch.where({x} == {masked!r}, 0, {function} + 1)" if reserved else function
+    dtype = call.outputs[0].dtype
+    return Mapping(
+        (indices if dtype == "int64" else cast(indices, dtype)) if mode == "int" else _encoded(call, indices, mode, bins),
+        wants=(layout,),
+        gives=(layout if mode == "int" else identity(len(call.outputs[0].shape)),),
+        why="TensorFlow hashes the decimal text of a number; the helper computes the same hash.",
+        keras=f"{'SipHash' if salt is not None else 'FarmHash'}(text of x) mod {bins - reserved}",
+        torch=function.replace(str(x), "x"),
+    )
+
+
 HOST = {
     "StringLookup": "it looks strings up, and torch has no strings",
     "TextVectorization": "it splits and looks up strings, and torch has no strings",
-    "Hashing": "it hashes with TensorFlow's FarmHash or SipHash of the value's decimal text",
     "HashedCrossing": "it hashes with TensorFlow's fingerprint of several features",
 }
 

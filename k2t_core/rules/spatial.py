@@ -12,7 +12,7 @@ import numpy as np
 
 from k2t_core.rules.broadcasting import cast, is_float
 from k2t_core.rules.common import compact, ntuple, spatial_axes
-from k2t_core.rules.convolution import image_input
+from k2t_core.rules.convolution import image_input, padded
 from k2t_core.rules.registry import ANY, INERT, SELF, Call, Mapping, Module, demand_channels_first, image_layout, rule
 
 Pair = tuple[int, int]
@@ -206,6 +206,33 @@ def resizing(call: Call) -> Mapping:
             sizes, note = [n + 2 * m for n, m in zip(sizes, more)], " It is padded to the target's aspect ratio first."
     expression, why = _resize(call, source, sizes, ", ".join(map(str, targets)), targets, mode, antialias)
     return Mapping(expression, wants=(layout,), gives=(layout,), why=why + note, keras=f"resize(x, {tuple(targets)}, {mode})", torch=expression.replace(str(x), "x"))
+
+
+@rule("ops.DepthToSpace", "ops.SpaceToDepth", demand=demand_channels_first)
+def depth_and_space(call: Call) -> Mapping:
+    """Keras has the block's row and column before the channel, torch's pixel_shuffle behind it."""
+    image_input(call, 2)
+    layout, block, x = image_layout(call), call.option("block_size"), call.x
+    if call.layer.kind == "ops.DepthToSpace":
+        expression = f"F.pixel_shuffle({x}.unflatten(1, ({block**2}, -1)).transpose(1, 2).flatten(1, 2), {block})"
+    else:
+        expression = f"F.pixel_unshuffle({x}, {block}).unflatten(1, (-1, {block**2})).transpose(1, 2).flatten(1, 2)"
+    return Mapping(expression, wants=(layout,), gives=(layout,), why="Keras has the block's row and column before the channel, torch behind it.", keras=f"{call.layer.kind[4:]}(x, {block})", torch=expression.replace(str(x), "x"))
+
+
+@rule("ops.ExtractPatches", demand=demand_channels_first)
+def extract_patches(call: Call) -> Mapping:
+    """F.unfold; Keras runs through a patch by row, column, channel, torch by channel, row, column."""
+    size = tuple(call.option("size"))
+    call.refuse(call.option("is_3d", False), "it takes patches out of volumes; reshape and transpose instead")
+    image_input(call, 2)
+    layout = image_layout(call)
+    strides, dilation = ntuple(call.option("strides"), 2), ntuple(call.option("dilation_rate"), 2)
+    x, inner = padded(call, size, strides, dilation, layout)
+    inner = 0 if inner == 0 else ntuple(inner, 2)
+    more = "".join(f", {name}={compact(value)}" for name, value, default in (("dilation", dilation, (1, 1)), ("padding", inner, 0)) if value != default)
+    expression = f"image_patches({x}, {size}, {strides}{more})"
+    return Mapping(expression, wants=(layout,), gives=(layout,), why="Keras runs through a patch by row, column, channel; torch by channel first.", keras=f"extract_patches(x, {size})", torch="F.unfold")
 
 
 @rule("CenterCrop", demand=demand_channels_first)

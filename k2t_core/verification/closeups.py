@@ -66,6 +66,7 @@ def _close(traced: Traced, scope: str, node: Node, values: Values, module: Any, 
 
 
 @reference.remembered
+@reference.alone
 def expected(traced: Traced, scope: str, node: Node, inputs: Mapping[str, np.ndarray], double: bool) -> np.ndarray | None:
     """What Keras makes of a thousandth of a normalisation's inputs, or of them without variance; None where there is no float64."""
     run = reference.in_float64 if double else reference.call

@@ -445,7 +445,9 @@ host = refuse(word="data pipeline")
 text = {"policies": False, "dynamic": False, "arrays": words, "refused": host, "input_dtype": "string"}
 define("StringLookup", (4,), {"vocabulary": ["a", "b"]}, each(output_mode=["multi_hot", "count"], num_oov_indices=[2]), **text)
 define("TextVectorization", (1,), {"vocabulary": ["a", "b"]}, each(output_mode=["multi_hot", "count"], output_sequence_length=[6], ragged=[True]), **text)
-define("Hashing", (4,), {"num_bins": 5}, each(output_mode=["one_hot", "multi_hot", "count"], mask_value=["a"], salt=[7]), product(input_dtype=["int32", "int64"]), **text)
+define("Hashing", (4,), {"num_bins": 5}, each(output_mode=["one_hot", "multi_hot", "count"], mask_value=["a"], salt=[7]), **text)
+whole = {"policies": False, "arrays": lambda model, batch: [np.random.default_rng(0).integers(-(10**6), 10**6, (batch, *(7 if n is None else n for n in x.shape[1:]))).astype(x.dtype) for x in model.inputs]}
+define("Hashing", (4,), {"num_bins": 50, "input_dtype": "int64"}, product(salt=[None, 7, [133, 137]], output_mode=["int", "one_hot", "multi_hot", "count"]), product(mask_value=[None, 0, 3], num_bins=[1, 2, 1000]), each(input_dtype=["int32", "float32"], shape=[(1,), (3, 4)], dtype=["int32"]), [{"output_mode": "one_hot", "shape": (1,)}], refused=refuse(when=lambda o: o.get("output_mode") == "one_hot" and o["shape"] != (1,), word="declares another shape"), **whole)
 define("HashedCrossing", [(1,), (1,)], {"num_bins": 5}, each(output_mode=["one_hot"]), product(input_dtype=[["int32", "int64"]]), **text)
 define(
     "STFTSpectrogram",

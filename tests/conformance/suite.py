@@ -20,6 +20,15 @@ RIGHT, REFUSED, WRONG, ABSENT = "right", "refused", "wrong", "not in Keras"
 POLICIES = {"float16": 5e-3, "bfloat16": 4e-2, "float64": 1e-6, "mixed_float16": 5e-3, "mixed_bfloat16": 4e-2}
 
 
+def _orthogonal(self: Any, shape: Any, dtype: Any = None) -> Any:
+    """TensorFlow has no QR decomposition of bfloat16, so Keras cannot make a new recurrent layer of it; it can load one and run it."""
+    return keras.ops.cast(_in_float32(self, shape, "float32" if dtype == "bfloat16" else dtype), dtype or "float32")
+
+
+_in_float32 = keras.initializers.Orthogonal.__call__
+keras.initializers.Orthogonal.__call__ = _orthogonal
+
+
 def classes() -> dict[str, type]:
     """Every layer class exported under keras.layers; the names of one object count once, under its own name.
 

@@ -201,3 +201,11 @@ def test_any_pooling(mode, rank, data):
     declared = tuple(None if free and n != 2 else n for n in shape)
     layer = POOLS[mode, rank](kernel, strides=draw(st.sampled_from([None, strides])), padding=padding, data_format=data_format)
     check(functional(layer, declared), images(*shape, low=True))
+
+
+@pytest.mark.parametrize("name", ["max_pool", "average_pool"])
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize("shape", [(9, 3), (9, 8, 3), (5, 6, 7, 2)])
+def test_pooling_operations(name, padding, shape):
+    x = keras.Input(shape)
+    check(keras.Model(x, getattr(keras.ops, name)(x, 3, strides=2, padding=padding)))

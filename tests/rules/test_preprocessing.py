@@ -224,7 +224,7 @@ def test_an_adapted_lookup_survives_saving(tmp_path):
     [
         (layers.StringLookup(vocabulary=["a", "b"]), "string"),
         (layers.TextVectorization(vocabulary=["a", "b"], output_sequence_length=3), "string"),
-        (layers.Hashing(5), "int32"),
+        (layers.Hashing(5), "string"),
     ],
 )
 def test_refused_by_name(layer, dtype):
@@ -287,3 +287,19 @@ def test_mel_spectrogram(options, shape):
 @pytest.mark.parametrize("policy, tolerance", [("mixed_float16", 1e-3), ("mixed_bfloat16", 1e-2)])
 def test_mel_spectrogram_dtype(policy, tolerance):
     check_layer(layers.MelSpectrogram(fft_length=64, sequence_stride=20, num_mel_bins=8, dtype=policy), (200,), tolerance=tolerance)
+
+
+def test_hashes_of_whole_numbers_are_those_of_tensorflow():
+    """Every length of decimal text, both hashes, at the ends of int64 too."""
+    import tensorflow as tf
+    import torch
+
+    from k2t_core.emit.helpers.hashing import farm_hash_bucket, sip_hash_bucket
+
+    rng = np.random.default_rng(0)
+    powers = 10 ** np.arange(19)
+    x = np.concatenate([np.arange(-120, 1200), powers, -powers, powers - 1, rng.integers(-(2**63), 2**63 - 1, 500), rng.integers(-(10**9), 10**9, 500), [2**63 - 1, -(2**63)]])
+    for bins in (1, 7, 1000, 2**31 - 1):
+        assert np.array_equal(tf.strings.to_hash_bucket_fast(tf.as_string(x), bins), farm_hash_bucket(torch.from_numpy(x), bins))
+        for key in ([7, 7], [133, 2**62 + 1]):
+            assert np.array_equal(tf.strings.to_hash_bucket_strong(tf.as_string(x), bins, key=key), sip_hash_bucket(torch.from_numpy(x), bins, key))

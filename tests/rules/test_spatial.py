@@ -214,6 +214,21 @@ def test_ops_resize(mode, data_format):
     check(keras.Model(x, keras.ops.image.resize(x, (9, 4), interpolation=mode, data_format=data_format)))
 
 
+@pytest.mark.parametrize("name", ["depth_to_space", "space_to_depth"])
+@pytest.mark.parametrize("data_format", FORMATS)
+def test_depth_and_space(name, data_format):
+    x = keras.Input(shaped((4, 6, 8), data_format))
+    check(keras.Model(x, getattr(keras.ops, name)(x, 2, data_format=data_format)))
+
+
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize("options", [{"size": 2}, {"size": (3, 2)}, {"size": 3, "strides": 2}, {"size": 3, "strides": 1, "dilation_rate": 2}, {"size": (2, 3), "strides": 3}])
+@pytest.mark.parametrize("data_format", FORMATS)
+def test_extract_patches(options, padding, data_format):
+    x = keras.Input(shaped((9, 8, 3), data_format))
+    check(keras.Model(x, keras.ops.image.extract_patches(x, padding=padding, data_format=data_format, **options)))
+
+
 @pytest.mark.parametrize("target", [(4, 4), (5, 3), (8, 7), (1, 1), (12, 5), (9, 14), (16, 16)])
 @pytest.mark.parametrize("data_format", FORMATS)
 def test_center_crop(target, data_format):

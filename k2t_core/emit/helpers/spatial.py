@@ -1,6 +1,7 @@
 """Resizing and colour as TensorFlow does them, where torch's F.interpolate differs. Images are (batch, channels, height, width)."""
 
 import torch
+import torch.nn.functional as F
 
 
 def nearest_resize(x, size):
@@ -72,6 +73,14 @@ def weighted_resize(x, rows, columns):
     """Each new pixel a mean of old ones: ``rows`` (new, old) along the height, ``columns`` along the width."""
     y = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
     return (rows.to(y.dtype) @ y @ columns.T.to(y.dtype)).to(x.dtype)
+
+
+def image_patches(x, size, stride, dilation=1, padding=0):
+    """(N, channels, height, width) → (N, rows · columns · channels of a patch, down, across)."""
+    pads, dilations = (n if isinstance(n, tuple) else (n, n) for n in (padding, dilation))
+    steps = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, p, d, k, s in zip(x.shape[2:], pads, dilations, size, stride)]
+    patches = F.unfold(x, size, dilation, padding, stride)
+    return patches.unflatten(1, (x.shape[1], -1)).transpose(1, 2).flatten(1, 2).unflatten(2, steps)
 
 
 def auto_contrast(x, dim, low=0.0, high=255.0):
