@@ -81,3 +81,36 @@ def test_a_layer_inside_a_nested_model(tmp_path):
     k2t.convert(model, tmp_path, k2t.Recipe().with_override(k2t.Override("encoder/rnn", "alternative", "gates i, c, f, o", "wrong")))
     report = k2t.verify(tmp_path, model)
     assert report.first_divergence == "encoder/rnn" and report.diverges_from == "from time step 1 of 9 on"
+
+
+@keras.saving.register_keras_serializable("steps")
+class Reader(layers.Layer):
+    """A layer of one's own, which k2t opens."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.before, self.rnn, self.end = layers.Dense(4), layers.LSTM(5, return_sequences=True), layers.Dense(3, activation="sigmoid")
+
+    def build(self, shape):
+        self.before.build(shape)
+        self.rnn.build((*shape[:-1], 4))
+        self.end.build((*shape[:-1], 5))
+
+    def call(self, x):
+        return self.end(self.rnn(keras.ops.tanh(self.before(x))))
+
+
+@pytest.mark.parametrize(("at", "kind", "value", "when"), [("rnn", "gates", [1, 0, 2, 3], "from time step 1 of 9 on"), ("before", "permutation", {"key": "weight", "axes": [0, 1]}, "")])
+def test_inside_an_opened_layer(at, kind, value, when, tmp_path):
+    x = keras.Input((STEPS, 4))
+    model = keras.Model(x, layers.Dense(2)(Reader(name="reader")(x)))
+    randomise(model)
+    plan = k2t.plan(model)
+    layer = next(row for row in plan.table()["layer"] if row.endswith(at))
+    k2t.convert(model, tmp_path)
+    clean = k2t.verify(tmp_path, model)
+    assert clean.passed and any("before sigmoid" in r.tensor for r in clean.layers)
+    k2t.convert(model, tmp_path, k2t.Recipe().with_override(k2t.Override(layer, kind, value, "wrong")))
+    report = k2t.verify(tmp_path, model)
+    assert report.first_divergence == layer and report.diverges_from == when, report.verdict
+    assert report.causes[0].explains and not report.causes[0].recipe.overrides

@@ -11,12 +11,12 @@ import numpy as np
 
 from k2t_core.cutting import cut
 from k2t_core.errors import K2TError, OutputError
-from k2t_core.graph import Variable
+from k2t_core.graph import Graph
 from k2t_core.loading import Source, load
 from k2t_core.randomise import is_weight, random_value, settle
 from k2t_core.recipe import Recipe, read_recipe
 from k2t_core.reference import remembered
-from k2t_core.tracing import Traced, is_functional, trace, with_closed
+from k2t_core.tracing import Scope, Traced, is_functional, trace, with_closed
 from k2t_core.transforms import apply_chain, from_json, is_float
 from k2t_core.verification.adversarial import worst_batch
 from k2t_core.verification.alone import Probe, probe
@@ -130,7 +130,7 @@ def verify(
     trained: list[TrainingResult] = []
     if training and not done():
         say(0.93, "Gradients and training mode")
-        trained = training_results(written, side, arrays, seed, _names(traced, side))
+        trained = training_results(written, side, arrays, seed)
     recipe = replace(read_recipe(folder / "recipe.json"), fingerprint=None) if (folder / "recipe.json").is_file() else Recipe()
     effects = _effects(recipe, side, arrays, lambda text: say(0.94, text)) if explain else ()
     report = Report(tuple(runs), find_weaknesses(manifest, traced.value), tuple(notes), dict(manifest["reference"]), tuple(trained), effects)
@@ -231,28 +231,42 @@ def _randomised_copy(traced: Traced, seed: int) -> Traced:
                 model(keras.tree.pack_sequence_as(traced.scope.functional._inputs_struct, zeros))  # makes its variables
     except Exception as error:  # custom classes may not rebuild from their config
         raise K2TError(f"{traced.source.name}: Keras cannot copy the model to randomise its weights ({' '.join(str(error).split())[:200]}); verify with weights='model'") from error
-    copy = trace(Source(model, traced.source.path, traced.source.fingerprint, traced.source.info), traced.closed)
-    originals, copies = _variable_index(traced), _variable_index(copy)
-    if set(originals) != set(copies):
-        raise K2TError(f"{traced.source.name}: its copy has other variables; verify with weights='model'")
-    for place, variable in copies.items():
-        value = random_value(originals[place].path, variable.shape, variable.dtype, seed)
-        copy.variables[variable.path].assign(value)
+    copy = _named_alike(trace(Source(model, traced.source.path, traced.source.fingerprint, traced.source.info), traced.closed), traced)
+    for path, variable in copy.variables.items():
+        if is_weight(path):
+            variable.assign(random_value(path, tuple(variable.shape), str(variable.dtype), seed))
     settle(model)
     return copy
 
 
-def _variable_index(traced: Traced) -> dict[tuple[int, str], Variable]:
-    """(number of the layer in the graph, relative name) → variable, nested models included: a copy may name its layers otherwise."""
-    layers = {id(node.layer): node.layer for _, _, node in traced.graph.walk() if node.layer.graph is None}
-    found = {(number, v.name): v for number, layer in enumerate(layers.values()) for v in layer.all_variables()}
-    return {place: v for place, v in found.items() if is_weight(v.path)}
+def _named_alike(copy: Traced, original: Traced) -> Traced:
+    """The copy with the original's names of layers, tensors and variables: Keras may count them up in a copy.
 
+    Raises K2TError where it is not a copy of the same graph.
+    """
 
-def _names(traced: Traced, copy: Traced) -> dict[str, str]:
-    """Path of a variable of the copy → its path in the model: a copy of a Sequential names them otherwise."""
-    originals = _variable_index(traced)
-    return {variable.path: originals[place].path for place, variable in _variable_index(copy).items()}
+    def scope(of: Scope, mine: Graph, its: Graph) -> Scope:
+        pairs = list(zip(mine.nodes, its.nodes))
+        if len(mine.nodes) != len(its.nodes) or any(a.layer.kind != b.layer.kind or len(a.outputs) != len(b.outputs) for a, b in pairs):
+            raise K2TError(f"{original.source.name}: its copy has other layers; verify with weights='model'")
+        nodes = {a.id: b.id for a, b in pairs}
+        tensors = dict(zip(mine.inputs, its.inputs)) | {x: y for a, b in pairs for x, y in zip(a.outputs, b.outputs)}
+        nested = {id(live): scope(of.nested[id(live)], a.layer.graph, b.layer.graph) for a, b in pairs if a.layer.graph is not None and id(live := of.operations[a.id]) in of.nested}
+        return replace(
+            of,
+            graph=its,
+            outputs={key: tensors.get(label, label) for key, label in of.outputs.items()},
+            node_ids={key: nodes.get(name, name) for key, name in of.node_ids.items()},
+            operations={nodes.get(name, name): operation for name, operation in of.operations.items()},
+            nested=nested,
+        )
+
+    variables: dict[str, Any] = {}
+    for (_, _, a), (_, _, b) in zip(copy.graph.walk(), original.graph.walk()):
+        variables.update((its.path, copy.variables[mine.path]) for mine, its in zip(a.layer.all_variables(), b.layer.all_variables()))
+    if set(variables) != set(original.variables) or any(variables[path].shape != v.shape for path, v in original.variables.items()):
+        raise K2TError(f"{original.source.name}: its copy has other variables; verify with weights='model'")
+    return replace(copy, graph=original.graph, scope=scope(copy.scope, copy.graph, original.graph), variables=variables, opened=original.opened, cuts=original.cuts, variants={})
 
 
 def _randomised_entry(entry: dict[str, Any], traced: Traced, seed: int) -> np.ndarray:

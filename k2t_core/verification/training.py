@@ -8,7 +8,7 @@ elements and nothing else, so that a gradient travels as the weight does.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -28,16 +28,14 @@ DRAWS, MOST_ROWS = 4000, 512  # numbers that a dropout layer should draw, with n
 REORDERING = {"permute", "reshape", "reorder gates", "reorder flatten", "take"}
 
 
-def training_results(written: Written, traced: Traced, arrays: Sequence[np.ndarray], seed: int, names: Mapping[str, str]) -> list[TrainingResult]:
+def training_results(written: Written, traced: Traced, arrays: Sequence[np.ndarray], seed: int) -> list[TrainingResult]:
     """Gradients by inputs and weights, the moving averages of every BatchNormalization after a step in training mode, and what
     dropout and noise do there to ones.
-
-    names: the path of each of ``traced``'s variables in the model that was converted.
     """
-    return _gradients(written, traced, arrays, seed, names) + _moving_averages(written, traced, arrays) + _dropouts(written, traced, arrays, seed)
+    return _gradients(written, traced, arrays, seed) + _moving_averages(written, traced, arrays) + _dropouts(written, traced, arrays, seed)
 
 
-def _gradients(written: Written, traced: Traced, arrays: Sequence[np.ndarray], seed: int, names: Mapping[str, str]) -> list[TrainingResult]:
+def _gradients(written: Written, traced: Traced, arrays: Sequence[np.ndarray], seed: int) -> list[TrainingResult]:
     import torch
 
     rng = np.random.default_rng([seed, 2])
@@ -48,7 +46,6 @@ def _gradients(written: Written, traced: Traced, arrays: Sequence[np.ndarray], s
     if not chosen:
         return []
     by_input, by_variable = reference.gradients(traced, arrays, factors)
-    by_variable = {names.get(path, path): gradient for path, gradient in by_variable.items()}
     inputs = written.inputs(arrays)
     for x in inputs:
         if x.is_floating_point():
@@ -171,7 +168,8 @@ def _dropouts(written: Written, traced: Traced, arrays: Sequence[np.ndarray], se
     for tensor, (scope, node) in nodes.items():
         if tensor not in found:
             continue
-        want = np.asarray(reference.live(traced, scope, node)(np.ones(found[tensor].shape, found[tensor].dtype), training=True))
+        with traced.source.lock:
+            want = np.asarray(reference.live(traced, scope, node)(np.ones(found[tensor].shape, found[tensor].dtype), training=True))
         results += _same_law(node, want, found[tensor])
     return results
 
