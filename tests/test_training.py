@@ -67,6 +67,7 @@ DROPPING = {
     "Dropout": (lambda: layers.Dropout(0.3, name="drop"), (6, 6, 4)),
     "Dropout of features": (lambda: layers.Dropout(0.3, name="drop"), (50,)),
     "Dropout, shared over steps": (lambda: layers.Dropout(0.3, noise_shape=(None, 1, 4), name="drop"), (9, 4)),
+    "Dropout of whole samples": (lambda: layers.Dropout(0.3, noise_shape=(None, 1, 1, 1), name="drop"), (6, 6, 4)),
     "SpatialDropout1D": (lambda: layers.SpatialDropout1D(0.4, name="drop"), (9, 4)),
     "SpatialDropout2D": (lambda: layers.SpatialDropout2D(0.4, name="drop"), (6, 6, 4)),
     "GaussianNoise": (lambda: layers.GaussianNoise(0.2, name="drop"), (6, 6, 4)),

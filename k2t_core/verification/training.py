@@ -18,6 +18,7 @@ from k2t_core.graph import Node
 from k2t_core.tensors import to_array, to_tensor
 from k2t_core.tracing import Traced
 from k2t_core.transforms import apply_chain, from_json
+from k2t_core.verification import memory
 from k2t_core.verification.compare import Written, arriving
 from k2t_core.verification.report import Difference, TrainingResult
 
@@ -25,6 +26,7 @@ from k2t_core.verification.report import Difference, TrainingResult
 GRADIENT_TOLERANCE = 1e-3
 DROPPING = ("Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "GaussianNoise", "GaussianDropout", "AlphaDropout")
 DRAWS, MOST_ROWS = 4000, 512  # numbers that a dropout layer should draw, with no more samples than that
+DROPOUT_BYTES = 1 << 28  # nor with more than that in the layers
 REORDERING = {"permute", "reshape", "reorder gates", "reorder flatten", "take"}
 
 
@@ -145,8 +147,9 @@ def _dropouts(written: Written, traced: Traced, arrays: Sequence[np.ndarray], se
     nodes = {scope + node.outputs[0]: (scope, node) for scope, _, node in traced.graph.walk() if node.layer.kind in DROPPING and node.layer.config.get("rate", node.layer.config.get("stddev", 1))}
     if not nodes:
         return []
-    elements = min(int(np.prod(traced.graph.tensors[node.outputs[0]].shape[1:], initial=1)) if scope == "" and None not in traced.graph.tensors[node.outputs[0]].shape[1:] else 1 for scope, node in nodes.values())
-    rows = min(MOST_ROWS, max(len(arrays[0]), -(-DRAWS // elements), 2))
+    per_sample = min(_draws(node, graph.tensors[node.outputs[0]].shape) for _, graph, node in traced.graph.walk() if node.layer.kind in DROPPING)
+    fit = DROPOUT_BYTES // max(memory.total(traced.graph, 1), 1)
+    rows = max(min(MOST_ROWS, -(-DRAWS // per_sample), fit), len(arrays[0]), 2)
     many = [np.resize(a, (rows if len(a) == len(arrays[0]) else len(a), *a.shape[1:])) for a in arrays]
     wanted = {"".join(reference.source(traced.graph, scope, node.inputs[0])) for scope, node in nodes.values()}
     found: dict[str, np.ndarray] = {}
@@ -174,11 +177,19 @@ def _dropouts(written: Written, traced: Traced, arrays: Sequence[np.ndarray], se
     return results
 
 
+def _draws(node: Node, shape: Sequence[int | None]) -> int:
+    """How many numbers a dropout or noise layer draws for a sample; a free dimension counts as 1."""
+    shape = [n or 1 for n in shape]
+    if node.layer.kind.startswith("Spatial"):
+        return shape[-1]
+    noise = node.layer.config.get("noise_shape") or [None] * len(shape)
+    return int(np.prod([own if drawn is None else drawn for own, drawn in zip(shape[1:], noise[1:])], initial=1))
+
+
 def _same_law(node: Node, want: np.ndarray, got: np.ndarray) -> list[TrainingResult]:
     """Two samples of what becomes of ones, compared."""
     path, kind = node.layer.path, node.layer.kind
-    shared = [want.shape[0], *(1 if kind.startswith("Spatial") else n for n in want.shape[1:-1]), want.shape[-1]]
-    draws = int(np.prod(shared))
+    draws = want.shape[0] * _draws(node, want.shape)
 
     def result(what: str, a: float, b: float, allowed: float) -> TrainingResult:
         difference = Difference(abs(a - b), abs(a - b), abs(a - b) / max(abs(a), 1e-12), abs(a))
