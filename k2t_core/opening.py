@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from threading import get_ident
 from typing import Any
 
@@ -186,7 +187,16 @@ def _recorded(outer: Any, calls: list[Any], sources: list[Any], record: Callable
 
 
 class _Free(int):
-    """A size that is free, such as the batch's: −1 to a reshape; nothing can be computed with it."""
+    """A size that is free, such as the batch's: of ``tensor`` along ``axis``. Nothing can be computed with it."""
+
+    tensor: Any
+    axis: int
+
+    @classmethod
+    def of(cls, tensor: Any, axis: int) -> _Free:
+        free = cls(-1)
+        free.tensor, free.axis = tensor, axis
+        return free
 
     def _refuse(self, *others: Any) -> Any:
         raise CannotOpen("it computes with a size that is free, such as the batch's")
@@ -196,24 +206,65 @@ class _Free(int):
     __hash__ = int.__hash__
 
 
+@cache
+def _expand() -> type:
+    """An operation of our own: its first input, of size 1 along the first axis, as often as the second has entries along ``axis``."""
+    import keras
+    from keras import ops
+
+    class Expand(keras.Operation):
+        def __init__(self, shape: tuple[int, ...], axis: int):
+            super().__init__()
+            self.shape, self.axis = shape, axis  # shape: without the first axis
+
+        def call(self, x: Any, like: Any) -> Any:
+            return ops.broadcast_to(x, (ops.shape(like)[self.axis], *self.shape))
+
+        def compute_output_spec(self, x: Any, like: Any) -> Any:
+            return keras.KerasTensor((None, *self.shape), dtype=x.dtype)
+
+    Expand.__qualname__ = "Expand"  # its rule's name
+    return Expand
+
+
 @contextmanager
 def _free_sizes() -> Iterator[None]:
-    """While this is in force ``ops.shape`` gives free sizes as `_Free`, and a reshape to one infers it."""
+    """While this is in force ``ops.shape`` gives free sizes as `_Free`: a reshape to one infers it, and something may be repeated so often."""
     import keras
 
-    shape, reshape, here = keras.ops.shape, keras.ops.reshape, get_ident()
+    ops, here = keras.ops, get_ident()
+    kept = {name: getattr(ops, name) for name in ("shape", "reshape", "broadcast_to", "tile", "repeat")}
 
-    def sizes(x: Any) -> tuple:
-        return tuple(_Free(-1) if n is None and get_ident() == here else n for n in shape(x))
+    def shape(x: Any) -> tuple:
+        return tuple(_Free.of(x, axis) if n is None and get_ident() == here else n for axis, n in enumerate(kept["shape"](x)))
 
-    def inferring(x: Any, newshape: Any) -> Any:
-        return reshape(x, tuple(-1 if isinstance(n, _Free) else n for n in newshape) if isinstance(newshape, (list, tuple)) else newshape)
+    def reshape(x: Any, newshape: Any) -> Any:
+        return kept["reshape"](x, tuple(-1 if isinstance(n, _Free) else n for n in newshape) if isinstance(newshape, (list, tuple)) else newshape)
 
-    keras.ops.shape, keras.ops.reshape = sizes, inferring
+    def expanded(x: Any, free: _Free, rest: Sequence[Any]) -> Any:
+        if len(x.shape) != len(rest) + 1 or x.shape[0] != 1:
+            raise CannotOpen("it repeats a tensor along an axis that is not its first, or not of size 1, as often as a free size says")
+        return _expand()(tuple(rest), free.axis)(x, free.tensor)
+
+    def broadcast_to(x: Any, shape: Any) -> Any:
+        return expanded(x, shape[0], shape[1:]) if isinstance(shape[0], _Free) else kept["broadcast_to"](x, shape)
+
+    def tile(x: Any, repeats: Any) -> Any:
+        if isinstance(repeats, (list, tuple)) and isinstance(repeats[0], _Free):
+            x = kept["tile"](x, (1, *repeats[1:])) if any(n != 1 for n in repeats[1:]) else x
+            return expanded(x, repeats[0], x.shape[1:])
+        return kept["tile"](x, repeats)
+
+    def repeat(x: Any, repeats: Any, axis: Any = None) -> Any:
+        return expanded(x, repeats, x.shape[1:]) if isinstance(repeats, _Free) and axis == 0 else kept["repeat"](x, repeats, axis)
+
+    for function in (shape, reshape, broadcast_to, tile, repeat):
+        setattr(ops, function.__name__, function)
     try:
         yield
     finally:
-        keras.ops.shape, keras.ops.reshape = shape, reshape
+        for name, function in kept.items():
+            setattr(ops, name, function)
 
 
 def _without_node(layer: Any, original: Callable, args: tuple, kwargs: dict) -> Any:

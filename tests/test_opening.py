@@ -157,6 +157,27 @@ def test_a_reshape_may_hand_on_the_size_of_the_batch(tmp_path):
     assert "patches/transpose" in {planned.node.layer.path for _, _, _, planned in result.plan.root.walk()}
 
 
+@pytest.mark.parametrize(
+    "repeated",
+    [
+        lambda token, batch: ops.broadcast_to(token, (batch, 1, 8)),
+        lambda token, batch: ops.tile(token, [batch, 1, 1]),
+        lambda token, batch: ops.repeat(token, batch, axis=0),
+    ],
+)
+def test_a_class_token_is_repeated_for_each_sample(repeated, tmp_path):
+    class ClassToken(layers.Layer):
+        def build(self, shape):
+            self.token = self.add_weight(name="token", shape=(1, 1, shape[-1]))
+
+        def call(self, x):
+            return ops.concatenate([repeated(self.token, ops.shape(x)[0]), x], axis=1)
+
+    x = keras.Input((5, 8))
+    result, _ = verified(keras.Model(x, layers.Dense(2)(ClassToken(name="cls")(x))), tmp_path)
+    assert ".expand(x.shape[0], -1, -1)" in result.plan.code.text, result.plan.code.text
+
+
 def test_images_stay_channels_first(tmp_path):
     class Block(layers.Layer):
         def __init__(self, **kwargs):

@@ -6,7 +6,21 @@ import numpy as np
 import pytest
 
 from k2t_core.errors import K2TError
-from k2t_core.transforms import Constant, Fill, Permute, ReorderBlocks, ReorderFlatten, Reshape, SqrtAtLeast, Take, apply_chain, chain_shape, describe, from_json, is_invertible
+from k2t_core.transforms import (
+    Constant,
+    Fill,
+    Permute,
+    ReorderBlocks,
+    ReorderFlatten,
+    Reshape,
+    SqrtAtLeast,
+    Take,
+    apply_chain,
+    chain_shape,
+    describe,
+    from_json,
+    is_invertible,
+)
 
 CASES = [
     ((Permute((3, 2, 0, 1)),), (2, 3, 4, 5)),

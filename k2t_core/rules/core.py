@@ -138,3 +138,20 @@ def constant(call: Call) -> Mapping:
         dtype = value.dtype.name
         buffer, weights = Module("nn.Buffer", {"data": _unfilled(value.shape, dtype)}, 1), (Weight("", None, (Constant(value.tolist(), dtype),)),)
     return Mapping(SELF, buffer, weights, gives=(identity(value.ndim),), why="Numbers that the layer's own code makes.", keras="constant", torch="nn.Buffer")
+
+
+@rule("k2t_core.opening.Expand", demand=LAST)
+def expand(call: Call) -> Mapping:
+    """What an opened layer repeats once for each sample, such as the token of a class."""
+    x, like = call.argument("x"), call.argument("like")
+    call.option("shape")
+    axis = like.layout.axis(call.option("axis"))
+    rest = ", ".join(["-1"] * (x.rank - 1))
+    return Mapping(
+        f"{x}.expand({like}.shape[{axis}], {rest})",
+        wants=(identity(x.rank), like.layout),
+        gives=(identity(x.rank),),
+        why="Once for each sample, without a copy.",
+        keras="broadcast_to(x, (batch, …))",
+        torch="x.expand(batch, …)",
+    )
