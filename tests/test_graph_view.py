@@ -25,11 +25,11 @@ def tower(blocks: int = 12):
     from keras import layers
 
     x = image = keras.Input((8, 8, 4), name="image")
-    for _ in range(blocks):
-        y = layers.Conv2D(4, 3, padding="same")(x)
-        y = layers.Activation("relu")(y)
-        y = layers.Conv2D(4, 3, padding="same")(y)
-        x = layers.Add()([x, y])
+    for k in range(blocks):
+        y = layers.Conv2D(4, 3, padding="same", name=f"stage{k}_first")(x)
+        y = layers.Activation("relu", name=f"stage{k}_relu")(y)
+        y = layers.Conv2D(4, 3, padding="same", name=f"stage{k}_second")(y)
+        x = layers.Add(name=f"stage{k}_add")([x, y])
     return keras.Model(image, x, name="tower")
 
 
