@@ -27,8 +27,8 @@ from tests.browser.conftest import CHROMIUM_OPTIONS, chromium  # noqa: E402
 FOLDER = ROOT / "docs" / "screenshots"
 # page: (example, override, words that show it is complete, height, more of the address)
 SHOTS = {
-    "load": ("shared", None, "Every layer can be converted.", 1300, ""),
-    "mapping": ("convnet", None, "Outlined on both sides", 1900, "layer=conv"),
+    "load": ("shared", None, "Every layer can be converted.", 1360, ""),
+    "mapping": ("convnet", None, "Outlined on both sides", 2450, "layer=conv"),
     "convert": ("convnet", None, "All in a zip", 1130, ""),
     "verify": ("convnet", ("flatten", "alternative", "plain flatten", "to see it caught"), "Likely causes", 1990, ""),
     "learn": ("convnet", None, "Agrees.", 1000, "lesson=kernel"),

@@ -43,7 +43,9 @@ KEPT_RUNS = 50  # past verifications in the table
 SETTINGS: dict[str, Any] = {
     "allow_unsafe": False,
     "example": None,
-    "load.unfolded": [],
+    "graph.colour": "status",
+    "graph.open": [],  # the folds that are unfolded
+    "mapping.graph": True,
     "mapping.selected": None,
     "mapping.text": "",
     "mapping.status": [],
@@ -116,7 +118,7 @@ SETTINGS: dict[str, Any] = {
 }
 
 # Settings that speak of the loaded model: another model starts without them.
-OF_THE_MODEL = ("load.unfolded", "mapping.selected", "mapping.text", "mapping.status", "mapping.type", "mapping.overridden", "convert.layer")
+OF_THE_MODEL = ("graph.open", "mapping.selected", "mapping.text", "mapping.status", "mapping.type", "mapping.overridden", "convert.layer")
 
 Progress = Callable[[float, str], None]
 log = logging.getLogger("k2t")

@@ -60,6 +60,11 @@ class Cut:
     layer: Layer
     tensor: Tensor
 
+    @property
+    def call(self) -> str:
+        """What its row of the table goes by."""
+        return f"{self.layer.path} (cut off)"
+
 
 @dataclass(frozen=True, eq=False)
 class Traced:

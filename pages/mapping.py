@@ -47,6 +47,7 @@ def main() -> None:
         for name in FILTERS:
             project.set(name, SETTINGS[name])
             st.session_state.pop(f"setting:{name}", None)
+    drawing(project, plan)
     table(project, filtered(project, found))
     chosen = next((row for row in found if row.call == project.settings["mapping.selected"]), None)
     if chosen is None:
@@ -71,6 +72,13 @@ def select(project: Project, call: str | None) -> None:
     """Select a row from outside of the table: the table is made anew, with this row as its first selection."""
     project.set("mapping.selected", call)
     st.session_state["mapping.version"] = st.session_state.get("mapping.version", 0) + 1
+
+
+def drawing(project: Project, plan: Any) -> None:
+    """Both models as a graph: its selection is the table's."""
+    common.bound(st.toggle, "Graph", "mapping.graph", project, help="Both models drawn together. A click on a layer selects its row; a row that you select is shown in the graph.")
+    if project.settings["mapping.graph"]:
+        common.graph(project, plan, "mapping", lambda call: select(project, call), height=440, reveal=True)
 
 
 def filtered(project: Project, found: list[Row]) -> list[Row]:
@@ -98,11 +106,13 @@ def table(project: Project, shown: list[Row]) -> None:
         return
     calls = [row.call for row in shown]
     selected = project.settings["mapping.selected"]
-    key = f"mapping.table.{st.session_state.get('mapping.version', 0)}.{hash(tuple(calls))}"
+    version = st.session_state.get("mapping.version", 0)
+    key = f"mapping.table.{version}.{hash(tuple(calls))}"
 
     def changed() -> None:
         chosen = st.session_state[key].selection.rows
-        project.set("mapping.selected", calls[chosen[0]] if chosen else None)
+        if version == st.session_state.get("mapping.version", 0):  # the browser may still send what was selected in a table that is gone
+            project.set("mapping.selected", calls[chosen[0]] if chosen else None)
 
     column = st.column_config.TextColumn
     st.dataframe(
