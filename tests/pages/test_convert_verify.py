@@ -79,6 +79,17 @@ def test_settings_of_the_evidence_are_kept_and_used(show, project):
     assert "differs in training" in app.error[0].value and "1 of " in app.error[1].value and result.what in app.error[1].value
 
 
+def test_the_time_step_and_what_an_override_does(show, project):
+    found = project("lstm")
+    found.override("lstm", "gates", [1, 0, 2, 3], "our trainer wrote them so")
+    app = show("verify", found)
+    click(app, "Verify")
+    assert "**lstm**, from time step 1 of 10 on" in app.error[0].value
+    table = next(frame.value for frame in app.dataframe if "By default" in frame.value)
+    assert table["Reason"].tolist() == ["our trainer wrote them so"] and table["Verdict"].tolist() == ["✕ differs"]
+    assert table["Error with it"][0] > 0.1 > 1e-5 > table["By default"][0]
+
+
 def test_all_ones_prove_nothing_until_randomised(show, project):
     app = show("verify", project("all_ones"))
     next(box for box in app.selectbox if box.label == "Weights").set_value("model").run()
