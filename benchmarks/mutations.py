@@ -240,7 +240,7 @@ def gelu_of_the_other_kind(mapping, call):
 
 
 def slope_of_torch(mapping, call):
-    return _argument("negative_slope", lambda v: 0.01)(mapping, call) or _text(lambda line: re.sub(r"negative_slope=[\d.]+", "negative_slope=0.01", line) if "negative_slope" in line else None)(mapping, call)
+    return _argument("negative_slope", lambda v: 0.01)(mapping, call) or _text(lambda line: re.sub(r"(F\.leaky_relu\(.*), (?:negative_slope=)?[\d.]+\)$", r"\1)", line))(mapping, call)
 
 
 KINDS: dict[str, Callable] = {
