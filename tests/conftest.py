@@ -19,7 +19,7 @@ import torch
 import k2t_core as k2t
 from k2t_core.bundled import examples
 
-THREADS = 2
+THREADS = 1  # a test process for each core: more threads than cores cost many times what they save
 
 tf.config.threading.set_intra_op_parallelism_threads(THREADS)
 tf.config.threading.set_inter_op_parallelism_threads(THREADS)
