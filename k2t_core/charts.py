@@ -11,17 +11,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from k2t_core.activations import BARS, LINES, MAPS, MOST_STEPS, MOST_UNITS, Activation, maps, window
+
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
     from k2t_core.verification.report import LayerResult, OutputResult, Run
-    from k2t_core.weight_picture import Side
+    from k2t_core.weight_picture import Band, Side
 
 BLUE, ORANGE, VERMILION, YELLOW, GREY = "#0072B2", "#E69F00", "#D55E00", "#F0E442", "#8A8A8A"
+GREEN, SKY, PINK = "#009E73", "#56B4E9", "#CC79A7"
+GATE_COLOURS = {"input": ORANGE, "update": ORANGE, "forget": SKY, "reset": SKY, "cell": GREEN, "new": GREEN, "output": PINK}
 _DIVERGING = [[0, VERMILION], [0.5, "#F7F7F7"], [1, BLUE]]
 WIDEST_GAPPED = 40  # beyond, lines between the cells of a heat map would hide it
 BINS_PER_DECADE = 4
 POINTS = 5000  # of a scatter plot
+BEHIND = 24  # lines of a sequence drawn in grey behind the chosen one
 # Where an exact zero is drawn on a logarithmic axis, below everything that float32 can tell from it.
 ZERO = 1e-12
 
@@ -320,6 +325,8 @@ def weight_figure(side: Side, title: str, limit: float) -> go.Figure:
     row, column = side.mark
     figure.add_shape(type="rect", x0=column - 0.5, x1=column + 0.5, y0=row - 0.5, y1=row + 0.5, line={"color": "#000000", "width": 4}, row=1, col=1)
     figure.add_shape(type="rect", x0=column - 0.5, x1=column + 0.5, y0=row - 0.5, y1=row + 0.5, line={"color": YELLOW, "width": 2}, row=1, col=1)
+    for bands, length, down in ((side.row_gates, columns, True), (side.column_gates, rows, False)):
+        _gate_bands(figure, bands, length, down)
     counts, edges = np.histogram(side.sample[np.isfinite(side.sample)].clip(-limit, limit), np.linspace(-limit, limit, 41))
     figure.add_bar(x=(edges[:-1] + edges[1:]) / 2, y=counts, width=limit / 20, marker={"color": BLUE, "line": {"width": 0}}, hovertemplate="%{x:.3g}: %{y:,} values<extra></extra>", row=2, col=1)
     value = side.values[side.mark]
@@ -331,6 +338,105 @@ def weight_figure(side: Side, title: str, limit: float) -> go.Figure:
     figure.update_yaxes(title={"text": "count"}, nticks=3, row=2, col=1)
     figure.update_layout(title={"text": title, "font": {"size": 14}}, **_FRAME, showlegend=False, height=560 if rows > 1 else 330)
     return figure
+
+
+def activation_figures(shown: Activation, plane: int, channel: int) -> list[go.Figure]:
+    """Keras, PyTorch and their difference, each a figure of its own: a map as a picture, a sequence as lines, a vector as bars."""
+    draw = {MAPS: _maps, LINES: _lines, BARS: _bars}[shown.kind]
+    figures = draw(shown, plane, channel)
+    for figure, title in zip(figures, ("Keras", "PyTorch", f"Difference, at most {shown.largest(plane, channel):.2g}")):
+        figure.update_layout(title={"text": title, "font": {"size": 14}}, **_FRAME, showlegend=False, height=300)
+    return figures
+
+
+def _maps(shown: Activation, plane: int, channel: int) -> list[go.Figure]:
+    import plotly.graph_objects as go
+
+    keras, torch, difference, step = maps(shown, plane, channel)
+    values = np.stack([keras, torch])
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+    limit = max(abs(low), abs(high)) or 1.0
+    scale = {"colorscale": _DIVERGING, "zmin": -limit, "zmax": limit} if low < 0 else {"colorscale": "Cividis", "zmin": 0.0, "zmax": limit}
+    most = float(difference[np.isfinite(difference)].max(initial=0.0))
+    figures = []
+    for picture, colours in ((keras, scale), (torch, scale), (difference, {"colorscale": "Cividis", "zmin": 0.0, "zmax": most or 1.0})):
+        figure = go.Figure(
+            go.Heatmap(
+                z=picture.astype("float32"),
+                x=np.arange(picture.shape[1]) * step,
+                y=np.arange(picture.shape[0]) * step,
+                **colours,
+                colorbar={"thickness": 8, "len": 0.9, "nticks": 5, "tickformat": ".2g", "x": 1.02},
+                hovertemplate="row %{y}, column %{x}<br>%{z:.5g}<extra></extra>",
+            )
+        )
+        figure.update_xaxes(showgrid=False, zeroline=False, constrain="domain", nticks=5)
+        figure.update_yaxes(showgrid=False, zeroline=False, constrain="domain", nticks=5, autorange="reversed", scaleanchor="x")
+        figures.append(figure)
+    return figures
+
+
+def _lines(shown: Activation, plane: int, channel: int) -> list[go.Figure]:
+    import plotly.graph_objects as go
+
+    steps, channels = shown.keras.shape
+    drawn = window(steps, int(shown.difference[:, channel].argmax()), MOST_STEPS)
+    x = np.arange(steps)[drawn]
+    others = [k for k in range(*window(channels, channel, BEHIND).indices(channels)) if k != channel]
+    figures = []
+    for values, colour in ((shown.keras, BLUE), (shown.torch, ORANGE), (shown.difference, VERMILION)):
+        figure = go.Figure()
+        for k in others:
+            figure.add_scatter(x=x, y=values[drawn, k], mode="lines", line={"color": GREY, "width": 0.7}, opacity=0.35, hoverinfo="skip")
+        figure.add_scatter(
+            x=x, y=values[drawn, channel], mode="lines+markers" if len(x) <= 60 else "lines", line={"color": colour, "width": 2.5}, hovertemplate="step %{x}: %{y:.5g}<extra></extra>"
+        )
+        figure.update_xaxes(title={"text": "step", "standoff": 4})
+        figures.append(figure)
+    _alike(figures[:2])
+    figures[2].update_yaxes(rangemode="tozero", tickformat=".1e")
+    return figures
+
+
+def _bars(shown: Activation, plane: int, channel: int) -> list[go.Figure]:
+    import plotly.graph_objects as go
+
+    drawn = window(shown.keras.size, shown.worst[1], MOST_UNITS)
+    x = np.arange(shown.keras.size)[drawn]
+    figures = []
+    for values, colour in ((shown.keras, BLUE), (shown.torch, ORANGE), (shown.difference, VERMILION)):
+        figure = go.Figure(go.Bar(x=x, y=values[drawn], marker={"color": colour, "line": {"width": 0}}, hovertemplate="unit %{x}: %{y:.5g}<extra></extra>"))
+        figure.update_xaxes(title={"text": "unit", "standoff": 4})
+        figures.append(figure)
+    _alike(figures[:2])
+    figures[2].update_yaxes(rangemode="tozero", tickformat=".1e")
+    return figures
+
+
+def _alike(figures: Sequence[go.Figure]) -> None:
+    """One scale for figures to compare."""
+    values = np.concatenate([np.asarray(trace.y, "float64") for figure in figures for trace in figure.data])
+    values = values[np.isfinite(values)]
+    low, high = (min(0.0, float(values.min())), max(0.0, float(values.max()))) if values.size else (0.0, 1.0)
+    space = (high - low) * 0.05 or 1.0
+    for figure in figures:
+        figure.update_yaxes(range=[low - space, high + space])
+
+
+def _gate_bands(figure: go.Figure, bands: Sequence[Band], length: int, down: bool) -> None:
+    """A coloured band with the gate's letter beside the rows or above the columns of each gate, and a line between gates."""
+    thick = 0.05 * length
+    for band in bands:
+        ends = {"y0": band.start - 0.5, "y1": band.stop - 0.5} if down else {"x0": band.start - 0.5, "x1": band.stop - 0.5}
+        across = {"x0": length - 0.5, "x1": length - 0.5 + thick} if down else {"y0": -0.5 - thick, "y1": -0.5}
+        figure.add_shape(type="rect", **ends, **across, fillcolor=GATE_COLOURS[band.meaning], line={"color": "#FFFFFF", "width": 1}, row=1, col=1)
+        middle = (band.start + band.stop - 1) / 2
+        place = {"x": length - 0.5 + thick / 2, "y": middle} if down else {"x": middle, "y": -0.5 - thick / 2}
+        figure.add_annotation(**place, text=f"<b>{band.gate}</b>", hovertext=f"{band.gate}: the {band.meaning} gate", showarrow=False, font={"color": "#000000", "size": 12}, row=1, col=1)
+        if band.start:
+            line = {"x0": -0.5, "x1": length - 0.5, "y0": band.start - 0.5, "y1": band.start - 0.5}
+            figure.add_shape(type="line", **(line if down else {f"{'y' if name[0] == 'x' else 'x'}{name[1]}": at for name, at in line.items()}), line={"color": "#000000", "width": 1}, row=1, col=1)
 
 
 def _ticks(labels: Sequence[str], most: int) -> dict:

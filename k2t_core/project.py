@@ -50,6 +50,7 @@ SETTINGS: dict[str, Any] = {
     "mapping.type": [],
     "mapping.overridden": False,
     "mapping.duel": False,
+    "mapping.sample": 0,
     "convert.layer": None,
     "verify.batch": 4,
     "verify.seed": 0,
@@ -616,6 +617,16 @@ class Project:
         if self._verdict is None or self._verdict[0] != key:  # a page asks again at each touch
             self._verdict = (key, probe.judge(recipe))
         return self._verdict[1]
+
+    def samples(self, layer: str) -> int:
+        """On how many samples the layer is looked at alone."""
+        return len(self.probe(layer).expected[0])
+
+    def activations(self, layer: str, sample: int) -> list[Any]:
+        """What both frameworks make of a sample in this layer alone: an `Activation` for each of its outputs. Raises K2TError."""
+        from k2t_core.activations import activations
+
+        return activations(self.probe(layer).expected, self.judge(layer).values, sample)
 
     def weak(self, layer: str) -> str | None:
         """Why this layer's weights cannot tell a right mapping from a wrong one; None where they can."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import time
 import traceback
 from collections.abc import Callable, Collection, Iterator
@@ -10,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import streamlit as st
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import PythonLexer
 
 from k2t_core.errors import K2TError, UnsupportedError
 from k2t_core.project import Project
@@ -59,6 +63,13 @@ def bound(widget: Callable[..., Any], label: str, name: str, project: Project, *
     if key not in st.session_state:
         st.session_state[key] = project.settings[name]
     return widget(label, key=key, on_change=lambda: project.set(name, convert(st.session_state[key])), **options)
+
+
+def within(name: str, project: Project, value: Any) -> None:
+    """Before a widget is bound: bring a setting to a value that the widget takes."""
+    if project.settings[name] != value:
+        project.set(name, value)
+        st.session_state.pop(f"setting:{name}", None)
 
 
 def keep_known(name: str, project: Project, options: Collection[Any]) -> None:
@@ -176,6 +187,45 @@ def by_hand(command: str, python: str, note: str = "") -> None:
         st.code(python, language="python", wrap_lines=True)
         if note:
             st.caption(note)
+
+
+def chart(figure: Any, key: str, **options: Any) -> Any:
+    """A figure without Plotly's own buttons; its title is what a screen reader says."""
+    return st.plotly_chart(figure, key=key, config={"displayModeBar": False}, alt=figure.layout.title.text, **options)
+
+
+def amount(difference: Any) -> str:
+    return f"{difference.relative:.1e}" if difference.relative else "exactly 0"
+
+
+def listing(text: str, by_line: dict[int, list[str]], chosen: str | None, only: Collection[int] | None = None) -> str:
+    """The source as a table: line number, code, and the Keras layers it computes; the lines of the layer ``chosen`` marked.
+
+    only: the lines shown, where not all are.
+    """
+    formatter = HtmlFormatter(nowrap=True, noclasses=True, style="github-dark" if st.context.theme.type == "dark" else "friendly")
+    lines = highlight(text, PythonLexer(stripnl=False), formatter).split("\n")
+    rows, before = [], 0
+    for number, code in enumerate(lines[: text.count("\n")], 1):
+        if only is not None and number not in only:
+            continue
+        if number != before + 1:
+            rows.append(f'<tr><td style="{_CELL}text-align:right;opacity:.6;padding-right:1rem">⋮</td><td style="{_CELL}"></td><td style="{_CELL}"></td></tr>')
+        before = number
+        layers = by_line.get(number, [])
+        words = ", ".join(layers[:3]) + (f" and {len(layers) - 3} more" if len(layers) > 3 else "")
+        mark = "background:rgba(230,159,0,.22);box-shadow:inset 3px 0 #E69F00;" if chosen is not None and chosen in layers else ""
+        rows.append(
+            f'<tr style="{mark}"><td style="{_CELL}text-align:right;opacity:.6;user-select:none;padding-right:1rem">{number}</td>'
+            f'<td style="{_CELL}white-space:pre;width:100%">{code}</td>'
+            f'<td style="{_CELL}opacity:.75;white-space:nowrap;padding-left:1.5rem;font-style:italic">{html.escape(words)}</td></tr>'
+        )
+    head = f'<tr><td style="{_CELL}"></td><td style="{_CELL}opacity:.75;padding-bottom:.4rem">PyTorch</td><td style="{_CELL}opacity:.75;white-space:nowrap;padding-left:1.5rem">Keras layer</td></tr>'
+    table = f'<table style="border-collapse:collapse;width:100%;font-family:\'Source Code Pro\',ui-monospace,monospace;font-size:.82rem;line-height:1.5">{head}{"".join(rows)}</table>'
+    return f'<div tabindex="0" style="overflow-x:auto;border:1px solid rgba(128,128,128,.25);border-radius:.5rem;padding:.75rem">{table}</div>'
+
+
+_CELL = "border:none;padding:0 .5rem;vertical-align:top;"
 
 
 def plain(text: str) -> str:

@@ -114,20 +114,13 @@ def by_hand() -> None:
 
 
 def number(label: str, name: str, project: Project, low: int, high: int) -> int:
-    within(project, name, min(max(project.settings[name], low), high))
+    common.within(name, project, min(max(project.settings[name], low), high))
     return common.bound(st.slider, label, name, project, min_value=low, max_value=high)
 
 
 def one_of(widget: Callable[..., Any], label: str, name: str, project: Project, options: Sequence[Any], **more: Any) -> Any:
-    within(project, name, project.settings[name] if project.settings[name] in options else SETTINGS[name])
+    common.within(name, project, project.settings[name] if project.settings[name] in options else SETTINGS[name])
     return common.bound(widget, label, name, project, options=options, **more)
-
-
-def within(project: Project, name: str, value: Any) -> None:
-    """An address may hold a value that the widget does not take."""
-    if project.settings[name] != value:
-        project.set(name, value)
-        st.session_state.pop(f"setting:{name}", None)
 
 
 def flatten(project: Project) -> None:
@@ -145,7 +138,7 @@ def flatten(project: Project) -> None:
         count = len(experiment.pictures["keras order"])
         for name, who in (("keras order", "Keras"), ("torch order", "PyTorch, the same image channels first")):
             picture = charts.heat_map(experiment.pictures[name][None], f"Order in which {who} flattens the values 0 to {count - 1}", limit=count, text=".0f")
-            chart(picture, f"flatten:{name}")
+            common.chart(picture, f"flatten:{name}")
         sides(project, "flatten", experiment, "With one channel, or an image of one pixel, both orders are the same: that is why such a test proves nothing." if experiment.wrong.agrees else None)
 
 
@@ -182,7 +175,7 @@ def dense(project: Project) -> None:
         limit = float(np.abs(experiment.pictures["kernel"]).max())
         for column, (name, title, axes) in zip(st.columns(2), (("kernel", "Keras's kernel", (inputs, units)), ("weight", "nn.Linear's weight", (units, inputs)))):
             with column:
-                chart(charts.heat_map(experiment.pictures[name], f"{title} {axes}", limit=limit), f"dense:{name}")
+                common.chart(charts.heat_map(experiment.pictures[name], f"{title} {axes}", limit=limit), f"dense:{name}")
         note = "With one number in and one out there is nothing to transpose." if experiment.wrong.agrees else None
         sides(project, "dense", experiment, note or ("Shapes told: this is the harmless case. Set In and Out to one number." if experiment.wrong.error else None))
 
@@ -202,10 +195,10 @@ def attention(project: Project) -> None:
     with show:
         experiment = compute("attention", heads=heads, key_dim=key_dim, steps=steps, seed=seed, wrong=wrong)
         columns = [f"h{head}·{part}" for head in range(heads) for part in range(key_dim)]
-        chart(charts.heat_map(experiment.pictures["query kernel"], "Keras's query kernel: heads and their parts in the columns", columns=columns, text=".1f"), "attention:kernel")
+        common.chart(charts.heat_map(experiment.pictures["query kernel"], "Keras's query kernel: heads and their parts in the columns", columns=columns, text=".1f"), "attention:kernel")
         for column, (name, title) in zip(st.columns(2), (("keras mask", "Keras's mask: 1 looks"), ("torch mask", "torch's attn_mask: 1 does not look"))):
             with column:
-                chart(charts.heat_map(experiment.pictures[name], title, text=".0f"), f"attention:{name}")
+                common.chart(charts.heat_map(experiment.pictures[name], title, text=".0f"), f"attention:{name}")
         sides(project, "attention", experiment, "With one head, or heads of one part, there is nothing to mix up." if experiment.wrong.agrees else None)
 
 
@@ -223,7 +216,7 @@ def memory(project: Project) -> None:
         experiment = compute("memory_format", **size, seed=seed, wrong=wrong)
         count = size["height"] * size["width"] * size["channels"]
         for name in ("contiguous", "channels_last"):
-            chart(charts.heat_map(experiment.pictures[name][None], f"One tensor N × C × H × W, its elements 0 to {count - 1} as they lie in memory: {name}", limit=count, text=".0f"), f"memory:{name}")
+            common.chart(charts.heat_map(experiment.pictures[name][None], f"One tensor N × C × H × W, its elements 0 to {count - 1} as they lie in memory: {name}", limit=count, text=".0f"), f"memory:{name}")
         sides(project, "memory", experiment, "With one channel both orders are one." if experiment.wrong.agrees else None)
 
 
@@ -238,7 +231,7 @@ def inference(project: Project) -> None:
         seed = number("Seed", "learn.inference.seed", project, 0, 20)
     with show:
         experiment = compute("inference_mode", layer=layer, seed=seed)
-        chart(charts.heat_map(experiment.pictures["x"], "The input"), "inference:x")
+        common.chart(charts.heat_map(experiment.pictures["x"], "The input"), "inference:x")
         sides(project, "inference", experiment)
 
 
@@ -266,11 +259,11 @@ def lstm(project: Project) -> None:
         with keras:
             st.caption("Keras's three arrays, gates in the columns")
             for name in ("kernel", "recurrent_kernel", "bias"):
-                chart(charts.heat_map(picture[name], f"{name} {picture[name].shape}", columns=gates["Keras"], limit=limit, text=".1f"), f"lstm:{name}")
+                common.chart(charts.heat_map(picture[name], f"{name} {picture[name].shape}", columns=gates["Keras"], limit=limit, text=".1f"), f"lstm:{name}")
         with torch:
             st.caption("PyTorch's four, transposed here to show the gates in the columns")
             for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"):
-                chart(charts.heat_map(picture[name].T, f"{name} {picture[name].shape}", columns=gates["PyTorch"], limit=limit, text=".1f"), f"lstm:{name}")
+                common.chart(charts.heat_map(picture[name].T, f"{name} {picture[name].shape}", columns=gates["PyTorch"], limit=limit, text=".1f"), f"lstm:{name}")
 
 
 def same(project: Project) -> None:
@@ -289,7 +282,7 @@ def same(project: Project) -> None:
         for name, who in (("torch", "PyTorch, both sides alike"), ("keras", "Keras")):
             before, after = experiment.pictures[f"{name} pads"]
             row = experiment.pictures[f"{name} row"]
-            chart(charts.heat_map(row, f"The row as padded by {who}: {before} before, {after} after", columns=["0"] * before + ["x"] * size + ["0"] * after), f"same:{name}")
+            common.chart(charts.heat_map(row, f"The row as padded by {who}: {before} before, {after} after", columns=["0"] * before + ["x"] * size + ["0"] * after), f"same:{name}")
         sides(project, "same", experiment, "With these sizes the padding is symmetric, and both agree." if experiment.wrong.agrees else None)
 
 
@@ -308,7 +301,7 @@ def kernel_axes(project: Project) -> None:
         limit = max(float(np.abs(v).max()) for v in experiment.pictures.values())
         for column, (name, who) in zip(st.columns(3), (("keras kernel", "Keras: the first filter"), ("wrong kernel", "Wrong: all axes reversed"), ("right kernel", "Right: (3, 2, 0, 1)"))):
             with column:
-                chart(charts.heat_map(experiment.pictures[name], who, limit=limit), f"kernel:{name}")
+                common.chart(charts.heat_map(experiment.pictures[name], who, limit=limit), f"kernel:{name}")
         sides(project, "kernel", experiment, "A kernel of one pixel has no height and width to confuse." if experiment.wrong.agrees else None)
 
 
@@ -324,8 +317,8 @@ def pooling(project: Project) -> None:
         seed = number("Seed", "learn.pooling.seed", project, 0, 20)
     with show:
         experiment = compute("average_pooling", size=size, window=window, seed=seed)
-        chart(charts.heat_map(experiment.pictures["row"].reshape(1, -1), "The row"), "pooling:row")
-        chart(charts.heat_map(experiment.pictures["divided by"], f"By how many values Keras divides; torch divides by {window} everywhere", text=".0f", limit=window), "pooling:counts")
+        common.chart(charts.heat_map(experiment.pictures["row"].reshape(1, -1), "The row"), "pooling:row")
+        common.chart(charts.heat_map(experiment.pictures["divided by"], f"By how many values Keras divides; torch divides by {window} everywhere", text=".0f", limit=window), "pooling:counts")
         sides(project, "pooling", experiment, "A window of one value has no border." if experiment.wrong.agrees else None)
 
 
@@ -354,7 +347,7 @@ def momentum(project: Project) -> None:
         seed = number("Seed", "learn.momentum.seed", project, 0, 20)
     with show:
         experiment = compute("batch_norm_momentum", steps=steps, seed=seed)
-        chart(charts.heat_map(experiment.pictures["mean of the data"][None], "Mean of the data; the moving mean starts at 0"), "momentum:data")
+        common.chart(charts.heat_map(experiment.pictures["mean of the data"][None], "Mean of the data; the moving mean starts at 0"), "momentum:data")
         sides(project, "momentum", experiment, what="moving mean")
 
 
@@ -377,7 +370,7 @@ def gru(project: Project) -> None:
         sides(project, "gru", experiment, "With the gates re-ordered it is the right version." if experiment.wrong.agrees else None)
         gates = [f"{gate}{k}" for gate in "zrh" for k in range(units)]
         for name in ("kernel", "recurrent_kernel", "bias"):
-            chart(charts.heat_map(experiment.pictures[name], f"Keras's {name}: gates z r h in the columns", columns=gates, text=".1f"), f"gru:{name}")
+            common.chart(charts.heat_map(experiment.pictures[name], f"Keras's {name}: gates z r h in the columns", columns=gates, text=".1f"), f"gru:{name}")
 
 
 def activations(project: Project) -> None:
@@ -391,7 +384,7 @@ def activations(project: Project) -> None:
     with show:
         experiment = compute("activation_default", name=name, seed=seed)
         st.caption(f"Keras computes {common.plain(lessons.ACTIVATIONS[name][0])} of this, a sorted and a shuffled row:")
-        chart(charts.heat_map(experiment.pictures["x"], "x", text=".0f"), "activation:x")
+        common.chart(charts.heat_map(experiment.pictures["x"], "x", text=".0f"), "activation:x")
         sides(project, "activations", experiment)
 
 
@@ -433,7 +426,7 @@ def answers(experiment: Experiment, key: str, what: str = "output") -> None:
             if answer is not None and answer.error is not None:
                 st.code(answer.error, language=None, wrap_lines=True)
             else:
-                chart(charts.heat_map(values.reshape(-1, values.shape[-1]), f"{title}: {what}", limit=limit), f"{key}:{title}")
+                common.chart(charts.heat_map(values.reshape(-1, values.shape[-1]), f"{title}: {what}", limit=limit), f"{key}:{title}")
             if answer is not None:
                 judged(answer)
 
@@ -485,13 +478,9 @@ def exercise(project: Project) -> None:
         else:
             st.warning(f"**Not {common.plain(answer)}**: it is {common.plain(found.layer)}. What comes before it is right, what comes after it only passes the error on.", icon=":material/change_circle:")
         if run.layers:
-            chart(charts.layer_chart(run), "break:layers")
+            common.chart(charts.layer_chart(run), "break:layers")
         common.link("mapping", f"See {common.plain(found.layer)} on the Mapping page", project, layer=found.layer)
     st.button("Another fault", icon=":material/refresh:", disabled=busy, on_click=project.start_exercise, args=(found.seed + 1,))
-
-
-def chart(figure, key: str) -> None:
-    st.plotly_chart(figure, key=key, config={"displayModeBar": False})
 
 
 CONVOLUTIONS = ("Conv2D", "Conv1D", "Conv3D", "DepthwiseConv2D", "SeparableConv2D", "Conv2DTranspose")

@@ -11,7 +11,7 @@ from typing import Any
 
 import streamlit as st
 
-from k2t_core import by_hand, charts
+from k2t_core import by_hand
 from k2t_core.cutting import obstacle
 from k2t_core.errors import K2TError, OverrideError
 from k2t_core.project import SETTINGS, Project, parse_axes, permutable, permutation_of, permuted_shape
@@ -19,8 +19,8 @@ from k2t_core.rules.registry import AMBIGUOUS, CUT_OFF, EXACT, INERT, UNSUPPORTE
 from k2t_core.source_map import lines_by_layer
 from k2t_core.table import Row, rows, weight_text
 from k2t_core.verification.diagnosis import candidates
-from k2t_core.weight_picture import first_element, is_drawable, weight_picture
-from pages import common
+from k2t_core.weight_picture import is_drawable
+from pages import common, layer_view
 
 # A shape and a word beside every colour, so that none of them is needed to tell two apart.
 STATUS = {
@@ -31,6 +31,7 @@ STATUS = {
     CUT_OFF: ("✂", ":material/content_cut:", "gray", "left to the data pipeline: the model starts with what it gives"),
 }
 FILTERS = ("mapping.text", "mapping.type", "mapping.status", "mapping.overridden")
+NESTED = "\u2003"
 CHOICES = 24  # permutations offered as a list; beyond, they are typed
 
 
@@ -40,15 +41,11 @@ def main() -> None:
     common.heading("Mapping", "A row for each Keras layer and operation, with what it becomes in PyTorch. Select a row to see why and to overrule it.", project)
     common.show_attempt()
     found = rows(plan)
-    requested = st.query_params.get("layer")
-    if requested is not None:
-        select(project, next((row.call for row in found if requested in (row.layer, row.call)), None))
-        del st.query_params["layer"]
-        for name in FILTERS:
-            project.set(name, SETTINGS[name])
-            st.session_state.pop(f"setting:{name}", None)
-    table(project, filtered(project, found))
+    from_the_address(project, found)
+    shown = filtered(project, found)
+    table(project, shown, nested=len(shown) == len(found))
     chosen = next((row for row in found if row.call == project.settings["mapping.selected"]), None)
+    into_the_address(chosen)
     if chosen is None:
         st.markdown(":gray[Select a row of the table to see its mapping.]")
     else:
@@ -60,6 +57,31 @@ def main() -> None:
         python += f"\n\n# {chosen.layer} alone, on Keras's own input\n" + by_hand.judge_python(project, chosen.layer)
     note = "recipe.json holds your overrides: k2t convert takes it with --recipe." if project.recipe.overrides else ""
     common.by_hand(by_hand.inspect_command(project), python, note)
+
+
+def from_the_address(project: Project, found: list[Row]) -> None:
+    """A link to a layer is followed once, and so is the browser's Back; then the table decides."""
+    asked = st.query_params.get("layer")
+    if asked is None or asked == st.session_state.get("layer in the address"):
+        return
+    row = next((row for row in found if row.call == asked), None) or next((row for row in found if row.layer == asked), None)
+    if row is None:
+        st.warning(f"This model has no layer {common.plain(asked)}.", icon=":material/link_off:")
+    elif row.call != project.settings["mapping.selected"]:
+        select(project, row.call)
+        for name in FILTERS:
+            common.within(name, project, SETTINGS[name])
+
+
+def into_the_address(chosen: Row | None) -> None:
+    """The selected row, so that the address is a link to it."""
+    call = chosen.call if chosen is not None else None
+    if st.query_params.get("layer") != call:
+        if call is None:
+            del st.query_params["layer"]
+        else:
+            st.query_params["layer"] = call
+    st.session_state["layer in the address"] = call
 
 
 def is_layer(row: Row) -> bool:
@@ -92,7 +114,8 @@ def filtered(project: Project, found: list[Row]) -> list[Row]:
     return [row for row in found if (not kinds or row.status in kinds) and (not wanted or row.type in wanted) and (not only or row.overrides) and all(word in _haystack(row) for word in words)]
 
 
-def table(project: Project, shown: list[Row]) -> None:
+def table(project: Project, shown: list[Row], nested: bool) -> None:
+    """The rows; ``nested``: with the layers of a model inside the model indented below it, which a filter would tear apart."""
     if not shown:
         st.info("No row matches the filter.", icon=":material/filter_alt_off:")
         return
@@ -108,7 +131,7 @@ def table(project: Project, shown: list[Row]) -> None:
     st.dataframe(
         {
             "Status": [f"{STATUS[row.status][0]} {row.status}" + (" · overridden" if row.overrides else "") for row in shown],
-            "Keras layer": [row.call for row in shown],
+            "Keras layer": [indented(row.call) if nested else row.call for row in shown],
             "Keras type": [row.type for row in shown],
             "Keras output": [_output(row.keras_shape, row.keras_layout) for row in shown],
             "PyTorch module": [row.module for row in shown],
@@ -131,6 +154,19 @@ def table(project: Project, shown: list[Row]) -> None:
         selection_mode="single-row",
         selection_default={"selection": {"rows": [calls.index(selected)] if selected in calls else []}},
     )
+    at = calls.index(selected) if selected in calls else None
+    with st.container(horizontal=True, vertical_alignment="center"):
+        # The grid lets nobody select a row by keyboard.
+        before, after = (at - 1, at + 1) if at is not None else (-1, 0)
+        st.button("Previous row", icon=":material/arrow_upward:", shortcut="Alt+Up", disabled=before < 0, on_click=select, args=(project, calls[max(before, 0)]))
+        st.button("Next row", icon=":material/arrow_downward:", shortcut="Alt+Down", disabled=after >= len(calls), on_click=select, args=(project, calls[min(after, len(calls) - 1)]))
+        st.caption(f"Row {at + 1} of {len(calls)}" if at is not None else f"{len(calls)} rows")
+
+
+def indented(call: str) -> str:
+    """``encoder/conv`` below ``encoder``."""
+    *above, name = call.split("/")
+    return f"{NESTED * (len(above) - 1)}└ {name}" if above else name
 
 
 def detail(project: Project, plan: Any, row: Row) -> None:
@@ -164,10 +200,9 @@ def detail(project: Project, plan: Any, row: Row) -> None:
                 },
                 hide_index=True,
             )
-        if not plan.problems:
-            source(plan, row)
         if is_layer(row):
             numbers(project, plan, row)
+        layer_view.source(plan, row)
     with right:
         st.markdown("**Overrule this mapping**")
         if row.type == "InputLayer":
@@ -176,21 +211,13 @@ def detail(project: Project, plan: Any, row: Row) -> None:
             st.button("Put it back", icon=":material/undo:", on_click=common.attempt, args=(put_back, project, row))
         else:
             overrides(project, plan, row)
+    layer_view.documentation(plan, row)
     if is_layer(row):
+        layer_view.activations(project, row)
         duel(project, row)
     drawn = [weight for weight in row.weights if is_drawable(weight)]
     if drawn:
-        pictures(project, plan, row, drawn)
-
-
-def source(plan: Any, row: Row) -> None:
-    numbers = lines_by_layer(plan.code).get(row.layer, [])
-    if not numbers:
-        st.caption("This layer needs no line of its own in model.py.")
-        return
-    lines = plan.code.text.splitlines()
-    st.caption(f"model.py, line{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}")
-    st.code("\n".join(lines[number - 1].strip() for number in numbers), wrap_lines=True)
+        layer_view.pictures(project, plan, row, drawn)
 
 
 def numbers(project: Project, plan: Any, row: Row) -> None:
@@ -232,16 +259,12 @@ def alone(project: Project, row: Row) -> None:
         return
     difference = verdict.difference
     if not verdict.passed:
-        st.markdown(f":red[:material/cancel:] This layer alone **differs**: relative difference **{amount(difference)}**.")
+        st.markdown(f":red[:material/cancel:] This layer alone **differs**: relative difference **{common.amount(difference)}**.")
         return
-    st.markdown(f":green[:material/check_circle:] This layer alone agrees: relative difference {amount(difference)}.")
+    st.markdown(f":green[:material/check_circle:] This layer alone agrees: relative difference {common.amount(difference)}.")
     weak = project.weak(row.layer)
     if weak is not None:
         st.caption(f"Its weights could hide a wrong mapping ({common.plain(weak)}). Verify compares with randomised ones as well.")
-
-
-def amount(difference: Any) -> str:
-    return f"{difference.relative:.1e}" if difference.relative else "exactly 0"
 
 
 def duel(project: Project, row: Row) -> None:
@@ -291,43 +314,11 @@ def duellist(project: Project, row: Row, patient: Any, recipe: Any, key: str) ->
     lines = code.text.splitlines()
     st.code("\n".join(lines[number - 1].strip() for number in lines_by_layer(code).get(row.layer, [])) or "# nothing", wrap_lines=True)
     difference = verdict.difference
-    words = f"relative difference **{amount(difference)}**, largest {difference.max_abs:.2g}"
+    words = f"relative difference **{common.amount(difference)}**, largest {difference.max_abs:.2g}"
     st.markdown(f":green[:material/check_circle:] Agrees: {words}" if verdict.passed else f":red[:material/cancel:] Differs: {words}")
     if recipe.overrides != project.recipe.overrides:
         st.button("Put this in force", key=f"duel-apply:{key}", icon=":material/done:", on_click=common.attempt, args=(project.apply, recipe))
     return difference.relative
-
-
-def pictures(project: Project, plan: Any, row: Row, drawn: list[Any]) -> None:
-    """A weight before and after its transform; the reader moves a mark and sees the same element on both sides."""
-    st.markdown("**The weights as pictures**")
-    picked, *fields = st.columns([2, *[1] * max(len(weight.shape) for weight in drawn), 3], vertical_alignment="bottom")
-    with picked:
-        key = st.selectbox("Weight", [weight.key for weight in drawn], key=f"picture:{row.call}")
-    weight = next(weight for weight in drawn if weight.key == key)
-    layer = next((p.node.layer for _, _, _, p in plan.root.walk() if p.node.layer.path == row.layer), None)
-    element = []
-    for axis, (column, size, first) in enumerate(zip(fields, weight.shape, first_element(weight))):
-        with column:
-            element.append(st.number_input(f"PyTorch axis {axis}", 0, size - 1, first, key=f"element:{weight.key}:{axis}:{weight.shape}"))
-    picture = weight_picture(weight, plan.traced.value(weight.source), element, layer)
-    limit = max(float(abs(side.sample).max()) for side in (picture.keras, picture.torch)) or 1.0
-    name = weight.source.rsplit("/", 1)[-1]
-    left, middle, right = st.columns([10, 2, 10], vertical_alignment="center")
-    with left:
-        st.plotly_chart(charts.weight_figure(picture.keras, f"Keras: {name} {axes_text(picture.keras)}", limit), key="picture-keras", config={"displayModeBar": False})
-    with middle:
-        st.markdown(f":material/arrow_forward:  \n**{common.plain(weight.transform)}**", text_alignment="center")
-    with right:
-        st.plotly_chart(charts.weight_figure(picture.torch, f"PyTorch: {key.rsplit('.', 1)[-1]} {axes_text(picture.torch)}", limit), key="picture-torch", config={"displayModeBar": False})
-    value = picture.torch.values[picture.torch.mark]
-    part = " The pictures show the part around it." if picture.keras.more or picture.torch.more else ""
-    st.caption(f"Outlined on both sides: {name}{list(picture.keras.index)} = {key.rsplit('.', 1)[-1]}{list(picture.torch.index)} = {value:.5g}.{part}")
-
-
-def axes_text(side: Any) -> str:
-    """(in 10, out 128)."""
-    return "(" + ", ".join(f"{name} {size}" for name, size in zip(side.axes, side.shape)) + ")"
 
 
 def overrides(project: Project, plan: Any, row: Row) -> None:

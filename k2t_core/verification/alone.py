@@ -26,10 +26,14 @@ from k2t_core.verification.taps import compile_module, default_dtype
 
 @dataclass(frozen=True, eq=False)
 class Verdict:
-    """A layer's outputs under one recipe: the largest difference among them, and whether all agree."""
+    """A layer's outputs under one recipe: the largest difference among them, and whether all agree.
+
+    values: what torch computed, in Keras's order of axes.
+    """
 
     difference: Difference
     passed: bool
+    values: tuple[np.ndarray, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +78,7 @@ class Probe:
             difference = Difference.of(want, have)
             rounding = Rounding.of(want, have, exact[index]) if exact is not None and is_float(want.dtype) and want.shape == have.shape else None
             verdicts.append(Verdict(difference, layer_passes(difference, rounding, want.dtype)))
-        return Verdict(max((v.difference for v in verdicts), key=lambda d: d.relative), all(v.passed for v in verdicts))
+        return Verdict(max((v.difference for v in verdicts), key=lambda d: d.relative), all(v.passed for v in verdicts), tuple(got))
 
 
 def probe(traced: Traced, layer: str, arrays: Sequence[np.ndarray], whole: Plan | None = None) -> Probe:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 from k2t_core.project import Project
 from tests.pages.conftest import click, texts
@@ -46,10 +47,26 @@ def test_a_row_tells_why_and_shows_its_weights(show, project):
     words = texts(app)
     assert "Kernel axes" in words and "The weights as pictures" in words
     assert "Outlined on both sides: kernel" in words
-    assert any("nn.Conv2d(3, 32" in code.value for code in app.code)
-    assert len(app.get("plotly_chart")) == 2
+    assert any("nn.Conv2d(3, 32" in re.sub("<[^>]+>", "", str(page.proto.body)) for page in app.get("html"))
+    assert any(code.value.startswith("conv = layers.Conv2D(32, kernel_size=(3, 3)") for code in app.code)
+    assert "Activations on the current sample" in words and "The largest difference is in channel" in words or "Every number is the same." in words
+    assert len(app.get("plotly_chart")) == 5
     next(n for n in app.number_input if n.label == "PyTorch axis 0").set_value(7).run()
     assert "weight[7, 2, 2, 2]" in texts(app)
+
+
+def test_rows_are_stepped_through_and_the_address_is_a_link(show, project):
+    app = show("mapping", project("shared"), layer="encoder/conv2")
+    assert "└ conv2" in table(app)["Keras layer"].tolist()
+    click(app, "Next row")
+    assert app.query_params["layer"] in ("encoder/flatten", ["encoder/flatten"]) and "encoder/flatten" in texts(app)
+    click(app, "Previous row")
+    assert app.query_params["layer"] in ("encoder/conv2", ["encoder/conv2"])
+    app.query_params["layer"] = "nobody"
+    app.run()
+    assert "no layer nobody" in app.warning[0].value and not app.exception
+    app.text_input[0].set_value("encoder/conv").run()
+    assert table(app)["Keras layer"].tolist() == ["encoder/conv1", "encoder/conv2"]
 
 
 def test_an_alternative_stays_over_pages_and_is_undone(show, project):
