@@ -171,13 +171,18 @@ def need_plan(project: Project) -> Any:
 
 
 def heading(title: str, text: str, project: Project) -> None:
-    """The page's title, and on which model it works."""
+    """The page's title; on which model it works and what is overruled in it, to be taken back on every page."""
     st.title(title)
     st.caption(text)
-    if project.has_model:
-        count = len(project.recipe.overrides)
-        state = f"{count} override{'s' if count != 1 else ''} in force" if count else "no overrides"
-        st.markdown(f":gray[Model] **{plain(project.model_path.name)}** :gray[· {state}]")
+    if not project.has_model:
+        return
+    count = len(project.recipe.overrides)
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.markdown(f":gray[Model] **{plain(project.model_path.name)}**", width="content")
+        st.badge(f"{count} override{'s' if count != 1 else ''}" if count else "no overrides", icon=":material/edit:" if count else None, color="violet" if count else "gray")
+        busy = project.job is not None and project.job.running
+        st.button("Undo", icon=":material/undo:", type="tertiary", key="undo", disabled=busy or not project.can_undo, on_click=attempt, args=(project.undo,))
+        st.button("Redo", icon=":material/redo:", type="tertiary", key="redo", disabled=busy or not project.can_redo, on_click=attempt, args=(project.redo,))
 
 
 def by_hand(command: str, python: str, note: str = "") -> None:

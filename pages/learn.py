@@ -21,8 +21,9 @@ BREAK = "break"
 
 def main() -> None:
     project = common.project()
-    st.title("Learn")
-    st.caption("Where Keras and PyTorch differ. Each experiment builds a Keras layer and PyTorch modules with your numbers and runs both, now. Predict first, then look.")
+    text = "Where Keras and PyTorch differ. Each experiment builds a Keras layer and PyTorch modules with your numbers and runs both, now. Predict first, then look."
+    common.heading("Learn", text, project)
+    common.show_attempt()
     from_the_address(project)
     titles = {name: lesson.title for name, lesson in LESSONS.items()} | {BREAK: "Break it: find the fault"}
     name = common.bound(st.pills, "Lesson", "learn.lesson", project, options=list(titles), format_func=titles.get, label_visibility="collapsed", required=True)

@@ -20,8 +20,8 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 def main() -> None:
     project = common.project()
-    st.title("Keras to PyTorch")
-    st.caption("Load a Keras model, see what each layer becomes in PyTorch, change what you know better, and prove that both compute the same.")
+    common.heading("Keras to PyTorch", "Load a Keras model, see what each layer becomes in PyTorch, change what you know better, and prove that both compute the same.", project)
+    common.show_attempt()
     open_argument(project)
     choose, show = st.columns([2, 3], gap="large")
     with choose:

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import ast
 from contextlib import nullcontext
 from dataclasses import replace
-from itertools import permutations
-from math import factorial
 from typing import Any
 
 import streamlit as st
 
 from k2t_core import by_hand
-from k2t_core.cutting import obstacle
-from k2t_core.errors import K2TError, OverrideError
-from k2t_core.project import SETTINGS, Project, parse_axes, permutable, permutation_of, permuted_shape
+from k2t_core.errors import K2TError
+from k2t_core.project import SETTINGS, Project
 from k2t_core.rules.registry import AMBIGUOUS, CUT_OFF, EXACT, INERT, UNSUPPORTED
 from k2t_core.source_map import lines_by_layer
 from k2t_core.table import Row, rows, weight_text
 from k2t_core.verification.diagnosis import candidates
 from k2t_core.weight_picture import is_drawable
-from pages import common, layer_view
+from pages import common, layer_view, override
 
 # A shape and a word beside every colour, so that none of them is needed to tell two apart.
 STATUS = {
@@ -32,7 +28,6 @@ STATUS = {
 }
 FILTERS = ("mapping.text", "mapping.type", "mapping.status", "mapping.overridden")
 NESTED = "\u2003"
-CHOICES = 24  # permutations offered as a list; beyond, they are typed
 
 
 def main() -> None:
@@ -174,8 +169,8 @@ def detail(project: Project, plan: Any, row: Row) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.subheader(f"{common.plain(row.call)} :gray[{common.plain(row.type)}]", width="content")
         st.badge(row.status, icon=icon, color=colour, help=meaning)
-        for override in row.overrides:
-            st.badge(f"overridden: {override.kind}", icon=":material/edit:", color="violet")
+        for kind in (o.kind for o in row.overrides):
+            st.badge(f"overridden: {kind}", icon=":material/edit:", color="violet")
     left, right = st.columns([3, 2], gap="large")
     with left:
         if row.why:
@@ -210,7 +205,7 @@ def detail(project: Project, plan: Any, row: Row) -> None:
         elif row.status == CUT_OFF:
             st.button("Put it back", icon=":material/undo:", on_click=common.attempt, args=(put_back, project, row))
         else:
-            overrides(project, plan, row)
+            override.controls(project, plan, row, show_layer)
     layer_view.documentation(plan, row)
     if is_layer(row):
         layer_view.activations(project, row)
@@ -321,153 +316,28 @@ def duellist(project: Project, row: Row, patient: Any, recipe: Any, key: str) ->
     return difference.relative
 
 
-def overrides(project: Project, plan: Any, row: Row) -> None:
-    reason = st.text_input("Reason", key=f"reason:{row.layer}", placeholder="Why you overrule it (kept in recipe.json)")
-    if row.alternatives:
-        alternatives(project, row, reason)
-    weights = permutable(plan, row.layer)
-    if weights:
-        with st.expander("Permute a weight", icon=":material/swap_horiz:", expanded=any(o.kind == "permutation" for o in row.overrides)):
-            permutation(project, row, weights, reason)
-    arguments = {name: value for name, value in row.arguments.items() if _is_plain(value)}
-    if arguments:
-        with st.expander("Change constructor arguments", icon=":material/tune:", expanded=any(o.kind == "arguments" for o in row.overrides)):
-            constructor(project, row, arguments, reason)
-    problem = obstacle(plan.traced, row.layer)
-    if problem is None:
-        with st.expander("Cut it off", icon=":material/content_cut:", expanded=row.status == UNSUPPORTED):
-            st.caption("For preprocessing that stays in the data pipeline: the model then starts with what this layer gives, and Verify takes that for its input.")
-            st.button("Start the model behind this layer", key=f"cut:{row.layer}", on_click=common.attempt, args=(cut_off, project, row.layer, reason))
-    with st.expander("Replace by PyTorch code", icon=":material/code_blocks:", expanded=row.status == UNSUPPORTED or any(o.kind == "snippet" for o in row.overrides)):
-        snippet(project, row, reason)
-
-
-def cut_off(project: Project, layer: str, reason: str) -> None:
-    project.override(layer, "cut", None, reason)
-    show_layer(project, project.plan, layer)
-
-
-def put_back(project: Project, row: Row) -> None:
-    project.take_back(row.overrides[0])
-    show_layer(project, project.plan, row.layer)
-
-
-def alternatives(project: Project, row: Row, reason: str) -> None:
-    names = ["default", *(a.name for a in row.alternatives)]
-    captions = ["k2t's own reading", *(f"{a.meaning}. Right {a.when}" for a in row.alternatives)]
-    key = f"alternative:{row.layer}:{row.choice}"
-
-    def changed() -> None:
-        chosen = st.session_state[key]
-        current = next((o for o in row.overrides if o.kind == "alternative"), None)
-        if chosen == "default" and current is not None:
-            common.attempt(project.take_back, current)
-        elif chosen != "default":
-            common.attempt(project.override, row.layer, "alternative", chosen, reason)
-
-    current = row.choice if row.choice in names else "default"
-    st.radio("Reading", names, index=names.index(current), captions=[common.plain(c) for c in captions], key=key, on_change=changed)
-
-
-def permutation(project: Project, row: Row, weights: dict[str, Any], reason: str) -> None:
-    name = st.selectbox("Weight", list(weights), key=f"weight:{row.layer}")
-    weight = weights[name]
-    shape, current = permutation_of(weight)
-    st.caption(f"{common.plain(weight.source)} arrives as {shape}, is permuted by {current}, and becomes {permuted_shape(shape, current)}.")
-    if factorial(len(shape)) <= CHOICES:
-        options = list(permutations(range(len(shape))))
-        axes = st.selectbox(
-            "Permutation", options, index=options.index(current), format_func=lambda axes: f"{axes} → {permuted_shape(shape, axes)}", key=f"axes:{row.layer}:{name}:{current}"
-        )
-    else:
-        text = st.text_input("Permutation", ", ".join(map(str, current)), key=f"axes:{row.layer}:{name}:{current}", help="The new order of the axes, such as 4, 3, 0, 1, 2.")
-        axes = None
-        with common.guarded():
-            axes = parse_axes(text)
-    if axes is None:
-        return
-    with common.guarded():
-        result, needed = permuted_shape(shape, axes), permuted_shape(shape, current)
-        if axes == current:
-            st.caption("This is the permutation in force.")
-        elif result != needed:
-            st.error(f"{axes} gives shape {result}, but the module needs {needed}.", icon=":material/error:")
-        else:
-            st.caption(f"Gives shape {result}, as the module needs. Shapes cannot tell whether it is right: verify it.")
-        st.button(
-            "Apply this permutation",
-            key=f"permute:{row.layer}",
-            disabled=axes == current or result != needed,
-            on_click=common.attempt,
-            args=(project.override, row.layer, "permutation", {"key": name, "axes": list(axes)}, reason),
-        )
-
-
-def constructor(project: Project, row: Row, arguments: dict[str, Any], reason: str) -> None:
-    in_force = next((o.value for o in row.overrides if o.kind == "arguments"), {})
-    with st.form(f"arguments:{row.layer}:{in_force}", border=False):
-        fields = {name: field(row.layer, name, value) for name, value in arguments.items()}
-        if st.form_submit_button("Apply arguments"):
-            changed = {}
-            try:
-                for name, value in fields.items():
-                    value = parsed(row.layer, name, value, arguments[name])
-                    if value != arguments[name]:
-                        changed[name] = value
-                if changed:
-                    project.override(row.layer, "arguments", {**in_force, **changed}, reason)
-                    st.rerun()
-                st.caption("Nothing was changed.")
-            except Exception as error:
-                common.show_error(error)
-
-
-def field(layer: str, name: str, value: Any) -> Any:
-    """A field for an argument, of its type; what is not a plain number, text or switch is typed as Python."""
-    key = f"argument:{layer}:{name}:{value!r}"
-    if isinstance(value, bool):
-        return st.checkbox(name, value, key=key)
-    if isinstance(value, int):
-        return st.number_input(name, value=value, step=1, key=key)
-    return st.text_input(name, value if isinstance(value, str) else repr(value), key=key)
-
-
-def parsed(layer: str, name: str, value: Any, before: Any) -> Any:
-    if not isinstance(value, str) or isinstance(before, str):
-        return value
-    try:
-        result = ast.literal_eval(value)
-    except (ValueError, SyntaxError) as error:
-        raise OverrideError(f"layer {layer!r}: {name} must be a value such as {before!r}, not {value!r}") from error
-    return float(result) if isinstance(before, float) and isinstance(result, int) else result
-
-
-def snippet(project: Project, row: Row, reason: str) -> None:
-    current = next((o.value for o in row.overrides if o.kind == "snippet"), "")
-    st.caption("One expression over the inputs x (or x0, x1, …) in Keras's order of axes; torch, nn and F are at hand, the layer's weights are w['kernel'] and so on.")
-    code = st.text_area("PyTorch code", current, key=f"snippet:{row.layer}:{current}", placeholder="torch.tanh(x) * 2", height=90)
-    st.button("Apply this code", key=f"apply-snippet:{row.layer}", on_click=common.attempt, args=(project.override, row.layer, "snippet", code, reason), disabled=not code.strip() or code == current)
-
-
 def recipe(project: Project, plan: Any) -> None:
     in_force = project.recipe.overrides
     st.subheader(f"Overrides in force: {len(in_force)}")
     with st.container(horizontal=True):
-        st.button("Undo", icon=":material/undo:", disabled=not project.can_undo, on_click=common.attempt, args=(project.undo,))
-        st.button("Redo", icon=":material/redo:", disabled=not project.can_redo, on_click=common.attempt, args=(project.redo,))
         st.button("Reset all", icon=":material/restart_alt:", disabled=not in_force, on_click=common.attempt, args=(project.reset,))
         st.download_button("recipe.json", plan.recipe.to_json(), "recipe.json", "application/json", icon=":material/download:", on_click="ignore")
         with st.popover("Use a recipe", icon=":material/upload:"):
             st.file_uploader("A recipe.json. Of one made for another model, what fits is taken.", type=["json"], key="recipe", on_change=import_recipe, args=(project,))
     left_out()
-    for index, override in enumerate(in_force):
+    for index, one in enumerate(in_force):
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.button("Undo", key=f"take-back:{index}", help=f"Undo {override.describe()}", on_click=common.attempt, args=(project.take_back, override))
-            st.button(override.layer, key=f"show:{index}", type="tertiary", help="Show this layer", on_click=show_layer, args=(project, plan, override.layer))
-            words = replace(override, layer="").describe().removeprefix(": ")
-            st.markdown(f"{common.plain(words)}" + (f" :gray[· {common.plain(override.reason)}]" if override.reason else ""))
+            st.button("Take back", key=f"take-back:{index}", help=f"Undo {one.describe()}", on_click=common.attempt, args=(project.take_back, one))
+            st.button(one.layer, key=f"show:{index}", type="tertiary", help="Show this layer", on_click=show_layer, args=(project, plan, one.layer))
+            words = replace(one, layer="").describe().removeprefix(": ")
+            st.markdown(f"{common.plain(words)}" + (f" :gray[· {common.plain(one.reason)}]" if one.reason else ""))
     if in_force:
         common.link("verify", "Verify what these overrides do to the numbers", project)
+
+
+def put_back(project: Project, row: Row) -> None:
+    project.take_back(row.overrides[0])
+    show_layer(project, project.plan, row.layer)
 
 
 def show_layer(project: Project, plan: Any, layer: str) -> None:
@@ -494,12 +364,6 @@ def _output(shape: str, layout: str) -> str:
 
 def _haystack(row: Row) -> str:
     return " ".join([row.call, row.type, row.keras_shape, row.keras_layout, row.module, row.torch_shape, row.torch_layout, row.status, *map(weight_text, row.weights)]).lower()
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, (list, tuple)):
-        return all(map(_is_plain, value))
-    return value is None or isinstance(value, (bool, int, float, str))
 
 
 main()

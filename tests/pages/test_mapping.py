@@ -9,6 +9,15 @@ from k2t_core.project import Project
 from tests.pages.conftest import click, texts
 
 
+def write(app, project, layer, code):
+    """Type into the editor, which AppTest cannot do, and let the page check it."""
+    current = next((override.value for override in project.recipe.of(layer) if override.kind == "snippet"), "")
+    app.session_state[f"snippet:{layer}:{bool(current)}"] = True  # unfolded
+    app.session_state[f"code:{layer}:{current}"] = code
+    app.run()
+    assert not app.exception, [e.value for e in app.exception]
+
+
 def table(app):
     return app.dataframe[0].value
 
@@ -110,19 +119,23 @@ def test_constructor_arguments_are_changed_and_wrong_ones_refused(show, project)
     assert found.recipe.overrides == ()
 
 
-def test_a_snippet_replaces_a_layer(show, project):
+def test_a_snippet_is_checked_as_it_is_typed_and_replaces_a_layer(show, project):
     found = project("square")
     app = show("mapping", found, layer="square1")
-    app.text_area[0].set_value("torch.tanh(x @ w['kernel'] + w['bias'])").run()
+    write(app, found, "square1", "x @ w['kernel'] + w['bias']")
+    assert "Would differ" in texts(app) and not found.recipe.overrides
+    write(app, found, "square1", "torch.tanh(x @ w['kernel'] + w['bias'])")
+    assert "Would agree" in texts(app)
     click(app, "Apply this code")
     assert found.recipe.overrides[0].kind == "snippet"
     assert "This layer alone agrees" in texts(app)
-    app.text_area[0].set_value("x = 1").run()
-    click(app, "Apply this code")
-    assert "not one Python expression" in app.error[0].value
+    for wrong, words in (("x = 1", "Not one Python expression"), ("x @ w['kernel'].T[:3]", "RuntimeError"), ("y", "NameError")):
+        write(app, found, "square1", wrong)
+        assert words in texts(app) and next(button for button in app.button if button.label == "Apply this code").disabled
     assert "tanh" in found.recipe.overrides[0].value
 
 
+<<<<<<< HEAD
 def test_preprocessing_of_strings_is_cut_off_and_put_back(show, tmp_path):
     from tests.test_cutting import text_model
 
@@ -138,6 +151,28 @@ def test_preprocessing_of_strings_is_cut_off_and_put_back(show, tmp_path):
     assert found.report.passed
     click(app, "Put it back")
     assert found.recipe.overrides == () and found.plan.problems
+=======
+def test_arguments_are_fields_of_their_types(show, project):
+    found = project("unet")
+    app = show("mapping", found, layer="down1_norm")
+    assert next(field for field in app.toggle if field.label == "track_running_stats").value is True
+    next(field for field in app.number_input if field.label == "eps").set_value(0.5)
+    click(app, "Apply arguments")
+    assert found.recipe.overrides[0].value == {"eps": 0.5} and "This layer alone **differs**" in texts(app)
+    app = show("mapping", found, layer="down1_conv")
+    choice = next(box for box in app.selectbox if box.label == "padding_mode")
+    assert choice.options == ["zeros", "reflect", "replicate", "circular"]
+    choice.set_value("circular")
+    click(app, "Apply arguments")
+    assert found.recipe.of("down1_conv")[0].value == {"padding_mode": "circular"} and "This layer alone **differs**" in texts(app)
+    for page in ("load", "convert", "verify", "learn"):
+        app.switch_page(f"pages/{page}.py").run()
+        assert [badge.value for badge in app.get("badge")] or "2 overrides" in texts(app), page
+    click(app, "Undo")
+    assert [override.layer for override in found.recipe.overrides] == ["down1_norm"]
+    click(app, "Redo")
+    assert len(found.recipe.overrides) == 2
+>>>>>>> 2236688 (Override in place: an editor of PyTorch code that is checked as you type, arguments as fields of their types, undo, redo and the count of overrides on every page)
 
 
 def test_of_a_recipe_for_another_model_what_fits_is_taken(show, project):
