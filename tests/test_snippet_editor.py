@@ -25,7 +25,6 @@ def square(example, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("code", "line", "column", "words"),
     [
-        ("x +", 1, 3, "Not one Python expression"),
         ("\n  torch.tanh(x", 2, 13, "never closed"),
         ("torch.add(\n  x,\n  y = = 1)", 3, 7, "Not one Python expression"),
         ("x = 1", 1, 3, "Not one Python expression"),
