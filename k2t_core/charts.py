@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from k2t_core.activations import BARS, LINES, MAPS, MOST_STEPS, MOST_UNITS, Activation, maps, window
+from k2t_core.run_view import class_name, per_class
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+    from k2t_core.run_comparison import LayerChange
     from k2t_core.verification.report import LayerResult, OutputResult, Run
     from k2t_core.weight_picture import Band, Side
 
@@ -25,6 +27,7 @@ GATE_COLOURS = {"input": ORANGE, "update": ORANGE, "forget": SKY, "reset": SKY, 
 _DIVERGING = [[0, VERMILION], [0.5, "#F7F7F7"], [1, BLUE]]
 WIDEST_GAPPED = 40  # beyond, lines between the cells of a heat map would hide it
 BINS_PER_DECADE = 4
+LINEAR_BINS = 40
 POINTS = 5000  # of a scatter plot
 BEHIND = 24  # lines of a sequence drawn in grey behind the chosen one
 # Where an exact zero is drawn on a logarithmic axis, below everything that float32 can tell from it.
@@ -79,8 +82,45 @@ def differences(outputs: Sequence[OutputResult], relative: bool) -> np.ndarray:
     return np.concatenate(found) if found else np.zeros(0)
 
 
-def difference_histogram(run: Run, relative: bool) -> go.Figure:
-    """How far the output elements of a run are apart, on a logarithmic axis; exact zeros have a bar of their own."""
+def difference_histogram(run: Run, relative: bool, linear: bool = False, log_counts: bool = False) -> go.Figure:
+    """How far the output elements of a run are apart, on a logarithmic axis, where exact zeros have a bar of their own, or on a linear one."""
+    figure = _linear_histogram(run, relative) if linear else _log_histogram(run, relative)
+    title = "Relative difference: |torch − keras| / max |keras|" if relative else "Absolute difference: |torch − keras|"
+    figure.update_layout(title={"text": title, "font": {"size": 15}}, bargap=0.05, barmode="overlay", **_FRAME, showlegend=False, height=300)
+    _counts(figure, log_counts)
+    return figure
+
+
+def _counts(figure: go.Figure, log: bool) -> None:
+    figure.update_yaxes(title="output elements", **({"type": "log", "dtick": 1} if log else {"rangemode": "tozero"}))
+
+
+def _linear_histogram(run: Run, relative: bool) -> go.Figure:
+    """Equal bins from 0 to the largest finite difference."""
+    import plotly.graph_objects as go
+
+    values = differences(run.outputs, relative)
+    finite = values[np.isfinite(values)]
+    most = float(finite.max(initial=0.0)) or 1.0
+    counts, edges = np.histogram(finite, np.linspace(0, most, LINEAR_BINS + 1))
+    middle = (edges[:-1] + edges[1:]) / 2
+    tolerance = run.tolerance if relative else np.inf
+    figure = go.Figure()
+    text = np.array([f"{a:.2g} to {b:.2g}" for a, b in zip(edges[:-1], edges[1:])])
+    for name, chosen, colour, shape in (("within tolerance", middle <= tolerance, BLUE, ""), ("beyond tolerance", middle > tolerance, VERMILION, "/")):
+        if counts[chosen].any():
+            marker = {"color": colour, "line": {"width": 0}, "pattern": {"shape": shape}}
+            figure.add_bar(x=middle[chosen], y=counts[chosen], width=most / LINEAR_BINS, customdata=text[chosen], name=name, marker=marker, hovertemplate="%{customdata}: %{y:,} elements<extra></extra>")
+    if values.size > finite.size:
+        marker = {"color": ORANGE, "line": {"width": 0}, "pattern": {"shape": "x"}}
+        figure.add_bar(x=[most * 1.08], y=[values.size - finite.size], width=most / LINEAR_BINS, name="not finite", marker=marker, hovertemplate="NaN or infinite: %{y:,} elements<extra></extra>")
+    if tolerance <= most:
+        figure.add_vline(x=tolerance, line={"dash": "dash", "width": 1.5, "color": GREY}, annotation={"text": f" tolerance {_power(tolerance)} "}, annotation_position="top right")
+    figure.update_xaxes(tickformat=".1e", nticks=6, rangemode="tozero")
+    return figure
+
+
+def _log_histogram(run: Run, relative: bool) -> go.Figure:
     import plotly.graph_objects as go
 
     bins = log_bins(differences(run.outputs, relative))
@@ -114,17 +154,7 @@ def difference_histogram(run: Run, relative: bool) -> go.Figure:
     if tolerance is not None:
         near_end = tolerance > (left + right) / 2
         figure.add_vline(x=tolerance, line={"dash": "dash", "width": 1.5, "color": GREY}, annotation={"text": f" tolerance {_power(run.tolerance)} "}, annotation_position="top left" if near_end else "top right")
-    title = "Relative difference: |torch − keras| / max |keras|" if relative else "Absolute difference: |torch − keras|"
-    figure.update_layout(
-        title={"text": title, "font": {"size": 15}},
-        xaxis={"tickvals": ticks, "ticktext": labels, "title": None, "range": [left - (1.25 if bins.zeros else 0.25), right + (1.25 if bins.not_finite else 0.25)]},
-        yaxis={"title": "output elements", "rangemode": "tozero"},
-        bargap=0.05,
-        barmode="overlay",
-        **_FRAME,
-        showlegend=False,
-        height=300,
-    )
+    figure.update_xaxes(tickvals=ticks, ticktext=labels, range=[left - (1.25 if bins.zeros else 0.25), right + (1.25 if bins.not_finite else 0.25)])
     return figure
 
 
@@ -143,7 +173,7 @@ def ulp_bins(outputs: Sequence[OutputResult]) -> tuple[list[str], np.ndarray]:
     return [str(lower) if k < 2 else f"{lower:,} to {2 * lower - 1:,}" if lower < 2**20 else f"from 2^{k - 1}" for k, lower in ((k, 0 if k == 0 else 2 ** (k - 1)) for k in range(len(counts)))], counts
 
 
-def ulp_histogram(run: Run) -> go.Figure:
+def ulp_histogram(run: Run, log_counts: bool = False) -> go.Figure:
     """The output elements by how many representable numbers lie between Keras's value and torch's."""
     import plotly.graph_objects as go
 
@@ -154,12 +184,84 @@ def ulp_histogram(run: Run) -> go.Figure:
     figure.update_layout(
         title={"text": "Representable numbers between the two (ULP)", "font": {"size": 15}},
         xaxis={"tickvals": ticks, "ticktext": ["0" if k == 0 else "1" if k == 1 else f"2^{k - 1}" for k in ticks]},
-        yaxis={"title": "output elements", "rangemode": "tozero"},
         bargap=0.05,
         **_FRAME,
         height=300,
     )
+    _counts(figure, log_counts)
     return figure
+
+
+def class_chart(output: OutputResult, tolerance: float, names: Sequence[str] = ()) -> go.Figure:
+    """The largest difference in each class of an output, relative to the output's largest value."""
+    import plotly.graph_objects as go
+
+    values = per_class(output)
+    over = values > tolerance
+    x = np.arange(len(values))
+    told = np.array([class_name(int(unit), names) for unit in x])
+    figure = go.Figure()
+    for name, chosen, colour, shape in (("within tolerance", ~over, BLUE, ""), ("beyond tolerance", over, VERMILION, "/")):
+        if chosen.any():
+            marker = {"color": colour, "line": {"width": 0}, "pattern": {"shape": shape}}
+            figure.add_bar(x=x[chosen], y=np.clip(values[chosen], ZERO, 1e3), customdata=np.stack([told[chosen], [f"{v:.2e}" for v in values[chosen]]], -1), name=name, marker=marker, hovertemplate="class %{customdata[0]}: %{customdata[1]}<extra></extra>")
+    figure.add_hline(y=tolerance, line={"dash": "dash", "width": 1.5, "color": GREY})
+    few = len(values) <= 20
+    figure.update_layout(
+        title={"text": f"Largest relative difference in each class of {output.name}", "font": {"size": 15}},
+        xaxis={"title": "class", **({"tickvals": x, "ticktext": told} if few else {})},
+        yaxis={"type": "log", "dtick": 2, "exponentformat": "power"},
+        bargap=0.05,
+        **_FRAME,
+        showlegend=False,
+        height=300,
+    )
+    return figure
+
+
+def change_chart(changes: Sequence[LayerChange]) -> go.Figure:
+    """Each layer's accumulated difference in two verifications."""
+    import plotly.graph_objects as go
+
+    positions = list(range(len(changes)))
+    figure = go.Figure()
+    for label, pick, colour, symbol in (("before", lambda c: c.before, ORANGE, "diamond"), ("after", lambda c: c.after, BLUE, "circle")):
+        values = [pick(change) for change in changes]
+        figure.add_scatter(
+            x=positions,
+            y=[None if v is None else min(max(v, ZERO), 1e3) for v in values],
+            customdata=[[change.layer, "no value" if v is None else "exactly 0" if v == 0 else f"{v:.2e}"] for change, v in zip(changes, values)],
+            name=label,
+            mode="lines+markers",
+            line={"color": colour, "width": 1.5},
+            marker={"symbol": symbol, "size": 8 if len(changes) < 60 else 4},
+            hovertemplate="%{customdata[0]}: %{customdata[1]}<extra></extra>",
+        )
+    highest = max((v for series in figure.data for v in series.y if v is not None), default=1.0)
+    figure.update_layout(
+        title={"text": "Each layer, accumulated: |torch − keras| / its max |keras|", "font": {"size": 15}},
+        **_along([change.tensor for change in changes], highest, 0.7),
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        **{**_FRAME, "margin": {"l": 10, "r": 10, "t": 80, "b": 10}},
+        height=380,
+    )
+    return figure
+
+
+def _along(names: Sequence[str], highest: float, room: float) -> dict:
+    """The axes of a chart along the depth of a network: layers across, powers of ten upwards with exact zeros below; ``room`` above, in powers."""
+    step = max(1, len(names) // 30)
+    powers = list(range(-10, int(np.ceil(np.log10(max(highest, 1e-3)))) + 1, 2))
+    return {
+        "xaxis": {"tickvals": list(range(0, len(names), step)), "ticktext": [_short(name) for name in names[::step]], "tickangle": -40, "range": [-0.5, len(names) - 0.5]},
+        "yaxis": {
+            "type": "log",
+            "title": None,
+            "tickvals": [ZERO, *(10.0**power for power in powers)],
+            "ticktext": ["0", *("1" if power == 0 else f"1e{power}" for power in powers)],
+            "range": [np.log10(ZERO) - 0.5, powers[-1] + room],
+        },
+    }
 
 
 def scatter(run: Run) -> go.Figure:
@@ -196,7 +298,10 @@ def sampled(run: Run) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def layer_chart(run: Run) -> go.Figure:
-    """The difference of each layer along the depth of the network, alone and accumulated; the first divergence is marked."""
+    """The difference of each layer along the depth of the network, alone and accumulated.
+
+    The first divergence is marked, and so is what lies beyond the run's tolerance. The first of a point's custom data is its layer.
+    """
     import plotly.graph_objects as go
 
     from k2t_core.verification.report import LAYER_ROUNDINGS, rounding_unit
@@ -216,9 +321,11 @@ def layer_chart(run: Run) -> go.Figure:
             name=label,
             mode="lines+markers",
             line={"color": colour, "width": 1.5},
-            marker={"symbol": symbol, "size": 8 if len(names) < 60 else 4},
+            marker={"symbol": symbol, "size": 8 if len(names) < 60 else 4, "color": [VERMILION if v is not None and v > run.tolerance else colour for v in values]},
             hovertemplate="%{customdata[0]}: %{customdata[1]}<extra></extra>",
         )
+    figure.add_hline(y=max(run.tolerance, ZERO), line={"dash": "dash", "width": 1.5, "color": GREY})
+    figure.add_annotation(x=0, xref="paper", xanchor="left", y=np.log10(max(run.tolerance, ZERO)), yanchor="bottom", text=f"tolerance {_power(run.tolerance)}", font={"size": 11}, showarrow=False)
     # Not add_hline's own annotation: it misplaces words on a logarithmic axis.
     allowed = LAYER_ROUNDINGS * rounding_unit(np.dtype("float32"))
     figure.add_hline(y=allowed, line={"dash": "dot", "width": 1, "color": GREY})
@@ -230,30 +337,21 @@ def layer_chart(run: Run) -> go.Figure:
         figure.add_scatter(
             x=[index for index, _ in failed],
             y=[min(max(_relative(layer.isolated) or 0.0, ZERO), 1e3) for _, layer in failed],
-            customdata=[layer.layer for _, layer in failed],
+            customdata=[[layer.layer] for _, layer in failed],
             name="differs alone",
             mode="markers",
             marker={"symbol": "x", "size": 12, "color": VERMILION},
-            hovertemplate="%{customdata} differs<extra></extra>",
+            hovertemplate="%{customdata[0]} differs<extra></extra>",
         )
     at = first_divergence(run.layers, run.first_divergence)
     if at is not None:
         # Plotly draws the words beside the line: on the side that has the room.
         side = "left" if at > len(names) / 2 else "right"
         figure.add_vline(x=at, line={"color": VERMILION, "width": 2}, annotation={"text": f" first divergence: {run.first_divergence} ", "font": {"color": VERMILION, "size": 13}}, annotation_position=f"top {side}")
-    step = max(1, len(names) // 30)
     highest = max((v for series in figure.data for v in series.y if v is not None), default=1.0)
-    powers = list(range(-10, int(np.ceil(np.log10(max(highest, 1e-3)))) + 1, 2))
     figure.update_layout(
         title={"text": "Each layer: |torch − keras| / its max |keras|", "font": {"size": 15}, "y": 1, "yref": "container", "yanchor": "top", "pad": {"t": 8}},
-        xaxis={"tickvals": positions[::step], "ticktext": [_short(name) for name in names[::step]], "tickangle": -40, "range": [-0.5, len(names) - 0.5]},
-        yaxis={
-            "type": "log",
-            "title": None,
-            "tickvals": [ZERO, *(10.0**power for power in powers)],
-            "ticktext": ["0", *("1" if power == 0 else f"1e{power}" for power in powers)],
-            "range": [np.log10(ZERO) - 0.5, powers[-1] + (2.5 if at is not None else 0.7)],  # room for the words
-        },
+        **_along(names, highest, 2.5 if at is not None else 0.7),  # room for the words
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
         **{**_FRAME, "margin": {"l": 10, "r": 10, "t": 100, "b": 10}},  # on a telephone the legend has three rows
         height=420,

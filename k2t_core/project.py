@@ -61,6 +61,13 @@ SETTINGS: dict[str, Any] = {
     "verify.edge_cases": True,
     "verify.training": False,
     "verify.search": 0,
+    "verify.look": None,  # the tolerance that the charts are coloured by; None: the verification's own
+    "verify.output": None,
+    "verify.class": None,
+    "verify.sample": 0,
+    "verify.linear": False,
+    "verify.log_counts": False,
+    "verify.labels": "",
     "learn.lesson": "flatten",
     "learn.predictions": {},  # lesson → which of `lessons.OUTCOMES`
     "learn.flatten.height": 3,
@@ -117,7 +124,7 @@ SETTINGS: dict[str, Any] = {
 }
 
 # Settings that speak of the loaded model: another model starts without them.
-OF_THE_MODEL = ("load.unfolded", "mapping.selected", "mapping.text", "mapping.status", "mapping.type", "mapping.overridden", "convert.layer")
+OF_THE_MODEL = ("load.unfolded", "mapping.selected", "mapping.text", "mapping.status", "mapping.type", "mapping.overridden", "mapping.sample", "convert.layer", "verify.look", "verify.output", "verify.class", "verify.sample", "verify.labels")
 
 Progress = Callable[[float, str], None]
 log = logging.getLogger("k2t")
@@ -181,6 +188,7 @@ class PastRun:
     first_divergence: str | None
     inputs: str
     command: str  # that repeats it
+    id: str = ""  # of its numbers: see `Project.past_report`
 
 
 @dataclass(frozen=True)
@@ -369,7 +377,7 @@ class Project:
         """Move the model, its overrides and results into a new project."""
         shelf = Project(self.folder.with_name(secrets.token_urlsafe(24)))
         shelf.folder.mkdir(parents=True, mode=0o700)
-        for name in ("out", "report", "inputs", "runs.jsonl"):
+        for name in ("out", "report", "inputs", "runs", "runs.jsonl"):
             if (self.folder / name).exists():
                 shutil.move(self.folder / name, shelf.folder / name)
         shelf.model_path = self.model_path
@@ -557,8 +565,16 @@ class Project:
             report.first_divergence,
             run.inputs,
             verify_command(self),
+            secrets.token_hex(8),
         )
-        lines = [json.dumps(asdict(past), ensure_ascii=False) for past in (*self.past_runs(), line)][-KEPT_RUNS:]
+        folder = self.folder / "runs"
+        folder.mkdir(exist_ok=True)
+        (folder / f"{line.id}.json").write_text(json.dumps(report.to_json(), ensure_ascii=False), encoding="utf-8")
+        kept = [*self.past_runs(), line][-KEPT_RUNS:]
+        for path in folder.iterdir():
+            if path.stem not in {past.id for past in kept}:
+                path.unlink()
+        lines = [json.dumps(asdict(past), ensure_ascii=False) for past in kept]
         staging = self.folder / "runs.jsonl.new"
         staging.write_text("\n".join(lines) + "\n", encoding="utf-8")
         os.replace(staging, self.folder / "runs.jsonl")
@@ -573,6 +589,11 @@ class Project:
             data = json.loads(line)
             found.append(PastRun(**{**data, "overrides": tuple(data["overrides"])}))
         return found
+
+    def past_report(self, run: PastRun) -> dict[str, Any] | None:
+        """The numbers of a verification that was made, as `Report.to_json` gives them; None where they were not kept."""
+        path = self.folder / "runs" / f"{run.id}.json"
+        return json.loads(path.read_text(encoding="utf-8")) if run.id and path.is_file() else None
 
     @property
     def is_quick(self) -> bool:
@@ -660,7 +681,7 @@ class Project:
         self._probes.clear()
         self.exercise = None
         (self.folder / "runs.jsonl").unlink(missing_ok=True)
-        for name in ("out", "report", "inputs"):
+        for name in ("out", "report", "inputs", "runs"):
             if (self.folder / name).exists():
                 shutil.rmtree(self.folder / name)
         self.settings["verify.inputs"] = None

@@ -83,7 +83,7 @@ def source(project: Project, plan: Any, current: bool) -> None:
     if project.settings["convert.layer"] not in layers:
         project.set("convert.layer", None)
         st.session_state["setting:convert.layer"] = None
-    chosen = common.bound(st.selectbox, "Highlight the lines of a Keras layer", "convert.layer", project, options=[None, *layers], format_func=lambda layer: layer or "none", width=420)
+    chosen = common.bound(st.selectbox, "Highlight the lines of a Keras layer", "convert.layer", project, options=layers, index=None, placeholder="None", width=420)
     st.html(common.listing(plan.code.text, by_line, chosen))
 
 
