@@ -29,6 +29,7 @@ from typing import Any, BinaryIO
 
 import k2t_core as k2t
 from k2t_core.errors import K2TError, OverrideError, UnsafeModelError
+from k2t_core.interruption import Cancelled, check, interruptible
 from k2t_core.loading import load_rules
 from k2t_core.recipe import Override, Recipe, read_recipe
 
@@ -153,6 +154,8 @@ class Job:
         self.kind = kind
         self.share, self.text = 0.0, text
         self.error: Exception | None = None
+        self.cancelled = False  # it has ended, because its user wanted it to
+        self._unwanted = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(work,), name=f"k2t-{kind}", daemon=True)
         self._thread.start()
 
@@ -160,13 +163,25 @@ class Job:
     def running(self) -> bool:
         return self._thread.is_alive()
 
+    @property
+    def stopping(self) -> bool:
+        """Whether it was cancelled and goes on to the next place where nothing is half done."""
+        return self._unwanted.is_set() and self.running
+
+    def cancel(self) -> None:
+        """Ask it to end; it does so at its next step, and leaves everything as it was."""
+        self._unwanted.set()
+
     def wait(self) -> None:
         """Block until it has ended."""
         self._thread.join()
 
     def _run(self, work: Callable[[Progress], None]) -> None:
         try:
-            work(self._say)
+            with interruptible(self._unwanted.is_set):
+                work(self._say)
+        except Cancelled:
+            self.cancelled = True
         except K2TError as error:
             self.error = error
         except Exception as error:  # the page shows it: a framework's crash must not take the app down
@@ -174,6 +189,8 @@ class Job:
             self.error = error
 
     def _say(self, share: float, text: str) -> None:
+        if share < 1:  # what is done stays done
+            check()
         self.share, self.text = min(max(share, 0.0), 1.0), text
 
 
@@ -345,7 +362,8 @@ class Project:
         except UnsafeModelError:
             self.refused = path
             raise
-        except K2TError:
+            say(0.9, "Planning the conversion")
+        except (K2TError, Cancelled):
             self._discard(path)
             raise
         with self._lock:
@@ -362,7 +380,6 @@ class Project:
             self._probes.clear()
             self._save()
             self._tidy()
-        say(0.9, "Planning the conversion")
         plan = self.plan  # computed here, where progress shows
         if other:
             self.set("mapping.selected", _of_interest(plan))
@@ -722,16 +739,18 @@ class Project:
     def start_verify(self) -> Job:
         return self.start("verify", "Verifying", self.verify)
 
+    def start_probe(self, layer: str) -> Job:
+        """Let Keras run for one layer, so that it can be judged alone."""
+        return self.start("probe", f"Keras runs the model once for {layer}", lambda say: self.probe(layer))
+
     def start_exercise(self, seed: int) -> Job:
         """Break a copy of the conversion, for the Learn page: see `k2t_core.exercise`."""
         from k2t_core.exercise import exercise
 
-        self.exercise = None
-        self.set("learn.break.seed", seed)
-        self.set("learn.break.answer", None)
-
         def work(say: Progress) -> None:
             self.exercise = exercise(self.plan, seed, say)
+            self.set("learn.break.seed", seed)
+            self.set("learn.break.answer", None)
 
         return self.start("exercise", "Breaking a copy of the conversion", work)
 

@@ -131,19 +131,30 @@ def watch(project: Project, *kinds: str) -> None:
     job = project.job
     if job is None or not job.running or kinds and job.kind not in kinds:
         return
-    bar = st.progress(job.share, text=job.text)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        bar = st.progress(job.share, text=job.text, width="stretch")
+        st.button("Stopping…" if job.stopping else "Cancel", key="cancel", icon=":material/stop_circle:", disabled=job.stopping, on_click=job.cancel)
     while job.running:
         bar.progress(job.share, text=f"{job.text}…")
         time.sleep(0.1)
-    bar.empty()
     st.rerun()
 
 
-def job_error(project: Project, kind: str) -> None:
-    """The error with which the last job ended, if it was of this kind."""
+def came_to_nothing(project: Project, kind: str) -> bool:
+    """Whether the last job was of this kind and failed or was cancelled."""
     job = project.job
-    if job is not None and job.kind == kind and job.error is not None:
+    return job is not None and job.kind == kind and (job.error is not None or job.cancelled)
+
+
+def job_error(project: Project, kind: str) -> None:
+    """How the last job ended, if it was of this kind and came to nothing."""
+    job = project.job
+    if job is None or job.kind != kind:
+        return
+    if job.error is not None:
         show_error(job.error)
+    elif job.cancelled:
+        st.info("Cancelled. Everything is as it was before.", icon=":material/stop_circle:")
 
 
 def need_plan(project: Project) -> Any:
@@ -154,9 +165,9 @@ def need_plan(project: Project) -> Any:
         link("load", "Load a model", project)
         st.stop()
     if not project.is_open:
-        failed = project.job is not None and project.job.kind == "load" and project.job.error is not None
-        if failed:
-            show_error(project.job.error)
+        if came_to_nothing(project, "load"):
+            job_error(project, "load")
+            st.button("Read the model again", icon=":material/refresh:", on_click=project.start_open)
             link("load", "Load a model", project)
             st.stop()
         project.start_open()

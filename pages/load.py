@@ -31,7 +31,8 @@ def main() -> None:
             recent(project)
     with show:
         common.watch(project)
-        common.job_error(project, "load")
+        if project.is_open or not project.has_model:
+            common.job_error(project, "load")
         if project.has_model:
             model_card(project)
         elif project.job is None:

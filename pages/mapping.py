@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -243,12 +242,15 @@ def numbers(project: Project, plan: Any, row: Row) -> None:
 
 def alone(project: Project, row: Row) -> None:
     """The layer's own verdict, on what Keras gives it: a few hundredths of a second once Keras has run for it."""
-    if not (project.is_quick or project.is_probed(row.layer) or row.overrides):
-        st.button("Compare this layer", icon=":material/play_arrow:", help="Keras runs the model once; then every change of this layer is judged at once.", on_click=common.attempt, args=(project.probe, row.layer))
+    if not (project.is_quick or project.is_probed(row.layer)):
+        if row.overrides and not common.came_to_nothing(project, "probe"):
+            project.start_probe(row.layer)
+        common.watch(project, "probe")
+        common.job_error(project, "probe")
+        st.button("Compare this layer", icon=":material/play_arrow:", help="Keras runs the model once; then every change of this layer is judged at once.", on_click=project.start_probe, args=(row.layer,))
         return
     try:
-        with st.spinner("Keras runs the model once for this layer…", show_time=True) if not project.is_probed(row.layer) else nullcontext():
-            verdict = project.judge(row.layer)
+        verdict = project.judge(row.layer)
     except K2TError as error:
         st.markdown(f":gray[:material/info:] {common.plain(str(error))}")
         return

@@ -17,6 +17,7 @@ from typing import Any
 
 from k2t_core.emit.forwards import forward_hash, forwards
 from k2t_core.errors import OutputError
+from k2t_core.interruption import check
 from k2t_core.layout import Flat, Layout
 
 TAP = "__k2t_tap__"
@@ -66,6 +67,7 @@ class TappedModel:
         return outputs if isinstance(outputs, tuple) else (outputs,)
 
     def _tap(self, module: Any, statement: int, variable: str, value: Any) -> Any:
+        check()
         key = (self.paths.get(id(module), ""), statement, variable)
         occurrence = self.counts.get(key, 0)
         self.counts[key] = occurrence + 1
