@@ -219,13 +219,13 @@ def class_chart(output: OutputResult, tolerance: float, names: Sequence[str] = (
     return figure
 
 
-def change_chart(changes: Sequence[LayerChange]) -> go.Figure:
-    """Each layer's accumulated difference in two verifications."""
+def change_chart(changes: Sequence[LayerChange], names: tuple[str, str] = ("before", "after")) -> go.Figure:
+    """Each layer's accumulated difference in two verifications, or under two readings."""
     import plotly.graph_objects as go
 
     positions = list(range(len(changes)))
     figure = go.Figure()
-    for label, pick, colour, symbol in (("before", lambda c: c.before, ORANGE, "diamond"), ("after", lambda c: c.after, BLUE, "circle")):
+    for label, pick, colour, symbol in ((names[0], lambda c: c.before, ORANGE, "diamond"), (names[1], lambda c: c.after, BLUE, "circle")):
         values = [pick(change) for change in changes]
         figure.add_scatter(
             x=positions,

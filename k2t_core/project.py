@@ -16,6 +16,7 @@ import re
 import secrets
 import shutil
 import sys
+import tempfile
 import threading
 import time
 import weakref
@@ -249,6 +250,7 @@ class Project:
         self._expected: tuple[Any, dict[str, Any]] | None = None  # a plan and its manifest
         self._verdict: tuple[Any, Any] | None = None  # of `judge`, the last
         self._probes: OrderedDict[tuple[Any, ...], Any] = OrderedDict()  # layers that were looked at alone, last used last
+        self._duel: tuple[Any, list[Any]] | None = None  # the last, with what it was between
         self.exercise: Any = None  # the broken model of the Learn page
         self._lock = threading.RLock()
 
@@ -696,7 +698,7 @@ class Project:
     def _forget_results(self) -> None:
         self._report = None
         self._probes.clear()
-        self.exercise = None
+        self.exercise = self._duel = None
         (self.folder / "runs.jsonl").unlink(missing_ok=True)
         for name in ("out", "report", "inputs", "runs"):
             if (self.folder / name).exists():
@@ -742,6 +744,49 @@ class Project:
     def start_probe(self, layer: str) -> Job:
         """Let Keras run for one layer, so that it can be judged alone."""
         return self.start("probe", f"Keras runs the model once for {layer}", lambda say: self.probe(layer))
+
+    def start_duel(self, layer: str, one: Recipe, other: Recipe) -> Job:
+        """Follow two readings of a layer through the rest of the model, on identical inputs: see `followed`."""
+        key = self._duel_key(layer, one, other)
+
+        def work(say: Progress) -> None:
+            self._duel = (key, self._follow(layer, one, other, say))
+
+        return self.start("duel", "Running both", work)
+
+    def followed(self, layer: str, one: Recipe, other: Recipe) -> list[Any] | None:
+        """The `LayerChange` from one reading to the other at the layer and each later one, None where nobody has asked yet."""
+        return self._duel[1] if self._duel is not None and self._duel[0] == self._duel_key(layer, one, other) else None
+
+    def _duel_key(self, layer: str, *recipes: Recipe) -> tuple[Any, ...]:
+        overrides = (json.dumps([asdict(override) for override in recipe.overrides]) for recipe in recipes)
+        return (layer, self.fingerprint, *overrides, *(self.settings[f"verify.{name}"] for name in ("inputs", "seed", "distribution")))
+
+    def _follow(self, layer: str, one: Recipe, other: Recipe, say: Progress) -> list[Any]:
+        from k2t_core.run_comparison import changes, comparisons
+
+        settings, reports = self.settings, []
+        for index, recipe in enumerate((one, other)):
+            words = ("the one", "the other")[index]
+            with tempfile.TemporaryDirectory(prefix="k2t-duel-") as folder:
+                say(index / 2, f"Converting {words}")
+                k2t.convert(k2t.plan(self.traced, recipe), folder)
+                report = k2t.verify(
+                    folder,
+                    self.traced,
+                    inputs=settings["verify.inputs"],
+                    batch=LOOKED_AT,
+                    seed=settings["verify.seed"],
+                    distribution=settings["verify.distribution"],
+                    weights="model",
+                    edge_cases=False,
+                    explain=False,
+                    progress=lambda share, text, index=index, words=words: say((index + min(share, 0.99)) / 2, f"Running {words}: {text}"),
+                )
+            reports.append(report.to_json())
+        found = changes(*reports, comparisons(*reports)[0])
+        start = next((index for index, change in enumerate(found) if change.layer == layer), 0)
+        return found[start:]
 
     def start_exercise(self, seed: int) -> Job:
         """Break a copy of the conversion, for the Learn page: see `k2t_core.exercise`."""

@@ -18,6 +18,13 @@ class LayerChange:
     before_alone: float | None
     after_alone: float | None
 
+    @property
+    def factor(self) -> float | None:
+        """How many times larger the accumulated difference became; infinite from 0, None where there is nothing to compare."""
+        if self.before is None or self.after is None:
+            return None
+        return self.after / self.before if self.before else 1.0 if not self.after else float("inf")
+
 
 def comparisons(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(weights, inputs) of the comparisons that both reports hold, in the order of the later one: only those say what changed."""

@@ -14,6 +14,8 @@ import streamlit as st
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
+from pygments.style import Style
+from pygments.token import Comment, Keyword, Name, Number, Operator, String, Token
 
 from k2t_core.errors import K2TError, UnsupportedError
 from k2t_core.project import Project
@@ -26,8 +28,13 @@ def navigation() -> Any:
     """The app's title, looks and pages; `app.py` runs the page that it returns."""
     # An icon of our own: Streamlit fetches those that it is given by name from a font server.
     st.set_page_config(page_title="k2t: Keras to PyTorch", page_icon=str(Path(__file__).with_name("icon.svg")), layout="wide")
-    # White words on the light blue of the dark theme could not be read.
-    words = "[data-testid*=stBaseButton-primary] :is(p, span) { color: #0E1117; }" if st.context.theme.type == "dark" else ""
+    # White words on the light blue of the dark theme could not be read, nor Streamlit's grey captions and colours of code on white.
+    on_dark = "[data-testid*=stBaseButton-primary] :is(p, span) { color: #0E1117; }"
+    on_light = """[data-testid=stCaptionContainer], .stMainBlockContainer kbd { opacity: .8 !important; }
+        .stCode .token { color: #31333F !important; } .stCode .token.comment { color: #4D4D4D !important; } .stCode .token.string { color: #00523B !important; }
+        .stCode .token:is(.number, .boolean, .builtin) { color: #004F80 !important; } .stCode .token:is(.keyword, .operator) { color: #8A2D00 !important; }
+        .stCode .token:is(.function, .class-name, .decorator) { color: #62285F !important; }"""
+    words = on_dark if st.context.theme.type == "dark" else on_light
     st.html(f"<style>.stMainBlockContainer {{ padding: 4.5rem clamp(1rem, 4vw, 4rem) 3rem; }} {words}</style>")
     return st.navigation([st.Page(PAGES[name], title=name.capitalize(), icon=icon, default=name == "load") for name, icon in ICONS.items()], position="top")
 
@@ -219,7 +226,7 @@ def listing(text: str, by_line: dict[int, list[str]], chosen: str | None, only: 
 
     only: the lines shown, where not all are.
     """
-    formatter = HtmlFormatter(nowrap=True, noclasses=True, style="github-dark" if st.context.theme.type == "dark" else "friendly")
+    formatter = HtmlFormatter(nowrap=True, noclasses=True, style=OnDark if st.context.theme.type == "dark" else OnLight)
     lines = highlight(text, PythonLexer(stripnl=False), formatter).split("\n")
     rows, before = [], 0
     for number, code in enumerate(lines[: text.count("\n")], 1):
@@ -230,9 +237,9 @@ def listing(text: str, by_line: dict[int, list[str]], chosen: str | None, only: 
         before = number
         layers = by_line.get(number, [])
         words = ", ".join(layers[:3]) + (f" and {len(layers) - 3} more" if len(layers) > 3 else "")
-        mark = "background:rgba(230,159,0,.22);box-shadow:inset 3px 0 #E69F00;" if chosen is not None and chosen in layers else ""
+        mark = f"background:{MARKED};box-shadow:inset 3px 0 #E69F00;" if chosen is not None and chosen in layers else ""
         rows.append(
-            f'<tr style="{mark}"><td style="{_CELL}text-align:right;opacity:.6;user-select:none;padding-right:1rem">{number}</td>'
+            f'<tr style="{mark}"><td style="{_CELL}text-align:right;opacity:.8;user-select:none;padding-right:1rem">{number}</td>'
             f'<td style="{_CELL}white-space:pre;width:100%">{code}</td>'
             f'<td style="{_CELL}opacity:.75;white-space:nowrap;padding-left:1.5rem;font-style:italic">{html.escape(words)}</td></tr>'
         )
@@ -240,6 +247,23 @@ def listing(text: str, by_line: dict[int, list[str]], chosen: str | None, only: 
     table = f'<table style="border-collapse:collapse;width:100%;font-family:\'Source Code Pro\',ui-monospace,monospace;font-size:.82rem;line-height:1.5">{head}{"".join(rows)}</table>'
     return f'<div tabindex="0" style="overflow-x:auto;border:1px solid rgba(128,128,128,.25);border-radius:.5rem;padding:.75rem">{table}</div>'
 
+
+def scrolling(text: str, height: int, label: str) -> None:
+    """Plain text in a part of the page that scrolls by itself, by keyboard too."""
+    style = f"max-height:{height}px;overflow:auto;white-space:pre-wrap;font-family:'Source Code Pro',ui-monospace,monospace;font-size:.82rem;line-height:1.5"
+    frame = "border:1px solid rgba(128,128,128,.25);border-radius:.5rem;padding:.75rem;margin:0"
+    st.html(f'<div tabindex="0" role="region" aria-label="{html.escape(label)}" style="{style};{frame}">{html.escape(text)}</div>')
+
+
+def _style(keyword: str, number: str, string: str, comment: str, name: str) -> type[Style]:
+    """Colours for source code, each readable on the page and on the marked lines (tests/test_source_map.py)."""
+    tokens = {Token: "", Keyword: f"bold {keyword}", Operator.Word: f"bold {keyword}", Number: number, String: string, String.Doc: f"italic {comment}", Comment: f"italic {comment}"}
+    return type("Colours", (Style,), {"styles": {**tokens, Name.Class: f"bold {name}", Name.Function: f"bold {name}", Name.Namespace: name, Name.Builtin: number, Name.Builtin.Pseudo: ""}})
+
+
+OnLight = _style("#8A2D00", "#004F80", "#00523B", "#4D4D4D", "#62285F")
+OnDark = _style("#FFA366", "#8CCBF5", "#6FD9B5", "#BDBDBD", "#EBB8D9")
+MARKED = "rgba(230,159,0,.22)"
 
 _CELL = "border:none;padding:0 .5rem;vertical-align:top;"
 

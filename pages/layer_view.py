@@ -63,7 +63,7 @@ def documentation(plan: Any, row: Row) -> None:
                     continue
                 name = st.selectbox(f"{side} name", [entry.name for entry in found], key=f"documentation:{side}:{row.call}") if len(found) > 1 else found[0].name
                 st.caption(f"As installed: {common.plain(name)}")
-                st.code(next(entry.text for entry in found if entry.name == name), language=None, wrap_lines=True, height=420)
+                common.scrolling(next(entry.text for entry in found if entry.name == name), 420, name)
 
 
 def activations(project: Project, row: Row) -> None:

@@ -111,7 +111,7 @@ def by_hand() -> None:
     with st.expander("The same by hand", icon=":material/terminal:"):
         st.code(f"from k2t_core import lessons\n\nexperiment = lessons.{name}({told})\nprint(experiment.wrong.difference, experiment.right.difference)", wrap_lines=True)
         st.caption("The experiment itself")
-        st.code(inspect.getsource(getattr(lessons, name)))
+        st.code(inspect.getsource(getattr(lessons, name)), wrap_lines=True)
 
 
 def number(label: str, name: str, project: Project, low: int, high: int) -> int:

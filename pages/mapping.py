@@ -7,9 +7,9 @@ from typing import Any
 
 import streamlit as st
 
-from k2t_core import by_hand
+from k2t_core import by_hand, charts
 from k2t_core.errors import K2TError
-from k2t_core.project import SETTINGS, Project
+from k2t_core.project import LOOKED_AT, SETTINGS, Project
 from k2t_core.rules.registry import AMBIGUOUS, CUT_OFF, EXACT, INERT, UNSUPPORTED
 from k2t_core.source_map import lines_by_layer
 from k2t_core.table import Row, rows, weight_text
@@ -278,10 +278,11 @@ def duel(project: Project, row: Row) -> None:
     if len(readings) == 1:
         st.caption("k2t knows no other reading of this layer.")
         return
-    results = []
+    results, chosen = [], []
     for index, (column, side) in enumerate(zip(st.columns(2, gap="large", border=True), ("One", "The other"))):
         with column:
             text = st.selectbox(side, list(readings), index=index, key=f"duel:{index}:{row.layer}:{hash(tuple(readings))}")
+            chosen.append(readings[text])
             results.append(duellist(project, row, patient, readings[text], f"{index}"))
     one, other = results
     if one is not None and one == other:
@@ -291,6 +292,28 @@ def duel(project: Project, row: Row) -> None:
         factor = max(one, other) / min(one, other) if min(one, other) else float("inf")
         words = "and it is exact" if factor == float("inf") else f"by a factor of {factor:,.3g}"
         st.markdown(f":material/trophy: The **{nearer}** is nearer to Keras, {words}.")
+    if None not in results and chosen[0] != chosen[1]:
+        later(project, row, *chosen)
+
+
+def later(project: Project, row: Row, one: Any, other: Any) -> None:
+    """What either reading does to the error of each later layer, before one is chosen."""
+    common.watch(project, "duel")
+    common.job_error(project, "duel")
+    found = project.followed(row.layer, one, other)
+    if found is None:
+        busy = project.job is not None and project.job.running
+        st.button("Follow both through the later layers", icon=":material/conversion_path:", disabled=busy, on_click=project.start_duel, args=(row.layer, one, other))
+        return
+    common.chart(charts.change_chart(found, ("the one", "the other")), "duel-later")
+    scientific = st.column_config.NumberColumn(format="scientific")
+    st.dataframe(
+        {"Layer": [c.tensor for c in found], "The one": [c.before for c in found], "The other": [c.after for c in found], "Change": [c.factor for c in found]},
+        hide_index=True,
+        height=min(35 * len(found) + 38, 300),
+        column_config={"The one": scientific, "The other": scientific, "Change": st.column_config.NumberColumn(format="compact", help="The error with the other, over that with the one")},
+    )
+    st.caption(f"Accumulated relative difference at {common.plain(row.call)} and each later layer, the whole model on the first {LOOKED_AT} samples.")
 
 
 def possible(patient: Any, recipe: Any) -> bool:

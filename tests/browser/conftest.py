@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -91,3 +92,47 @@ def page(browser, tmp_path):
     context.close()
     outside = [url for url in asked if urlsplit(url).hostname not in (None, "localhost", "127.0.0.1")]  # None: data: and blob:
     assert asked and not outside, outside
+
+
+def settled(page) -> None:
+    """Wait until Streamlit has drawn the page to its end."""
+    page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
+    page.wait_for_function("document.querySelectorAll('[data-testid=stSkeleton]').length === 0")
+    page.wait_for_timeout(250)
+
+
+def to(page, name: str) -> None:
+    page.get_by_test_id("stTopNavLink").filter(has_text=name).click()
+    page.wait_for_url(re.compile(r"project="))
+    settled(page)
+
+
+def button(page, name: str):
+    return page.get_by_role("button", name=name, exact=True)
+
+
+@pytest.fixture(scope="module")
+def opened(serve, browser, example):
+    """The address of the app, and a project in it that is overruled, converted and verified: (address, project)."""
+    address = serve()
+    page = browser.new_page()
+    page.set_default_timeout(60_000)
+    page.goto(f"{address}?k2t")
+    page.get_by_role("tab", name="Upload").click()
+    page.locator("input[type=file]").first.set_input_files(example("convnet"))
+    page.get_by_text("Every layer can be converted.").wait_for()
+    settled(page)
+    project = re.search(r"project=([\w-]+)", page.url)[1]
+    page.goto(f"{address}mapping?project={project}&layer=flatten")
+    page.get_by_text("plain flatten", exact=True).click()
+    page.get_by_text("This layer alone differs").wait_for()
+    page.get_by_text("Duel: two readings").click()
+    page.get_by_text("nearer to Keras").first.wait_for()
+    page.goto(f"{address}verify?project={project}")
+    page.get_by_role("button", name="Verify", exact=True).click()
+    page.get_by_text("Likely causes").wait_for()
+    page.goto(f"{address}learn?project={project}&lesson=attention")
+    page.get_by_text("It raises an error").click()
+    page.get_by_text("Not as you predicted.").wait_for()
+    page.close()
+    return address, project

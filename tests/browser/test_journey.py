@@ -8,24 +8,9 @@ import zipfile
 
 import pytest
 
+from tests.browser.conftest import button, settled, to
+
 pytestmark = pytest.mark.browser
-
-
-def settled(page) -> None:
-    """Wait until Streamlit has drawn the page to its end."""
-    page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
-    page.wait_for_function("document.querySelectorAll('[data-testid=stSkeleton]').length === 0")
-    page.wait_for_timeout(250)
-
-
-def to(page, name: str) -> None:
-    page.get_by_test_id("stTopNavLink").filter(has_text=name).click()
-    page.wait_for_url(re.compile(r"project="))
-    settled(page)
-
-
-def button(page, name: str):
-    return page.get_by_role("button", name=name, exact=True)
 
 
 def test_a_wrong_override_is_caught_and_undone(page, serve, example, tmp_path):

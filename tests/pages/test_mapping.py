@@ -205,6 +205,11 @@ def test_a_duel_of_two_readings(show, project):
     assert other.value == "weight transposed by (0, 1)" and other.options[0] == "in force"
     words = texts(app)
     assert "Agrees: relative difference" in words and "Differs: relative difference" in words and "The **one** is nearer to Keras" in words
+    click(app, "Follow both through the later layers")
+    later = next(frame.value for frame in app.dataframe if "The other" in frame.value)
+    assert later["Layer"].tolist() == ["square1", "square2"]
+    assert all(later["The one"] < 1e-5) and all(later["The other"] > 0.1) and all(later["Change"] > 1e3)
+    assert not found.recipe.overrides and not found.has_conversion
     click(app, "Put this in force")
     assert found.recipe.overrides[0].value == {"key": "weight", "axes": [0, 1]}
     assert "This layer alone **differs**" in texts(app)
