@@ -123,6 +123,7 @@ SETTINGS: dict[str, Any] = {
     "learn.inference.seed": 0,
     "learn.break.seed": 0,
     "learn.break.answer": None,
+    "learn.break.reason": None,
 }
 
 # Settings that speak of the loaded model: another model starts without them.
@@ -796,6 +797,7 @@ class Project:
             self.exercise = exercise(self.plan, seed, say)
             self.set("learn.break.seed", seed)
             self.set("learn.break.answer", None)
+            self.set("learn.break.reason", None)
 
         return self.start("exercise", "Breaking a copy of the conversion", work)
 

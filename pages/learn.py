@@ -11,6 +11,7 @@ import numpy as np
 import streamlit as st
 
 from k2t_core import charts, lessons
+from k2t_core.exercise import Exercise
 from k2t_core.lessons import OUTCOMES, Answer, Experiment
 from k2t_core.project import SETTINGS, Project
 from k2t_core.table import rows
@@ -445,8 +446,8 @@ def judged(answer: Answer) -> None:
 def exercise(project: Project) -> None:
     """A fault in a copy of the loaded model's conversion: guess the layer, then see."""
     st.markdown(
-        "k2t breaks **one layer** of a copy of your model's conversion, in a way that every shape hides, and verifies it. You are told what is wrong, but not where: "
-        "which layer diverges first? Your model and your overrides stay as they are."
+        "k2t breaks **one layer** of a copy of your model's conversion, in a way that every shape hides, and verifies it. You are told how far the model is off, and nothing else: "
+        "which layer diverges first, and why? Your model and your overrides stay as they are."
     )
     if not project.has_model:
         st.info("The exercise works on a model of yours.", icon=":material/info:")
@@ -462,26 +463,39 @@ def exercise(project: Project) -> None:
         return
     run = found.report.deciding
     worst = max((o.difference.relative for o in run.outputs), default=0.0)
-    st.markdown(f"**The fault**: {common.plain(found.fault)}. The model's output is off by **{worst:.2g}** of its largest value.")
-
-    def chosen() -> None:
-        project.set("learn.break.answer", st.session_state["break:answer"])
-
-    options = list(found.choices)
-    answer = project.settings["learn.break.answer"]
-    st.session_state["break:answer"] = answer if answer in options else None
-    st.radio(
-        "Which layer diverges first?", options, index=None, key="break:answer", on_change=chosen, captions=[common.plain(words) for words in found.choices.values()], format_func=common.plain
-    )
-    if answer in options:
-        if answer == found.layer:
-            st.success(f"**Found.** It is {common.plain(found.layer)}.", icon=":material/check_circle:")
-        else:
-            st.warning(f"**Not {common.plain(answer)}**: it is {common.plain(found.layer)}. What comes before it is right, what comes after it only passes the error on.", icon=":material/change_circle:")
+    st.markdown(f"The model's output is off by **{worst:.2g}** of its largest value.")
+    where, why = st.columns(2, gap="large")
+    with where:
+        layer = guess("Which layer diverges first?", "learn.break.answer", project, list(found.choices), [common.plain(words) for words in found.choices.values()])
+    with why:
+        reason = guess("What is wrong with it?", "learn.break.reason", project, list(found.reasons))
+    if layer is None or reason is None:
+        st.caption("You see it when you have answered both.")
+    else:
+        where_and_why(found, layer, reason)
         if run.layers:
             common.chart(charts.layer_chart(run), "break:layers")
         common.link("mapping", f"See {common.plain(found.layer)} on the Mapping page", project, layer=found.layer)
     st.button("Another fault", icon=":material/refresh:", disabled=busy, on_click=project.start_exercise, args=(found.seed + 1,))
+
+
+def guess(question: str, setting: str, project: Project, options: list[str], captions: list[str] | None = None) -> str | None:
+    """A choice that is kept, and forgotten with the exercise that it was made for."""
+    common.within(setting, project, project.settings[setting] if project.settings[setting] in options else None)
+    if st.session_state.get(f"setting:{setting}") != project.settings[setting]:
+        st.session_state.pop(f"setting:{setting}", None)  # another exercise began
+    return common.bound(st.radio, question, setting, project, options=options, index=None, captions=captions, format_func=common.plain)
+
+
+def where_and_why(found: Exercise, layer: str, reason: str) -> None:
+    if layer == found.layer:
+        st.success(f"**Found.** It is {common.plain(found.layer)}.", icon=":material/check_circle:")
+    else:
+        st.warning(f"**Not {common.plain(layer)}**: it is {common.plain(found.layer)}. What comes before it is right, what comes after it only passes the error on.", icon=":material/change_circle:")
+    if reason == found.fault:
+        st.success(f"**And that is why**: {common.plain(found.fault)}.", icon=":material/check_circle:")
+    else:
+        st.warning(f"**Not that**: {common.plain(found.fault)}.", icon=":material/change_circle:")
 
 
 CONVOLUTIONS = ("Conv2D", "Conv1D", "Conv3D", "DepthwiseConv2D", "SeparableConv2D", "Conv2DTranspose")
