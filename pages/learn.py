@@ -92,7 +92,7 @@ def of_your_model(project: Project, kinds: Sequence[str]) -> None:
         return
     found = next((row for row in rows(project.plan) if row.type in kinds), None)
     if found is not None:
-        common.link("mapping", f"See it in your model: {common.plain(found.call)} ({found.type})", project, layer=found.layer)
+        common.link("mapping", f"Take your own layer: {common.plain(found.call)} ({found.type}), right and wrong on its own input", project, layer=found.call, duel="1")
 
 
 def compute(experiment: str, **settings: Any) -> Experiment:

@@ -56,6 +56,9 @@ def main() -> None:
 def from_the_address(project: Project, found: list[Row]) -> None:
     """A link to a layer is followed once, and so is the browser's Back; then the table decides."""
     asked = st.query_params.get("layer")
+    if "duel" in st.query_params:  # from a lesson
+        common.within("mapping.duel", project, True)
+        del st.query_params["duel"]
     if asked is None or asked == st.session_state.get("layer in the address"):
         return
     row = next((row for row in found if row.call == asked), None) or next((row for row in found if row.layer == asked), None)

@@ -48,7 +48,7 @@ def test_a_link_opens_a_lesson_in_a_given_state(show, project):
     assert [named(app.slider, label).value for label in ("In", "Out", "Seed")] == [5, 6, 0]
     named(app.slider, "In").set_value(2).run()
     assert {name: app.query_params[name] for name in ("inputs", "units")} in ({"inputs": ["2"], "units": ["6"]}, {"inputs": "2", "units": "6"})
-    assert any("See it in your model" in str(link.proto.label) for link in app.get("page_link"))
+    assert any("Take your own layer: square1" in str(link.proto.label) for link in app.get("page_link"))
 
 
 @pytest.mark.parametrize("right", [True, False])

@@ -198,8 +198,8 @@ def test_of_a_recipe_for_another_model_what_fits_is_taken(show, project):
 
 def test_a_duel_of_two_readings(show, project):
     found = project("square")
-    app = show("mapping", found, layer="square1")
-    next(t for t in app.toggle if t.label.startswith("Duel")).set_value(True).run()
+    app = show("mapping", found, layer="square1", duel="1")  # as a lesson links to it
+    assert next(t for t in app.toggle if t.label.startswith("Duel")).value
     assert not app.exception
     other = next(box for box in app.selectbox if box.label == "The other")
     assert other.value == "weight transposed by (0, 1)" and other.options[0] == "in force"
