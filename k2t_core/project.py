@@ -542,6 +542,8 @@ class Project:
 
     def convert(self, progress: Progress | None = None) -> None:
         self.out.mkdir(parents=True, exist_ok=True)
+        for left in self.out.glob(".k2t-*"):  # of a server that died in the middle
+            shutil.rmtree(left)
         k2t.convert(self.plan, self.out, progress=progress)
 
     def verify(self, progress: Progress | None = None) -> None:

@@ -62,6 +62,7 @@ def choices(project: Project) -> None:
         st.button("Load example", type="primary", disabled=name is None or busy, on_click=project.start_example, args=(name,))
     with tabs["Upload"]:
         st.file_uploader("A .keras or .h5 file", type=["keras", "h5", "hdf5"], key="upload", on_change=receive, args=(project,), disabled=busy)
+        st.caption(f"Up to {size_text(st.get_option('server.maxUploadSize') * 2**20)}." + (" Of a larger file, give the path." if served_locally() else ""))
     if "Path" in tabs:
         with tabs["Path"], st.form("path", border=False):
             path = st.text_input("Path of a file on this computer", placeholder="/home/me/model.keras", help="Read where it is: no copy is made, whatever its size.")
