@@ -55,7 +55,7 @@ def choices(project: Project) -> None:
     known = examples().EXAMPLES
     busy = project.job is not None and project.job.running
     names = ["Bundled example", "Upload"] + (["Path"] if served_locally() else [])
-    tabs = dict(zip(names, st.tabs(names)))
+    tabs = dict(zip(names, st.tabs(names, key="ways to load")))
     with tabs["Bundled example"]:
         name = common.bound(st.selectbox, "Example", "example", project, options=[None, *known], format_func=lambda n: known[n].title if n else "Choose an example", label_visibility="collapsed")
         st.caption(known[name].description if name else "Small models with the traps of real ones, built on your machine with random weights.")

@@ -31,7 +31,7 @@ def test_a_file_beyond_the_limit_is_refused_before_it_is_sent(page, serve, examp
     with open(huge, "wb") as file:
         file.truncate(2049 * 2**20)  # sparse: it takes no space
     page.locator("input[type=file]").first.set_input_files(huge)
-    page.get_by_role("alert").filter(has_text="2.0GB or smaller").wait_for(state="attached")
+    page.locator("[role=alert]").filter(has_text="2.0GB or smaller").first.wait_for(state="attached")
     page.get_by_text("Up to 2.0 GiB. Of a larger file, give the path.").wait_for()
     page.get_by_role("heading", name="dense.keras").first.wait_for()
 
