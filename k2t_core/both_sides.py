@@ -58,7 +58,8 @@ def constructor(layer: Layer) -> str:
         if name in defaults and name != "backward_layer":
             told = {name: constructor(child), **told}
     first = next((name for name, default in defaults.items() if default is inspect.Parameter.empty), None)
-    return f"layers.{layer.kind}({', '.join(text if name == first else f'{name}={text}' for name, text in told.items())})"
+    name_of = f"layers.{layer.kind}" if cls is not None else layer.kind.rsplit(".", 1)[-1].rsplit(">", 1)[-1]
+    return f"{name_of}({', '.join(text if name == first else f'{name}={text}' for name, text in told.items())})"
 
 
 def documentation_of_keras(layer: Layer) -> Documentation | None:

@@ -135,7 +135,6 @@ def test_a_snippet_is_checked_as_it_is_typed_and_replaces_a_layer(show, project)
     assert "tanh" in found.recipe.overrides[0].value
 
 
-<<<<<<< HEAD
 def test_preprocessing_of_strings_is_cut_off_and_put_back(show, tmp_path):
     from tests.test_cutting import text_model
 
@@ -151,7 +150,8 @@ def test_preprocessing_of_strings_is_cut_off_and_put_back(show, tmp_path):
     assert found.report.passed
     click(app, "Put it back")
     assert found.recipe.overrides == () and found.plan.problems
-=======
+
+
 def test_arguments_are_fields_of_their_types(show, project):
     found = project("unet")
     app = show("mapping", found, layer="down1_norm")
@@ -172,7 +172,6 @@ def test_arguments_are_fields_of_their_types(show, project):
     assert [override.layer for override in found.recipe.overrides] == ["down1_norm"]
     click(app, "Redo")
     assert len(found.recipe.overrides) == 2
->>>>>>> 2236688 (Override in place: an editor of PyTorch code that is checked as you type, arguments as fields of their types, undo, redo and the count of overrides on every page)
 
 
 def test_of_a_recipe_for_another_model_what_fits_is_taken(show, project):
