@@ -37,7 +37,7 @@ SHOTS = {
 }
 PREDICTED = {"kernel": "all"}
 WALK, WALK_SIZE, WALK_WIDTH = ROOT / "docs" / "walk.gif", (1280, 800), 860
-COLOURS = 96  # of the animated picture: enough for the app, a third of the bytes
+COLOURS = 200  # of the animated picture
 
 
 def prepared(name: str, override: tuple | None) -> Project:
@@ -72,8 +72,6 @@ def take(browser: Browser, address: str, name: str) -> None:
         path = FOLDER / f"{name}{suffix}.png"
         page.screenshot(path=path)
         page.context.close()
-        with Image.open(path) as image:
-            image.convert("RGB").quantize(256).save(path, optimize=True)
         print(path)
 
 
