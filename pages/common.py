@@ -256,7 +256,7 @@ def scrolling(text: str, height: int, label: str) -> None:
 
 
 def _style(keyword: str, number: str, string: str, comment: str, name: str) -> type[Style]:
-    """Colours for source code, each readable on the page and on the marked lines (tests/test_source_map.py)."""
+    """Colours for source code, each readable on the page and on its marked lines."""
     tokens = {Token: "", Keyword: f"bold {keyword}", Operator.Word: f"bold {keyword}", Number: number, String: string, String.Doc: f"italic {comment}", Comment: f"italic {comment}"}
     return type("Colours", (Style,), {"styles": {**tokens, Name.Class: f"bold {name}", Name.Function: f"bold {name}", Name.Namespace: name, Name.Builtin: number, Name.Builtin.Pseudo: ""}})
 
