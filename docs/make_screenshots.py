@@ -33,7 +33,7 @@ SHOTS = {
     "mapping": ("convnet", None, "Outlined on both sides", 2650, "layer=conv"),
     "convert": ("convnet", None, "All in a zip", 1130, ""),
     "verify": ("convnet", ("flatten", "alternative", "plain flatten", "to see it caught"), "Likely causes", 2900, ""),
-    "learn": ("convnet", None, "Agrees.", 1000, "lesson=kernel"),
+    "learn": ("convnet", None, "Agrees.", 1380, "lesson=kernel"),
 }
 PREDICTED = {"kernel": "all"}
 WALK, WALK_SIZE, WALK_WIDTH = ROOT / "docs" / "walk.gif", (1280, 800), 860
