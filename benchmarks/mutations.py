@@ -1,7 +1,9 @@
 """Break conversions on purpose and count what verification catches; write docs/mutations.md.
 
-    python benchmarks/mutations.py                 every model, at most two layers a kind of mutant, three sets of weights
-    python benchmarks/mutations.py unet gelu_mlp   these models; prints the tables and leaves docs/mutations.md alone
+    python benchmarks/mutations.py                          every model, every layer, three sets of weights
+    python benchmarks/mutations.py unet gelu_mlp            these models; prints the tables and leaves docs/mutations.md alone
+    python benchmarks/mutations.py --layers 4               at most four layers a kind of mutant in the networks of keras.applications
+    python benchmarks/mutations.py --jobs 2 --results FILE  two processes; a run that was interrupted goes on
 
 A mutant is one layer's mapping with one fault in it, planned, written and verified like any conversion. It is caught where
 the conversion is refused, the module does not run, or the verdict is "differs"; located where the layer that is named is
@@ -19,7 +21,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -27,11 +30,12 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+os.environ["KERAS_BACKEND"] = "tensorflow"
+os.environ["OMP_NUM_THREADS"] = "1"  # torch's threads wait for each other in turns: on a busy machine twenty times longer than one alone takes
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 REPORT = ROOT / "docs" / "mutations.md"
 WEIGHTS = ("natural", "ones", "initial")
-LAYERS_A_KIND = 2
 
 # Mutants: (mapping, call) → a mapping with a fault, or None where the layer has nothing of the kind.
 
@@ -331,12 +335,36 @@ def models() -> dict[str, Callable[[], Any]]:
         "token_mixer": token_mixer,
     }
     bundled = {name: (lambda name=name: examples().make(name)) for name in examples().EXAMPLES}
-    networks = {
-        "MobileNetV2_64": lambda: keras.applications.MobileNetV2(weights=None, input_shape=(64, 64, 3), alpha=0.35, classes=10),
-        "EfficientNetB0_64": lambda: keras.applications.EfficientNetB0(weights=None, input_shape=(64, 64, 3), classes=10),
-        "ResNet50_64": lambda: keras.applications.ResNet50(weights=None, input_shape=(64, 64, 3), classes=10),
+    return {**bundled, **small, **networks()}
+
+
+def networks() -> dict[str, Callable[[], Any]]:
+    """Networks of keras.applications for which `--layers` counts."""
+    from keras import applications as A
+
+    options = {"weights": None, "input_shape": (64, 64, 3), "classes": 10}
+    return {
+        "MobileNetV2_64": lambda: A.MobileNetV2(alpha=0.35, **options),
+        "EfficientNetB0_64": lambda: A.EfficientNetB0(**options),
+        "ResNet50_64": lambda: A.ResNet50(**options),
     }
-    return {**bundled, **small, **networks}
+
+
+def unbroken() -> dict[str, Callable[[], Any]]:
+    """Networks that are verified as they are, for false alarms only."""
+    from keras import applications as A
+
+    options = {"weights": None, "input_shape": (64, 64, 3), "classes": 10}
+    return {
+        "MobileNet_64": lambda: A.MobileNet(alpha=0.5, **options),
+        "MobileNetV3Small_64": lambda: A.MobileNetV3Small(**options),
+        "DenseNet121_64": lambda: A.DenseNet121(**options),
+        "ResNet50V2_64": lambda: A.ResNet50V2(**options),
+        "EfficientNetV2B0_64": lambda: A.EfficientNetV2B0(**options),
+        "ConvNeXtTiny_64": lambda: A.ConvNeXtTiny(**options),
+        "VGG16_64": lambda: A.VGG16(**options),
+        "Xception_96": lambda: A.Xception(**{**options, "input_shape": (96, 96, 3)}),
+    }
 
 
 def set_weights(model: Any, kind: str) -> None:
@@ -378,8 +406,8 @@ def mutated(layer: str, kind: str, mutate: Callable) -> Iterator[None]:
         registry._rules[kind] = rule
 
 
-def eligible(plan: Any) -> list[tuple[str, str, str]]:
-    """(kind of mutant, layer path, layer class), at most LAYERS_A_KIND layers of each kind, spread over the depth."""
+def eligible(plan: Any, most: int | None) -> list[tuple[str, str, str]]:
+    """(kind of mutant, layer path, layer class), at most ``most`` layers of each kind, spread over the depth."""
     from k2t_core.rules import registry
     from k2t_core.rules.registry import Call
 
@@ -394,29 +422,34 @@ def eligible(plan: Any) -> list[tuple[str, str, str]]:
         for name, mutate in KINDS.items():
             if registry.find(node.layer.kind) is not None and mutate(planned.mapping, call) is not None:
                 found.setdefault(name, []).append((node.layer.path, node.layer.kind))
-    return [(name, *layers[round(i)]) for name, layers in found.items() for i in _spread(len(layers))]
+    return [(name, *layers[i]) for name, layers in found.items() for i in _spread(len(layers), most)]
 
 
-def _spread(count: int) -> list[float]:
-    return list(range(count)) if count <= LAYERS_A_KIND else [i * (count - 1) / (LAYERS_A_KIND - 1) for i in range(LAYERS_A_KIND)]
+def _spread(count: int, most: int | None) -> list[int]:
+    return list(range(count)) if most is None or count <= most else sorted({round(i * (count - 1) / max(most - 1, 1)) for i in range(most)})
 
 
-def measure(name: str) -> list[dict[str, Any]]:
-    """Every mutant of one model under every set of weights, and the model without any."""
+def measure(name: str, weights: str, most: int | None) -> list[dict[str, Any]]:
+    """Every mutant of one model under one set of weights, and the model without any."""
+    import keras
+
     import k2t_core as k2t
+    from k2t_core.reference import remembering
     from k2t_core.tracing import trace
 
-    rows = []
-    for weights in WEIGHTS:
-        model = models()[name]()
-        set_weights(model, weights)
-        traced = trace(k2t.load(model))
-        plan = k2t.plan(traced)
-        with tempfile.TemporaryDirectory() as folder:
-            k2t.convert(plan, folder)
-            report = k2t.verify(folder, traced, batch=2, training=True)
-        rows.append({"model": name, "weights": weights, "kind": None, "passed": report.passed, "detail": report.verdict})
-        for kind, layer, cls in eligible(plan):
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(3)
+    broken = name in models()
+    model = {**models(), **unbroken()}[name]()
+    set_weights(model, weights)
+    traced = trace(k2t.load(model))
+    plan = k2t.plan(traced)
+    with tempfile.TemporaryDirectory() as folder:
+        k2t.convert(plan, folder)
+        report = k2t.verify(folder, traced, batch=2, training=broken)
+    rows = [{"model": name, "weights": weights, "kind": None, "passed": report.passed, "detail": report.verdict}]
+    with remembering():  # the Keras side is the same for every mutant
+        for kind, layer, cls in eligible(plan, most if name in networks() else None) if broken else ():
             row = {"model": name, "weights": weights, "kind": kind, "layer": layer, "class": cls}
             with tempfile.TemporaryDirectory() as folder:
                 try:
@@ -426,26 +459,27 @@ def measure(name: str) -> list[dict[str, Any]]:
                         k2t.convert(mutant, folder)
                     if not changed:
                         continue
-                    report = k2t.verify(folder, traced, batch=2, edge_cases=False, explain=False, training=kind.startswith("Keras's momentum"))
+                    report = k2t.verify(folder, traced, batch=2, edge_cases=False, explain=False, stop_early=True, training=kind.startswith("Keras's momentum"))
                     row |= {"caught": not report.passed, "located": report.first_divergence == layer, "detail": report.verdict}
                 except k2t.K2TError as error:
-                    row |= {"caught": True, "located": layer in str(error) or "forward() raises" in str(error), "detail": str(error)}
+                    row |= {"caught": True, "located": f"layer {layer!r}" in str(error), "detail": str(error)}
             rows.append(row)
     return rows
 
 
-def table(rows: list[dict[str, Any]], seconds: float) -> str:
+def table(rows: list[dict[str, Any]], most: int | None) -> str:
     clean = [r for r in rows if r["kind"] is None]
     mutants = [r for r in rows if r["kind"]]
     caught, located = sum(r["caught"] for r in mutants), sum(r["caught"] and r["located"] for r in mutants)
     lines = [
         "# Mutation score",
         "",
-        "Written by `python benchmarks/mutations.py`. A mutant is a conversion with one fault put into one layer on purpose.",
+        "Written by `python benchmarks/mutations.py`. A mutant is a conversion with one fault put into one layer on purpose, in every layer that can have it"
+        + (f" (in the networks of keras.applications, in at most {most} layers a kind, spread over the depth)." if most else "."),
         "",
-        f"{len(mutants)} mutants of {len({r['kind'] for r in mutants})} kinds in {len({r['model'] for r in rows})} models, each with natural (random), all-ones and Keras's initial weights: "
+        f"{len(mutants)} mutants of {len({r['kind'] for r in mutants})} kinds in {len({r['model'] for r in mutants})} models, each with natural (random), all-ones and Keras's initial weights: "
         f"**{caught} caught ({caught / max(len(mutants), 1):.1%}), {located} located ({located / max(len(mutants), 1):.1%})**. "
-        f"Without mutants: {len(clean)} verifications, **{sum(not r['passed'] for r in clean)} false alarms**. {seconds / 60:.0f} minutes.",
+        f"Without mutants: {len(clean)} verifications of {len({r['model'] for r in clean})} models, with edge cases (and gradients, where there are mutants), **{sum(not r['passed'] for r in clean)} false alarms**.",
         "",
         "| kind | mutants | caught | located |",
         "|---|--:|--:|--:|",
@@ -466,32 +500,71 @@ def table(rows: list[dict[str, Any]], seconds: float) -> str:
     return "\n".join(lines) + "\n"
 
 
+def worker(name: str, weights: Sequence[str], most: int | None) -> list[dict[str, Any]]:
+    """`measure` with these sets of weights, in a process of its own. Raises RuntimeError with the end of its stderr where that fails."""
+    command = [sys.executable, __file__, "--worker", name, *weights] + (["--layers", str(most)] if most else [])
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(done.stderr[-2000:])
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def single_threaded() -> None:
+    import tensorflow as tf
+    import torch
+
+    torch.set_num_threads(1)
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*")
-    parser.add_argument("--worker")
+    parser.add_argument("--layers", type=int, help="in networks of keras.applications, at most this many layers a kind of mutant")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--results", type=Path, help="a file that keeps what is measured, so that another run goes on from there")
+    parser.add_argument("--worker", nargs="+", metavar="NAME", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
-        print("\n" + json.dumps(measure(options.worker)))
+        single_threaded()
+        name, *sets = options.worker
+        print("\n" + json.dumps([row for weights in sets for row in measure(name, weights, options.layers)]))
         return 0
-    start, rows, broken = time.perf_counter(), [], []
-    names = options.names or list(models())
-    for name in names:
-        done = subprocess.run([sys.executable, __file__, "--worker", name], capture_output=True, text=True)
-        if done.returncode:
-            broken.append(name)
-            print(f"{name}: FAILED\n{done.stderr[-2000:]}", flush=True)
-            continue
-        found = json.loads(done.stdout.splitlines()[-1])
-        rows += found
-        mutants = [r for r in found if r["kind"]]
-        print(f"{name}: {len(mutants)} mutants, {sum(r['caught'] for r in mutants)} caught, {sum(r['caught'] and r['located'] for r in mutants)} located, {sum(not r['passed'] for r in found if not r['kind'])} false alarms", flush=True)
-    text = table(rows, time.perf_counter() - start)
+    names = options.names or [*networks(), *unbroken(), *(name for name in models() if name not in networks())]
+    rows: list[dict[str, Any]] = []
+    if options.results and options.results.is_file():
+        rows = [json.loads(line) for line in options.results.read_text(encoding="utf-8").splitlines()]
+    done = {(r["model"], r["weights"]) for r in rows}
+    failed = False
+    with ThreadPoolExecutor(options.jobs) as pool:
+        missing = {name: [weights for weights in WEIGHTS if (name, weights) not in done] for name in names}
+        tasks = {pool.submit(worker, name, sets, options.layers): name for name, sets in missing.items() if sets}
+        for task in as_completed(tasks):
+            name = tasks[task]
+            try:
+                found = task.result()
+            except RuntimeError as error:
+                failed = True
+                print(f"{name}: FAILED\n{error}", flush=True)
+                continue
+            rows += found
+            if options.results:
+                with options.results.open("a", encoding="utf-8") as file:
+                    file.writelines(json.dumps(row) + "\n" for row in found)
+            mutants = [r for r in found if r["kind"]]
+            print(
+                f"{time.strftime('%H:%M:%S')} {name}: {len(mutants)} mutants, {sum(r['caught'] for r in mutants)} caught, "
+                f"{sum(r['caught'] and r['located'] for r in mutants)} located, {sum(not r['passed'] for r in found if not r['kind'])} false alarms",
+                flush=True,
+            )
+    order = {name: index for index, name in enumerate([*models(), *unbroken()])}
+    rows = sorted((r for r in rows if r["model"] in names), key=lambda r: order[r["model"]])
+    text = table(rows, options.layers)
     print(text)
-    if not options.names:
+    if not options.names and not failed:
         REPORT.write_text(text, encoding="utf-8")
-    wrong = broken or any(not r["passed"] if r["kind"] is None else not r["caught"] for r in rows)
-    return 1 if wrong else 0
+    return 1 if failed or any(not r["passed"] if r["kind"] is None else not r["caught"] for r in rows) else 0
 
 
 if __name__ == "__main__":

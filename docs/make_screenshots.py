@@ -29,8 +29,8 @@ from tests.browser.conftest import CHROMIUM_OPTIONS, Server, button, chromium, l
 FOLDER = ROOT / "docs" / "screenshots"
 # page: (example, override, words that show it is complete, height, more of the address)
 SHOTS = {
-    "load": ("shared", None, "Every layer can be converted.", 1300, ""),
-    "mapping": ("convnet", None, "Outlined on both sides", 2650, "layer=conv"),
+    "load": ("shared", None, "Every layer can be converted.", 1360, ""),
+    "mapping": ("convnet", None, "Outlined on both sides", 3150, "layer=conv"),
     "convert": ("convnet", None, "All in a zip", 1130, ""),
     "verify": ("convnet", ("flatten", "alternative", "plain flatten", "to see it caught"), "Likely causes", 2900, ""),
     "learn": ("convnet", None, "Agrees.", 1380, "lesson=kernel"),

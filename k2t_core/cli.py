@@ -107,10 +107,10 @@ def verify(
     distribution: Annotated[str, typer.Option(help="Of the random batch: normal, uniform, image, zeros, ones.")] = "normal",
     weights: Annotated[WeightsChoice, typer.Option(help="The model's own, randomised ones in a copy, or both.")] = WeightsChoice.both,
     tolerance: Annotated[float, typer.Option(help="Largest allowed max|torch − keras| / max|keras|.")] = 1e-4,
-    training: Annotated[bool, typer.Option("--training", help="Compare gradients and BatchNorm's training statistics as well.")] = False,
+    training: Annotated[bool, typer.Option("--training", help="Compare gradients, BatchNorm's training statistics and the law of dropout as well.")] = False,
     search: Annotated[int, typer.Option(metavar="STARTS", help="Search for the worst input by gradient steps from this many starts.")] = 0,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write the whole report as one self-contained page.")] = None,
-    edge_cases: Annotated[bool, typer.Option(help="Compare on zeros, tiny and large numbers, a batch of 1 and other sizes as well.")] = True,
+    edge_cases: Annotated[bool, typer.Option(help="Compare on zeros, tiny and large numbers, a batch of 1, other sizes and the range that the model's preprocessing implies as well.")] = True,
     as_json: AsJson = False,
     rules: Rules = None,
     allow_unsafe: AllowUnsafe = False,
@@ -136,17 +136,18 @@ def verify(
             allow_unsafe=allow_unsafe,
             progress=say,
         )
-        if html is not None:
-            from k2t_core.html_report import command_line, write_html_report
+        from k2t_core.html_report import command_line, facts, write_html_report
 
-            options = {"inputs": inputs, "batch": batch, "seed": seed, "distribution": distribution, "weights": weights.value, "tolerance": tolerance, "search": search or None, "rules": rules}
-            flags = ("" if edge_cases else " --no-edge-cases") + (" --training" if training else "")
+        options = {"inputs": inputs, "batch": batch, "seed": seed, "distribution": distribution, "weights": weights.value, "tolerance": tolerance, "search": search or None, "rules": rules}
+        flags = ("" if edge_cases else " --no-edge-cases") + (" --training" if training else "") + (" --allow-unsafe" if allow_unsafe else "")
+        command = command_line(out, against, options) + flags
+        if html is not None:
             try:
-                write_html_report(report, out, html, command_line(out, against, options) + flags + (" --allow-unsafe" if allow_unsafe else ""))
+                write_html_report(report, out, html, command)
             except OSError as error:
                 raise K2TError(f"{html}: cannot write the report there: {error.strerror or error}") from error
     if as_json:
-        print(json.dumps(report.to_json(), indent=2, ensure_ascii=False))
+        print(json.dumps(facts(report, out, command), indent=2, ensure_ascii=False))
     else:
         _print_report(report)
     if not report.passed:
@@ -230,19 +231,21 @@ def _print_report(report: Any) -> None:
 
     console = _console()
     table = Table(box=box.SIMPLE_HEAD)
-    for column in ("weights", "inputs", "output", "shape", "max abs", "max relative", ""):
+    for column in ("weights", "inputs", "output", "shape", "max abs", "mean abs", "max relative", ""):
         table.add_column(column, overflow="fold")
     for run in report.runs:
         for output in run.outputs:
             difference = output.difference
             verdict = "agrees" if output.passed else "differs"
-            cells = [run.weights, run.inputs, output.name, _shape(output.keras_shape), f"{difference.max_abs:.2e}", f"{difference.relative:.2e}", verdict]
+            cells = [run.weights, run.inputs, output.name, _shape(output.keras_shape), f"{difference.max_abs:.2e}", f"{difference.mean_abs:.2e}", f"{difference.relative:.2e}", verdict]
             table.add_row(*map(Text, cells), style=None if output.passed else "red")
     console.print(table)
     for weakness in report.weaknesses:
         console.print(Text(f"cannot tell a wrong transpose: {weakness.variable}: {weakness.reason}", style="yellow"))
     for note in report.notes:
         console.print(Text(note, style="yellow"))
+    for effect in report.effects:
+        console.print(Text(f"override of {effect.describe()}", style=None if effect.agrees else "red"))
     for cause in report.causes[:3]:
         console.print(Text(f"{cause.layer}: {cause.describe()}", style="yellow"))
     console.print(Text(report.verdict, style="bold green" if report.passed and report.proves else "bold yellow" if report.passed else "bold red"))
@@ -320,6 +323,9 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(BAD_INPUT)
     except K2TError as error:
         print(f"k2t: {error}", file=sys.stderr)
+        sys.exit(BAD_INPUT)
+    except MemoryError as error:
+        print(f"k2t: not enough memory ({' '.join(str(error).split())[:200] or 'an allocation failed'}); give fewer samples, or a machine with more", file=sys.stderr)
         sys.exit(BAD_INPUT)
     except BrokenPipeError:  # the reader of a pipe has gone: nothing more to say
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

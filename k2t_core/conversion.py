@@ -21,7 +21,7 @@ from k2t_core.interruption import check
 from k2t_core.layout import Layout
 from k2t_core.planning import Plan, PlannedScope
 from k2t_core.planning import plan as make_plan
-from k2t_core.tensors import to_tensor
+from k2t_core.tensors import to_tensor, unfilled
 from k2t_core.transforms import apply_chain
 
 FILES = ("model.py", "model.safetensors", "manifest.json", "recipe.json")
@@ -110,21 +110,15 @@ def check_state_dict(folder: Path) -> None:
     """The written source, built without memory, must have exactly the written weights."""
     import torch
     from safetensors import safe_open
-    from torch.overrides import TorchFunctionMode
 
     from k2t_core.verification.module import import_model
 
-    class Unfilled(TorchFunctionMode):
-        """Leaves normal_ out: without memory there is nothing to fill, and torch would import its compiler for it (seconds)."""
-
-        def __torch_function__(self, function, types, args=(), kwargs=None):
-            if function is torch.nn.init.normal_:
-                return kwargs["tensor"]
-            return function(*args, **(kwargs or {}))
-
     module = import_model(folder)
-    with torch.device("meta"), Unfilled():
-        model = getattr(module, root_class(folder))()
+    try:
+        with torch.device("meta"), unfilled():
+            model = getattr(module, root_class(folder))()
+    except Exception as error:  # an override of a constructor argument can be anything
+        raise K2TError(f"the module cannot be built: {type(error).__name__}: {' '.join(str(error).split())[:200]}; look at the overrides of constructor arguments") from error
     expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     with safe_open(folder / "model.safetensors", "pt") as file:
         written = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import json
 import os
+import platform
 import shlex
 from pathlib import Path
+from typing import Any
 
 from k2t_core import charts
-from k2t_core.recipe import read_recipe
+from k2t_core.recipe import Recipe, read_recipe
 from k2t_core.verification.manifest import read_manifest
 from k2t_core.verification.report import Report
 from k2t_core.verification.taps import is_untouched
@@ -17,18 +20,38 @@ from k2t_core.verification.taps import is_untouched
 PACKAGES = ("k2t", "keras", "tensorflow-cpu", "tensorflow", "torch", "numpy")
 
 
-def html_report(report: Report, folder: str | Path, command: str) -> str:
-    """The page. folder: the conversion that was verified. command: what reproduces the report, as a shell line.
+def facts(report: Report, folder: str | Path, command: str) -> dict[str, Any]:
+    """Everything that the verdict rests on, as plain data: what the page shows, and what ``--json`` prints.
 
-    Raises OutputError where the folder is not a conversion.
+    folder: the conversion that was verified. command: what reproduces the report, as a shell line. Raises OutputError where
+    the folder is not a conversion.
     """
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    recipe = read_recipe(folder / "recipe.json") if (folder / "recipe.json").is_file() else Recipe()
+    return {
+        **report.to_json(),
+        "command": command,
+        "model": {"name": manifest["model"], "sha256": manifest["fingerprint"]},
+        "module": {
+            "class": manifest["class"],
+            "edited_by_hand": not is_untouched(folder, manifest),
+            "sha256": {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in ("model.py", "model.safetensors")},
+        },
+        "versions": _versions(),
+        "recipe": json.loads(recipe.to_json()),
+        "weights": {key: {name: entry[name] for name in ("keras", "layer", "keras_shape", "transform", "torch_shape")} for key, entry in manifest["variables"].items()},
+    }
+
+
+def html_report(report: Report, folder: str | Path, command: str) -> str:
+    """The page: `facts`, and the charts of the run that carries the verdict."""
     from jinja2 import Environment, PackageLoader
 
     folder = Path(folder)
-    manifest = read_manifest(folder)
-    data = report.to_json()
+    data = facts(report, folder, command)
     deciding = report.deciding
-    figures = [charts.difference_histogram(deciding, relative=True), charts.difference_histogram(deciding, relative=False)]
+    figures = [charts.difference_histogram(deciding, relative=True), charts.difference_histogram(deciding, relative=False), charts.ulp_histogram(deciding)]
     if deciding.layers:
         figures.append(charts.layer_chart(deciding))
     # The first figure carries plotly.js itself: the page asks nobody for anything.
@@ -37,16 +60,10 @@ def html_report(report: Report, folder: str | Path, command: str) -> str:
     environment.filters["e"] = lambda value: f"{value:.1e}"
     return environment.get_template("report.html").render(
         report=report,
-        manifest=manifest,
-        runs=data["runs"],
+        data=data,
         layers=data["runs"][report.runs.index(deciding)]["layers"],
-        overrides=read_recipe(folder / "recipe.json").overrides if (folder / "recipe.json").is_file() else (),
         figures=pictures,
         source=(folder / "model.py").read_text(encoding="utf-8"),
-        files={name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in ("model.py", "model.safetensors")},
-        versions=_versions(),
-        edited=not is_untouched(folder, manifest),
-        command=command,
     )
 
 
@@ -68,7 +85,7 @@ def command_line(folder: str | Path, model: str | Path, options: dict[str, objec
 
 
 def _versions() -> dict[str, str]:
-    found = {}
+    found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
             found[name] = importlib.metadata.version(name)

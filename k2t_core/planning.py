@@ -11,6 +11,7 @@ from typing import Any
 
 from k2t_core.blocks import Use, fold
 from k2t_core.cutting import cut
+from k2t_core.emit.keywords import keywords, with_keyword
 from k2t_core.errors import K2TError, OverrideError, UnsupportedError
 from k2t_core.graph import Graph, Layer, Node
 from k2t_core.layout import Layout, channels_first, identity
@@ -19,7 +20,10 @@ from k2t_core.recipe import Recipe, read_recipe
 from k2t_core.rules import registry
 from k2t_core.rules.registry import ANY, FIRST, LAST, SELF, Call, Mapping, Module, Unconvertible, Weight
 from k2t_core.tracing import Traced, trace, with_closed
-from k2t_core.transforms import Cast, Permute, Transform, chain_shape, describe
+from k2t_core.transforms import Cast, Permute, ReorderBlocks, Transform, chain_shape, describe
+
+IGNORED = registry.Alternative("mask ignored", "every step counts, as if nothing were masked", "only where no step is ever masked, or where another program leaves the mask out")
+GATES = {"LSTM": 4, "LSTMCell": 4, "GRU": 3, "GRUCell": 3, "ConvLSTM1D": 4, "ConvLSTM2D": 4, "ConvLSTM3D": 4}  # blocks of a recurrent layer's kernels
 
 # Names that generated code uses for itself.
 RESERVED = {"self", "nn", "F", "torch", "math", "Path", "load_file", "load_model", "hidden", "cell", "states", "both", "forward_out", "backward_out", "forward_states", "backward_states", "_"} | set(keyword.kwlist)
@@ -242,7 +246,8 @@ class _Planner:
                 raise Unconvertible(_no_rule(layer))
             else:
                 call.refuse(call.arguments.get("training") is True, "it is called with training=True; k2t converts inference, so build the model without it")
-                mapping = _in_dtype(_checked(rule.function(call), call), layer)
+                mapping, call = _ruled(rule, call)
+                mapping = _in_dtype(_checked(mapping, call), layer)
                 child = call.inner
             mapping = self.overridden(mapping, call)
             if first is not None and first.mapping is not None and (first.mapping.module, first.mapping.weights) != (mapping.module, mapping.weights):
@@ -264,9 +269,11 @@ class _Planner:
             raise OverrideError(f"layer {layer.path!r}: no alternative {call.choice!r}; it has {', '.join(['default', *names])}")
         for override in self.recipe.of(layer.path):
             if override.kind == "arguments":
-                if mapping.module is None:
-                    raise OverrideError(f"layer {layer.path!r}: becomes a function call and has no constructor arguments to override")
-                mapping = replace(mapping, module=replace(mapping.module, args={**mapping.module.args, **override.value}))
+                mapping = _with_arguments(mapping, override.value, layer)
+            elif override.kind == "weights":
+                mapping = replace(mapping, weights=_fed(mapping.weights, override.value, call))
+            elif override.kind == "gates":
+                mapping = replace(mapping, weights=_in_gate_order(mapping.weights, override.value, call))
             elif override.kind == "permutation":
                 mapping = replace(mapping, weights=_permuted(mapping.weights, override.value, call))
         return mapping
@@ -375,6 +382,74 @@ def _snippet(call: Call, code: str) -> Mapping:
         why="Your snippet: k2t runs it as it is and verifies it against Keras.",
         torch=code.strip(),
     )
+
+
+def _ruled(rule: registry.Rule, call: Call) -> tuple[Mapping, Call]:
+    """What the rule makes of a call, and the call; where a mask changes it, with the alternative that ignores the mask."""
+    masks = [name for name in call.arguments if name.endswith("mask") or name == "masks"]
+    if not masks or call.layer.children:  # a wrapper plans what it wraps with the call
+        return rule.function(call), call
+    bare = replace(call, read_options=set(), read_arguments=set())
+    for name in masks:
+        del bare.arguments[name]
+    if call.choice == IGNORED.name:
+        mapping = rule.function(bare)
+        return replace(mapping, alternatives=(*mapping.alternatives, IGNORED)), bare
+    mapping = rule.function(call)
+    try:
+        without = rule.function(bare)
+    except Unconvertible:
+        return mapping, call
+    masked = (without.forward, without.module) != (mapping.forward, mapping.module)
+    return replace(mapping, alternatives=(*mapping.alternatives, IGNORED)) if masked else mapping, call
+
+
+def _with_arguments(mapping: Mapping, values: dict[str, Any], layer: Layer) -> Mapping:
+    """The mapping with other arguments: of a function in its code where one has them, else of its module's constructor."""
+    texts = [mapping.forward] if isinstance(mapping.forward, str) else list(mapping.forward)
+    for name, value in values.items():
+        changed = [with_keyword(text, name, value) for text in texts]
+        if mapping.module is not None and (name in mapping.module.args or changed == texts):
+            mapping = replace(mapping, module=replace(mapping.module, args={**mapping.module.args, name: value}))
+        elif changed == texts and value not in [v for text in texts for v in keywords(text).get(name, ())]:
+            code = re.sub("⟦(\\d+)⟧", "x", "; ".join(texts)).replace(SELF, "self")
+            raise OverrideError(f"layer {layer.path!r}: becomes {code}, which has no constructor arguments to override, and no argument {name!r}")
+        else:
+            texts = changed
+    return replace(mapping, forward=texts[0] if isinstance(mapping.forward, str) else tuple(texts))
+
+
+def _fed(weights: tuple[Weight, ...], sources: dict[str, str], call: Call) -> tuple[Weight, ...]:
+    """The weights with other Keras variables behind them, each checked for shape."""
+    unknown = sorted(set(sources) - {w.key for w in weights if w.source})
+    if unknown:
+        raise OverrideError(f"layer {call.layer.path!r}: no weight {unknown[0]!r} that a Keras variable feeds; it has {', '.join(w.key for w in weights if w.source) or 'none'}")
+    result = []
+    for weight in weights:
+        if weight.key in sources:
+            variable = call.layer.variable(sources[weight.key])
+            if variable is None:
+                raise OverrideError(f"layer {call.layer.path!r}: no variable {sources[weight.key]!r}; it has {', '.join(v.name for v in call.layer.all_variables())}")
+            before = call.variable(weight.source).shape
+            if variable.shape != before:
+                raise OverrideError(f"layer {call.layer.path!r}, {weight.key}: {variable.name} has shape {variable.shape}, and {weight.source} {before}")
+            weight = replace(weight, source=variable.name)
+        result.append(weight)
+    lost = {call.variable(w.source).path for w in weights if w.source} - {call.variable(w.source).path for w in result if w.source}
+    if lost:
+        raise OverrideError(f"layer {call.layer.path!r}: {min(lost)} would be lost; say which weight it feeds instead")
+    return tuple(result)
+
+
+def _in_gate_order(weights: tuple[Weight, ...], order: Sequence[int], call: Call) -> tuple[Weight, ...]:
+    """The weights with the blocks of their gates, as they stand, in another order."""
+    count = GATES.get(call.layer.kind) or next((GATES[c.kind] for c in call.layer.children.values() if c.kind in GATES), None)
+    if count is None:
+        raise OverrideError(f"layer {call.layer.path!r}: {call.layer.kind} has no gates")
+    if sorted(order) != list(range(count)):
+        raise OverrideError(f"layer {call.layer.path!r}: the order of its gates {tuple(order)} is no order of {count}")
+    step = ReorderBlocks(0, tuple(order), ", ".join(map(str, range(count))), ", ".join(map(str, order)))
+    return tuple(replace(w, steps=(*w.steps, step)) if w.source else w for w in weights)
 
 
 def _permuted(weights: tuple[Weight, ...], value: dict, call: Call) -> tuple[Weight, ...]:

@@ -45,7 +45,9 @@ KEPT_RUNS = 50  # past verifications in the table
 SETTINGS: dict[str, Any] = {
     "allow_unsafe": False,
     "example": None,
-    "load.unfolded": [],
+    "graph.colour": "status",
+    "graph.open": [],  # the folds that are unfolded
+    "mapping.graph": True,
     "mapping.selected": None,
     "mapping.text": "",
     "mapping.status": [],
@@ -127,7 +129,7 @@ SETTINGS: dict[str, Any] = {
 }
 
 # Settings that speak of the loaded model: another model starts without them.
-OF_THE_MODEL = ("load.unfolded", "mapping.selected", "mapping.text", "mapping.status", "mapping.type", "mapping.overridden", "mapping.sample", "convert.layer", "verify.look", "verify.output", "verify.class", "verify.sample", "verify.labels")
+OF_THE_MODEL = ("graph.open", "mapping.selected", "mapping.text", "mapping.status", "mapping.type", "mapping.overridden", "mapping.sample", "convert.layer", "verify.look", "verify.output", "verify.class", "verify.sample", "verify.labels")
 
 Progress = Callable[[float, str], None]
 log = logging.getLogger("k2t")
@@ -789,7 +791,7 @@ class Project:
             reports.append(report.to_json())
         found = changes(*reports, comparisons(*reports)[0])
         start = next((index for index, change in enumerate(found) if change.layer == layer), 0)
-        return found[start:]
+        return [change for change in found[start:] if change.factor is not None]  # what is accumulated: not what was looked at alone
 
     def start_exercise(self, seed: int) -> Job:
         """Break a copy of the conversion, for the Learn page: see `k2t_core.exercise`."""

@@ -11,7 +11,27 @@ from typing import Any
 from k2t_core.errors import OverrideError
 
 VERSION = 1
-KINDS = ("alternative", "permutation", "arguments", "snippet", "cut")
+KINDS = ("alternative", "permutation", "arguments", "weights", "gates", "snippet", "cut")
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and all(isinstance(n, int) for n in value)
+
+
+def _named(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(name, str) for name in value)
+
+
+# What the value of an override looks like; whether it is possible in a model is the planner's to say.
+WELL_FORMED = {
+    "alternative": lambda value: isinstance(value, str),
+    "permutation": lambda value: _named(value) and isinstance(value.get("key"), str) and _whole(value.get("axes")),
+    "arguments": _named,
+    "weights": lambda value: _named(value) and all(isinstance(source, str) for source in value.values()),
+    "gates": _whole,
+    "snippet": lambda value: isinstance(value, str),
+    "cut": lambda value: value is None,
+}
 
 
 @dataclass(frozen=True)
@@ -21,7 +41,9 @@ class Override:
     kind and value:
         alternative: the name of one of the rule's alternatives.
         permutation: {"key": state_dict key relative to the layer ("weight"), "axes": [...]}.
-        arguments:   {constructor argument of the torch module: value}.
+        arguments:   {argument of the torch module's constructor, or of a function in the layer's code: value}.
+        weights:     {state_dict key relative to the layer: the layer's Keras variable that feeds it}.
+        gates:       the order in which the blocks of Keras's gates are put behind each other.
         cut:         None. The model starts behind this layer; what it and the layers before it do is left to the data pipeline.
         snippet:     PyTorch code over the inputs ``x`` (or ``x0``, ``x1``, …) in Keras's axis order, for a layer without a rule.
     """
@@ -34,6 +56,8 @@ class Override:
     def __post_init__(self):
         if self.kind not in KINDS:
             raise OverrideError(f"layer {self.layer!r}: unknown kind of override {self.kind!r}; one of {', '.join(KINDS)}")
+        if not WELL_FORMED[self.kind](self.value):
+            raise OverrideError(f"layer {self.layer!r}: an override of kind {self.kind!r} cannot be {self.value!r}; see the recipes that the app exports")
 
     @property
     def target(self) -> tuple[str, str, str]:
@@ -45,6 +69,10 @@ class Override:
             return f"{self.layer}: {self.value['key']} permuted by {tuple(self.value['axes'])}"
         if self.kind == "arguments":
             return f"{self.layer}: " + ", ".join(f"{k}={v!r}" for k, v in self.value.items())
+        if self.kind == "weights":
+            return f"{self.layer}: " + ", ".join(f"{key} from {source}" for key, source in self.value.items())
+        if self.kind == "gates":
+            return f"{self.layer}: gates in the order {tuple(self.value)}"
         if self.kind == "cut":
             return f"{self.layer}: cut off, left to the data pipeline"
         return f"{self.layer}: {self.kind} {self.value}"

@@ -6,33 +6,80 @@ known by the name that the graph gives it. The model's outputs are taken from th
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from functools import partial, wraps
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from k2t_core.graph import Node
+from k2t_core.errors import K2TError
+from k2t_core.graph import Graph, Node, Ref
 from k2t_core.interruption import check
-from k2t_core.opening import Opened
-from k2t_core.tracing import Scope, Traced, bound_arguments
+from k2t_core.opening import Opened, StandIn
+from k2t_core.tracing import MASKED_MERGES, Scope, Traced, bound_arguments
+
+T = TypeVar("T")
+
+_memory: ContextVar[dict[Any, Any] | None] = ContextVar("memory", default=None)
 
 
-def _alone(function: Callable) -> Callable:
+@contextmanager
+def remembering() -> Iterator[None]:
+    """Within it, what Keras computes is kept and not computed again: for many verifications of one model that stays as it is."""
+    token = _memory.set({})
+    try:
+        yield
+    finally:
+        _memory.reset(token)
+
+
+def remembered(function: Callable[..., T]) -> Callable[..., T]:
+    """A function whose results `remembering` keeps."""
+
+    @wraps(function)
+    def run(*args: Any) -> T:
+        memory = _memory.get()
+        if memory is None:
+            return function(*args)
+        key = (function.__name__, *map(_key, args))
+        if key not in memory:
+            memory[key] = (function(*args), args)  # with the arguments: their ids must not come again
+        return memory[key][0]
+
+    return run
+
+
+def _key(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.shape, str(value.dtype), hashlib.sha1(np.ascontiguousarray(value)).digest()
+    if isinstance(value, Mapping):
+        return tuple((k, _key(v)) for k, v in value.items())
+    if isinstance(value, (set, frozenset)):
+        return frozenset(value)
+    if isinstance(value, (list, tuple)):
+        return tuple(map(_key, value))
+    return value if isinstance(value, (str, int, float, type(None))) else id(value)
+
+
+def alone(function: Callable[..., T]) -> Callable[..., T]:
     """The function, with the model to itself: another thread may be comparing a layer of it."""
 
     @wraps(function)
-    def locked(traced: Traced, *args: Any, **kwargs: Any) -> Any:
+    def locked(traced: Traced, *args: Any, **kwargs: Any) -> T:
         with traced.source.lock:
             return function(traced, *args, **kwargs)
 
     return locked
 
 
-@_alone
+@remembered
+@alone
 def predict(traced: Traced, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     """The model's outputs in inference mode, flat, as Keras computes them when called."""
     from keras import tree
@@ -42,7 +89,15 @@ def predict(traced: Traced, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     return [np.asarray(y) for y in tree.flatten(model(inputs, training=False))]
 
 
-@_alone
+@remembered
+@alone
+def streamed(traced: Traced, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """`predict` node by node, each tensor let go as soon as nothing needs it: the same calls in the same order."""
+    return [np.asarray(y) for y in _run(traced.scope, list(arrays), "", {}, ())]
+
+
+@remembered
+@alone
 def tensors(traced: Traced, arrays: Sequence[np.ndarray], only: Collection[str] | None = None) -> dict[str, np.ndarray]:
     """The graph's tensors by scope and id (``"conv1"``, ``"encoder#2/dense"``), in Keras's layout; ``only`` these, or all."""
     record: dict[str, np.ndarray] = {}
@@ -50,7 +105,8 @@ def tensors(traced: Traced, arrays: Sequence[np.ndarray], only: Collection[str] 
     return record
 
 
-@_alone
+@remembered
+@alone
 def gradients(traced: Traced, arrays: Sequence[np.ndarray], factors: Mapping[int, np.ndarray]) -> tuple[list[np.ndarray | None], dict[str, np.ndarray]]:
     """Gradients of Σ outputs[k] · factors[k], in inference mode: by each input (None for integers), by each variable path."""
     import tensorflow as tf
@@ -72,32 +128,162 @@ def gradients(traced: Traced, arrays: Sequence[np.ndarray], factors: Mapping[int
     return by_input, {path: g for path, g in zip(variables, dense[len(watched) :]) if g is not None}
 
 
-@_alone
-def before_activation(traced: Traced, node: Node, value: np.ndarray) -> np.ndarray:
-    """What a Dense layer of the top graph computes from ``value`` before its own activation."""
+@alone
+def call(traced: Traced, scope: str, node: Node, values: Mapping[str, np.ndarray], operation: Any = None) -> list[np.ndarray]:
+    """What one call in ``scope`` ("" or ``"encoder/"``) makes of ``values``, by the ids of its input tensors; flat.
+
+    operation: another layer to call in its place, such as a copy of it.
+    """
+    from keras import Layer, tree
+
+    operation = operation or live(traced, scope, node)
+    if isinstance(operation, StandIn):  # a variable or a constant inside an opened layer
+        return [np.asarray(operation.value if operation.variable is None else operation.variable)]
+    arguments = _filled(node.arguments, values)
+    masks = arguments.pop("masks", None) if node.layer.kind in MASKED_MERGES else None
+    if masks is not None:
+        from keras.src.backend import set_keras_mask
+
+        for x, mask in zip(arguments["inputs"], masks):
+            if mask is not None:
+                set_keras_mask(x, mask)
+    options = {"training": False} if isinstance(operation, Layer) and operation._call_has_training_arg else {}
+    return [np.asarray(y) for y in tree.flatten(operation(**arguments, **options))]
+
+
+@remembered
+@alone
+def before_activation(traced: Traced, scope: str, node: Node, values: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    """What a layer computes before its own activation, or its wrapped layer's; None where it has none."""
     import keras
 
-    layer = _live(traced, "", node)
-    activation = layer.activation
+    layer = live(traced, scope, node)
+    layer = layer.layer if isinstance(layer, keras.layers.TimeDistributed) else layer
+    activation = getattr(layer, "activation", None)
+    if activation is None or not isinstance(layer, keras.Layer):
+        return None
     try:
         layer.activation = keras.activations.linear
-        return np.asarray(layer(value, training=False))
+        return call(traced, scope, node, values)[0]
     finally:
         layer.activation = activation
 
 
-@_alone
-def apply(traced: Traced, scope: str, node: Node, value: np.ndarray) -> np.ndarray:
-    """What the layer of a call in ``scope`` ("" or ``"encoder/"``) makes of one array."""
-    return np.asarray(_live(traced, scope, node)(value, training=False))
+@alone
+def in_float64(traced: Traced, scope: str, node: Node, values: Mapping[str, np.ndarray]) -> list[np.ndarray] | None:
+    """`call` with a copy of the layer that computes in float64; None where it is not of dtype policy float32.
+
+    Operations compute in the dtype of what they are given. Raises K2TError where the layer's config does not rebuild it.
+    """
+    import keras
+    from keras.src.saving.serialization_lib import SafeModeScope
+
+    layer = live(traced, scope, node)
+    wide = {t: v.astype("float64") if v.dtype == np.float32 else v for t, v in values.items()}
+    if not isinstance(layer, keras.Layer):
+        return None if getattr(layer, "dtype", None) == "float32" else call(traced, scope, node, wide)
+    if layer.compute_dtype != "float32" or layer.variable_dtype != "float32":
+        return None
+    try:
+        with SafeModeScope(False):  # code in the model, if any, was allowed when it was loaded
+            copy = type(layer).from_config(_widened(layer.get_config()))
+        call(traced, scope, node, wide, copy)  # builds it
+        copy.set_weights(layer.get_weights())
+    except Exception as error:  # a custom layer may not rebuild from its config
+        raise K2TError(f"layer {node.layer.path!r}: Keras cannot rebuild it in float64 ({' '.join(str(error).split())[:160]})") from error
+    if isinstance(copy, keras.layers.Normalization):
+        copy.finalize_state()
+    return call(traced, scope, node, wide, copy)
 
 
-def _live(traced: Traced, scope: str, node: Node) -> Any:
-    """The live Keras layer of a call."""
+def outputs_in_float64(traced: Traced, arrays: Sequence[np.ndarray]) -> list[np.ndarray] | None:
+    """The model's outputs with every layer `in_float64`; None where one has no such copy."""
+
+    def run(graph: Graph, scope: str, inputs: Sequence[np.ndarray]) -> list[np.ndarray] | None:
+        values = dict(zip(graph.inputs, inputs))
+        for node in graph.nodes:
+            if node.layer.graph is not None:
+                found = run(node.layer.graph, f"{scope}{node.id}/", [values[t] for t in node.inputs])
+            else:
+                found = in_float64(traced, scope, node, {t: values[t] for t in node.inputs})
+            if found is None:
+                return None
+            values.update(zip(node.outputs, found))
+        return [values[t] for t in graph.outputs]
+
+    return run(traced.graph, "", arrays)
+
+
+def _widened(config: Any) -> Any:
+    """A layer's config with float64 for every dtype policy float32, in the layers that it wraps too."""
+    if isinstance(config, Mapping):
+        return {k: "float64" if k == "dtype" and _policy(v) == "float32" else _widened(v) for k, v in config.items()}
+    return [_widened(v) for v in config] if isinstance(config, list) else config
+
+
+def _policy(dtype: Any) -> Any:
+    return dtype["config"].get("name") if isinstance(dtype, Mapping) and "config" in dtype else dtype
+
+
+def _filled(value: Any, values: Mapping[str, np.ndarray]) -> Any:
+    """Arguments of a call with tensors in the places of their `Ref`s."""
+    from keras import ops
+
+    if isinstance(value, Ref):
+        return ops.convert_to_tensor(values[value.tensor])
+    if isinstance(value, Mapping):
+        return {k: _filled(v, values) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_filled(v, values) for v in value)
+    if isinstance(value, slice):
+        return slice(*(_filled(v, values) for v in (value.start, value.stop, value.step)))
+    return value
+
+
+def arguments(traced: Traced, scope: str, node: Node, arrays: Sequence[np.ndarray], record: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The values of a call's input tensors: from ``record`` (`tensors`), from the batch, or computed, as masks are that Keras attaches to tensors."""
+    return {t: value(traced, scope, t, arrays, record) for t in dict.fromkeys(node.inputs)}
+
+
+def value(traced: Traced, scope: str, tensor: str, arrays: Sequence[np.ndarray], record: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Keras's value of a tensor in a scope: see `arguments`."""
+    scope, tensor = source(traced.graph, scope, tensor)
+    if scope == "" and tensor in traced.graph.inputs:
+        return np.asarray(arrays[traced.graph.inputs.index(tensor)])
+    if scope + tensor in record:
+        return record[scope + tensor]
+    graph = _graph(traced.graph, scope)
+    node = next(node for node in graph.nodes if tensor in node.outputs)
+    return call(traced, scope, node, arguments(traced, scope, node, arrays, record))[node.outputs.index(tensor)]
+
+
+def source(graph: Graph, scope: str, tensor: str) -> tuple[str, str]:
+    """Where a tensor comes from: (scope, tensor). The inputs of a nested graph are tensors of the graph around it."""
+    chain = [graph]
+    callers: list[Node] = []
+    for name in scope.split("/")[:-1]:
+        caller = next(node for node in chain[-1].nodes if node.id == name)
+        callers.append(caller)
+        chain.append(caller.layer.graph)
+    while len(chain) > 1 and tensor in chain[-1].inputs:
+        tensor = callers[-1].inputs[chain[-1].inputs.index(tensor)]
+        chain.pop()
+        callers.pop()
+    return "".join(f"{caller.id}/" for caller in callers), tensor
+
+
+def _graph(graph: Graph, scope: str) -> Graph:
+    for name in scope.split("/")[:-1]:
+        graph = next(node for node in graph.nodes if node.id == name).layer.graph
+    return graph
+
+
+def live(traced: Traced, scope: str, node: Node) -> Any:
+    """The live Keras layer or operation of a call."""
     place = traced.scope
     for name in scope.split("/")[:-1]:
-        place = place.nested[id(place.node(name).operation)]
-    return place.node(node.id).operation
+        place = place.nested[id(place.operations[name])]
+    return place.operations[node.id]
 
 
 def _inputs_struct(traced: Traced) -> Any:

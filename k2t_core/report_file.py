@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from k2t_core.recipe import Override, Recipe
-from k2t_core.verification.report import Cause, Difference, LayerResult, OutputResult, Report, Rounding, Run, TrainingResult, Weakness
+from k2t_core.verification.report import Cause, Difference, Effect, LayerResult, OutputResult, Report, Rounding, Run, TimeStep, TrainingResult, Weakness
 
-VERSION = 6
+VERSION = 7
 
 
 def write_report(report: Report, folder: Path, key: str) -> None:
@@ -36,7 +36,7 @@ def read_report(folder: Path) -> Report | None:
         return None
     with np.load(folder / "arrays.npz", allow_pickle=False) as arrays:
         runs = tuple(_run(run, index, arrays) for index, run in enumerate(data["runs"]))
-    return Report(runs, tuple(Weakness(**w) for w in data["weaknesses"]), tuple(data["notes"]), data["reference"], tuple(map(_training, data["training"])), tuple(map(_cause, data["causes"])))
+    return Report(runs, tuple(Weakness(**w) for w in data["weaknesses"]), tuple(data["notes"]), data["reference"], tuple(map(_training, data["training"])), tuple(map(_effect, data["overrides"])), tuple(map(_cause, data["causes"])))
 
 
 def report_key(folder: Path) -> str | None:
@@ -58,7 +58,7 @@ def _run(run: dict[str, Any], index: int, arrays: Any) -> Run:
         OutputResult(o["name"], tuple(o["shape"]), tuple(o["torch_shape"]), _difference(o), o["passed"], arrays[f"{index}.{k}.keras"], arrays[f"{index}.{k}.torch"], _rounding(o))
         for k, o in enumerate(run["outputs"])
     )
-    layers = tuple(LayerResult(r["tensor"], r["layer"], _difference(r["cumulative"]), _difference(r["isolated"]), r["passed"], _rounding(r)) for r in run["layers"])
+    layers = tuple(LayerResult(r["tensor"], r["layer"], _difference(r["cumulative"]), _difference(r["isolated"]), r["passed"], _rounding(r), _difference(r["double"]), tuple(TimeStep(**step) for step in r["steps"])) for r in run["layers"])
     batch = tuple(arrays[name] for name in (f"{index}.input.{k}" for k in range(len(arrays.files))) if name in arrays.files)
     return Run(run["weights"], run["inputs"], outputs, layers, run["first_divergence"], run["tolerance"], batch)
 
@@ -74,6 +74,10 @@ def _training(data: dict[str, Any]) -> TrainingResult:
 def _cause(data: dict[str, Any]) -> Cause:
     recipe = Recipe(tuple(Override(**o) for o in data["recipe"]["overrides"]))
     return Cause(data["layer"], data["text"], recipe, _difference(data["before"]), _difference(data["after"]), data["explains"])
+
+
+def _effect(data: dict[str, Any]) -> Effect:
+    return Effect(Override(**data["override"]), _difference(data["chosen"]), _difference(data["default"]), data["agrees"], data["note"])
 
 
 def _rounding(data: dict[str, Any]) -> Rounding | None:

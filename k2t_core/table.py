@@ -65,7 +65,7 @@ def _input_row(scope: PlannedScope, index: int) -> Row:
 def _cut_row(plan: Plan, cut: Cut) -> Row:
     layer, shape = cut.layer, cut.tensor.shape
     why = f"The model starts with what this layer gives, {_shape(shape)} of {cut.tensor.dtype}: do what it and the layers before it do in the data pipeline."
-    return Row(f"{layer.path} (cut off)", layer.path, layer.kind, _shape(shape), str(identity(len(shape))), "", "", "", (), CUT_OFF, why, "", "", (), None, tuple(plan.recipe.of(layer.path)), {})
+    return Row(cut.call, layer.path, layer.kind, _shape(shape), str(identity(len(shape))), "", "", "", (), CUT_OFF, why, "", "", (), None, tuple(plan.recipe.of(layer.path)), {})
 
 
 def _row(plan: Plan, scope: str, owner: PlannedScope, planned: PlannedNode, weights: list[PlannedWeight]) -> Row:
@@ -78,7 +78,7 @@ def _row(plan: Plan, scope: str, owner: PlannedScope, planned: PlannedNode, weig
         type=layer.kind,
         keras_shape=_join(_shape(s) for s in shapes),
         keras_layout=_join(str(identity(len(s))) for s in shapes),
-        module="" if mapping is None else module_source(mapping.module) if mapping.module else _expression(mapping.forward),
+        module="" if mapping is None else module_source(mapping.module) if mapping.module else expression(mapping.forward),
         torch_shape="" if mapping is None else _join(_shape(layout.shape(s)) for s, layout in pairs),
         torch_layout="" if mapping is None else _join(str(layout) for _, layout in pairs),
         weights=tuple(weights),
@@ -118,7 +118,7 @@ def weight_text(weight: PlannedWeight) -> str:
     return f"{source} → {weight.transform} → {weight.key} {weight.shape}"
 
 
-def _expression(forward: str | tuple[str, ...]) -> str:
+def expression(forward: str | tuple[str, ...]) -> str:
     text = forward if isinstance(forward, str) else "; ".join(forward)
     for index in range(10):
         text = text.replace(f"⟦{index}⟧", "x" if index == 0 else f"x{index}").replace(f"⟦out{index}⟧", "y" if index == 0 else f"y{index}")

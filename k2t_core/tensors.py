@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,3 +27,19 @@ def to_array(tensor: torch.Tensor) -> np.ndarray:
 
     tensor = tensor.detach().cpu()
     return tensor.float().numpy().astype(float_dtype("bfloat16")) if tensor.dtype == torch.bfloat16 else tensor.numpy()
+
+
+def unfilled() -> Any:
+    """A context in which modules are built without drawing their first weights, which others replace at once.
+
+    It saves most of the time that a large module takes; on the device "meta" torch would import its compiler for them.
+    """
+    from torch.overrides import TorchFunctionMode
+
+    class Unfilled(TorchFunctionMode):
+        def __torch_function__(self, function, types, args=(), kwargs=None):
+            if getattr(function, "__name__", "") in ("normal_", "uniform_", "trunc_normal_"):
+                return args[0] if args else kwargs["tensor"]
+            return function(*args, **(kwargs or {}))
+
+    return Unfilled()

@@ -42,6 +42,7 @@ class Scope:
     outputs: dict[tuple[int, int], str]  # (id of the Keras node, output index) → tensor id
     node_ids: dict[int, str]  # id of the Keras node → graph node id
     nested: dict[int, Scope]  # id of a nested live model → its scope
+    operations: dict[str, Any]  # graph node id → live layer or operation, those that only a mask needs too
     opened: dict[int, Opened] = field(default_factory=dict)  # id of the Keras node of an opened layer → what is inside
     masked_inputs: tuple[int, ...] = ()
     masked_outputs: tuple[int, ...] = ()  # outputs that carry a mask; the masks are the graph's last outputs
@@ -58,6 +59,11 @@ class Cut:
 
     layer: Layer
     tensor: Tensor
+
+    @property
+    def call(self) -> str:
+        """What its row of the table goes by."""
+        return f"{self.layer.path} (cut off)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -315,6 +321,7 @@ class _Tracer:
         calls_of: dict[int, int] = {}
         nodes: list[Node] = []
         node_ids: dict[int, str] = {}
+        operations: dict[str, Any] = {}
         for call in order:
             op = call.operation
             if id(op) not in layers:
@@ -322,6 +329,7 @@ class _Tracer:
             calls_of[id(op)] = calls_of.get(id(op), 0) + 1
             layer = layers[id(op)]
             node_id = layer.name if calls_of[id(op)] == 1 else f"{layer.name}#{calls_of[id(op)]}"
+            operations[node_id] = op
             if call.keras_node is not None:
                 node_ids[id(call.keras_node)] = node_id
             many = len(call.outputs) > 1
@@ -338,7 +346,7 @@ class _Tracer:
             output_names=_output_names(functional, [ids[id(y)] for y in outputs]),
         )
         out_ids = {(id(c.keras_node), k): ids[id(y)] for c in calls if c.keras_node is not None for k, y in enumerate(c.outputs) if id(y) in ids}
-        return Scope(functional, graph, out_ids, node_ids, nested)
+        return Scope(functional, graph, out_ids, node_ids, nested, operations)
 
     def _label(self, op: Any, known: set[int]) -> str:
         """The name of a layer in its graph; of one in an opened layer, with that layer's name before it."""

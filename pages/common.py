@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import time
 import traceback
 from collections.abc import Callable, Collection, Iterator
@@ -18,6 +19,7 @@ from pygments.style import Style
 from pygments.token import Comment, Keyword, Name, Number, Operator, String, Token
 
 from k2t_core.errors import K2TError, UnsupportedError
+from k2t_core.graph_view.component import graph_view
 from k2t_core.project import Project
 
 ICONS = {"load": ":material/upload_file:", "mapping": ":material/table_chart:", "convert": ":material/code:", "verify": ":material/fact_check:", "learn": ":material/school:"}
@@ -201,6 +203,46 @@ def heading(title: str, text: str, project: Project) -> None:
         busy = project.job is not None and project.job.running
         st.button("Undo", icon=":material/undo:", type="tertiary", key="undo", disabled=busy or not project.can_undo, on_click=attempt, args=(project.undo,))
         st.button("Redo", icon=":material/redo:", type="tertiary", key="redo", disabled=busy or not project.can_redo, on_click=attempt, args=(project.redo,))
+
+
+def graph(project: Project, plan: Any, page: str, select: Callable[[str], None], height: int = 480, reveal: bool = False) -> None:
+    """Both models drawn together. select: what a click on a node does with the row that it stands for; the page is run anew after it.
+
+    Folding and colouring run the graph's own part of the page alone. reveal: whether a row that is selected elsewhere is brought into view.
+    """
+    st.session_state.pop("graph clicked", None)  # this is a run of the whole page
+    _graph(project, plan, page, select, height, reveal)
+
+
+@st.fragment
+def _graph(project: Project, plan: Any, page: str, select: Callable[[str], None], height: int, reveal: bool) -> None:
+    if st.session_state.pop("graph clicked", False):
+        st.rerun()
+    report, settings = project.report, project.settings
+    drawn = st.session_state.get("graph")
+    if drawn is None or drawn[0] is not plan or drawn[1] is not report:
+        from k2t_core.graph_view.data import graph_data
+
+        drawn = st.session_state["graph"] = (plan, report, json.dumps(graph_data(plan, report)))
+
+    def clicked(call: str) -> None:
+        select(call)
+        st.session_state["graph clicked"] = True
+
+    graph_view(
+        drawn[2],
+        key=f"graph:{page}",
+        place=f"{project.id}:{project.fingerprint}:{page}",
+        selected=settings["mapping.selected"],
+        colour=settings["graph.colour"],
+        unfolded=settings["graph.open"],
+        height=height,
+        reveal=reveal,
+        stale=settings["graph.colour"] in ("error", "alone") and report is not None and not project.report_is_current,
+        on_select=clicked,
+        on_colour=lambda colour: project.set("graph.colour", colour),
+        on_unfold=lambda folds: project.set("graph.open", folds),
+    )
 
 
 def by_hand(command: str, python: str, note: str = "") -> None:

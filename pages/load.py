@@ -10,7 +10,6 @@ import streamlit as st
 from k2t_core import by_hand
 from k2t_core.bundled import examples
 from k2t_core.card import card, size_text
-from k2t_core.diagram import diagram, foldable
 from k2t_core.planning import Plan
 from k2t_core.project import Project
 from pages import common
@@ -138,16 +137,13 @@ def model_card(project: Project) -> None:
 
 
 def drawing(project: Project, plan: Plan) -> None:
-    """The model as a picture, nested models and repeated blocks folded."""
-    folds = foldable(plan)
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown("**Graph**")
-        if folds:
-            common.keep_known("load.unfolded", project, folds)
-            common.bound(st.pills, "Unfold", "load.unfolded", project, options=list(folds), selection_mode="multi", format_func=lambda f: f"⊞ {folds[f]}", label_visibility="collapsed")
-    with st.container(height=460, border=True, horizontal_alignment="center"):
-        st.graphviz_chart(diagram(plan, project.settings["load.unfolded"], st.context.theme.type == "dark"), width="content")
-    st.caption("Orange: more than one reading. Grey: does nothing in inference. Red: no counterpart. A double line: something is folded inside.")
+    """Both models as a graph; a click on a layer offers its row on the Mapping page."""
+    chosen = project.settings["mapping.selected"]
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.markdown("**Graph**", width="content")
+        if chosen is not None:
+            common.link("mapping", f"{common.plain(chosen)} on the Mapping page", project, layer=chosen)
+    common.graph(project, plan, "load", lambda call: project.set("mapping.selected", call))
 
 
 main()

@@ -36,6 +36,7 @@ def main() -> None:
     common.show_attempt()
     found = rows(plan)
     from_the_address(project, found)
+    drawing(project, plan)
     shown = filtered(project, found)
     table(project, shown, nested=len(shown) == len(found))
     chosen = next((row for row in found if row.call == project.settings["mapping.selected"]), None)
@@ -92,6 +93,13 @@ def select(project: Project, call: str | None) -> None:
     st.session_state["mapping.version"] = st.session_state.get("mapping.version", 0) + 1
 
 
+def drawing(project: Project, plan: Any) -> None:
+    """Both models as a graph: its selection is the table's."""
+    common.bound(st.toggle, "Graph", "mapping.graph", project, help="Both models drawn together. A click on a layer selects its row; a row that you select is shown in the graph.")
+    if project.settings["mapping.graph"]:
+        common.graph(project, plan, "mapping", lambda call: select(project, call), height=440, reveal=True)
+
+
 def filtered(project: Project, found: list[Row]) -> list[Row]:
     text, kind, status, overridden = st.columns([2.4, 1.8, 2.8, 2], vertical_alignment="center")
     with text:
@@ -118,11 +126,13 @@ def table(project: Project, shown: list[Row], nested: bool) -> None:
         return
     calls = [row.call for row in shown]
     selected = project.settings["mapping.selected"]
-    key = f"mapping.table.{st.session_state.get('mapping.version', 0)}.{hash(tuple(calls))}"
+    version = st.session_state.get("mapping.version", 0)
+    key = f"mapping.table.{version}.{hash(tuple(calls))}"
 
     def changed() -> None:
         chosen = st.session_state[key].selection.rows
-        project.set("mapping.selected", calls[chosen[0]] if chosen else None)
+        if version == st.session_state.get("mapping.version", 0):  # the browser may still send what was selected in a table that is gone
+            project.set("mapping.selected", calls[chosen[0]] if chosen else None)
 
     column = st.column_config.TextColumn
     st.dataframe(

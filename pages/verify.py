@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from typing import Any
 
@@ -66,7 +67,7 @@ def controls(project: Project, plan: Any) -> None:
             )
         with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
             common.bound(
-                st.toggle, "Edge cases", "verify.edge_cases", project, help="Compare on zeros, tiny and large numbers, a batch of 1 and, where dimensions are free, other sizes as well."
+                st.toggle, "Edge cases", "verify.edge_cases", project, help="Compare on zeros, tiny and large numbers, a batch of 1, in the range that the model's own preprocessing implies and, where dimensions are free, on other sizes as well."
             )
             common.bound(
                 st.toggle,
@@ -149,6 +150,24 @@ def cause_text(cause: Cause) -> str:
     return f"**{common.plain(cause.layer)}**: {common.plain(text)}  \n{verdict}: the layer's error falls from **{cause.before.relative:.2g}** to **{cause.after.relative:.2g}**"
 
 
+def effects(report: Report) -> None:
+    """Each override against the default, on Keras's own input to its layer."""
+    if not report.effects:
+        return
+    with st.expander(f"What the overrides do: {len(report.effects)}", icon=":material/balance:", expanded=not all(e.agrees for e in report.effects)):
+        st.dataframe(
+            {
+                "Override": [e.override.describe() for e in report.effects],
+                "Reason": [e.override.reason for e in report.effects],
+                "Error with it": [e.chosen and e.chosen.relative for e in report.effects],
+                "By default": [e.default and e.default.relative for e in report.effects],
+                "Verdict": [("✓ agrees" if e.agrees else "✕ differs") + (f" ({e.note})" if e.note else "") for e in report.effects],
+            },
+            hide_index=True,
+            column_config={name: st.column_config.NumberColumn(format="scientific") for name in ("Error with it", "By default")},
+        )
+
+
 def training(report: Report) -> None:
     """Gradients and statistics of training mode, those that differ first."""
     if not report.training:
@@ -181,8 +200,9 @@ def downloads(project: Project, report: Report) -> None:
         current = project.report_is_current
         why = "Everything the verdict rests on, in one self-contained page." if current else "The conversion has changed since this verification: verify again."
         st.download_button("HTML report", page, f"{stem}-verification.html", "text/html", icon=":material/download:", help=why, disabled=not current, on_click="ignore")
-        numbers = partial(open, project.folder / "report" / "report.json", "rb")
-        st.download_button("report.json", numbers, "report.json", "application/json", icon=":material/download:", help="The same numbers, for programs.", on_click="ignore")
+        st.download_button(
+            "report.json", partial(as_data, project, report), "report.json", "application/json", icon=":material/download:", help="The same, for programs.", disabled=not current, on_click="ignore"
+        )
 
 
 def one_page(project: Project, report: Report) -> str:
@@ -191,9 +211,16 @@ def one_page(project: Project, report: Report) -> str:
     return html_report(report, project.out, by_hand.verify_command(project))
 
 
+def as_data(project: Project, report: Report) -> str:
+    from k2t_core.html_report import facts
+
+    return json.dumps(facts(report, project.out, by_hand.verify_command(project)), indent=2, ensure_ascii=False)
+
+
 def results(project: Project, report: Report) -> None:
     verdict(project, report, report.deciding)
     causes(project, report)
+    effects(report)
     training(report)
     for note in report.notes:
         st.info(common.plain(note), icon=":material/info:")
@@ -208,7 +235,8 @@ def verdict(project: Project, report: Report, run: Run) -> None:
     numbers = f"The largest relative difference of an output is **{worst:.2g}**; allowed is {run.tolerance:.2g} of the largest Keras value, {run.tolerance / 2**-23:,.0f} float32 roundings."
     if not report.passed:
         layer = report.first_divergence
-        where = f" The first layer that diverges is **{common.plain(layer)}**." if layer else ""
+        when = f", {report.diverges_from}" if report.diverges_from else ""
+        where = f" The first layer that diverges is **{common.plain(layer)}**{when}." if layer else ""
         if run.passed:
             st.error(f"**The PyTorch model differs in training**; in inference it agrees.{where} {numbers}", icon=":material/cancel:")
         else:

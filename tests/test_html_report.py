@@ -40,3 +40,11 @@ def test_a_report_that_cannot_be_written(example, converted, capsys):
     with pytest.raises(SystemExit) as code:
         main(["verify", str(converted("dense")), "--against", str(example("dense")), "--html", "/proc/nowhere/report.html"])
     assert code.value.code == 2 and "/proc/nowhere/report.html" in capsys.readouterr().err
+
+
+def test_gradients_and_the_law_of_dropout_are_on_the_page(tmp_path):
+    x = keras.Input((6,))
+    model = keras.Model(x, layers.Dense(2, name="end")(layers.Dropout(0.3, name="drop")(layers.Dense(40, name="start")(x))))
+    k2t.convert(model, tmp_path)
+    page = html_report(k2t.verify(tmp_path, model, training=True), tmp_path, "k2t verify --training")
+    assert "Gradients and training mode" in page and "share set to 0 in training" in page and "start.weight" in page

@@ -8,6 +8,9 @@ from k2t_core.rules.registry import SELF, Alternative, Call, Mapping, Module, We
 from k2t_core.transforms import Permute, Reshape
 
 SYMMETRIC = Alternative("symmetric padding", "pad both sides alike, as torch's padding= does", "only where TensorFlow's SAME happens to be symmetric; elsewhere the result is shifted by a pixel")
+OTHER_SIDE = Alternative(
+    "padding on the other side", "the odd pixel before the image and not after it; causal padding after the sequence", "only for weights that were trained with such padding; TensorFlow puts the larger half after"
+)
 SHIFTED = Alternative(
     "torch's padding and output_padding",
     "pad both sides alike and let output_padding add the rest on the right, as Keras's own torch backend did until 2026",
@@ -23,7 +26,8 @@ def padded(call: Call, kernel, stride, dilation, layout) -> tuple[str, int | tup
         return x, 0
     if padding == "causal":
         reach = dilation[0] * (kernel[0] - 1)
-        return pad_expression(x, [(reach, 0)]) if reach else x, 0
+        pads = [(reach, 0) if call.choice != OTHER_SIDE.name else (0, reach)]
+        return pad_expression(x, pads) if reach else x, 0
     call.refuse(padding != "same", f"its padding {padding!r} is not known to k2t")
     sizes = [call.x.shape[axis] for axis in spatial_axes(layout)]
     pads = same_pads(sizes, kernel, stride, dilation)
@@ -33,7 +37,12 @@ def padded(call: Call, kernel, stride, dilation, layout) -> tuple[str, int | tup
         pads = [((before + after) // 2 + (before + after) % 2,) * 2 for before, after in pads]
     if all(before == after for before, after in pads):
         return x, compact([before for before, _ in pads])
-    return pad_expression(x, pads), 0
+    return pad_expression(x, pads if call.choice != OTHER_SIDE.name else [(after, before) for before, after in pads]), 0
+
+
+def other_paddings(call: Call, x: str) -> tuple[Alternative, ...]:
+    """What else the padding of a call may be; ``x``: its input as `padded` gives it."""
+    return ((SYMMETRIC,) if call.layer.config["padding"] == "same" else ()) + ((OTHER_SIDE,) if x.startswith("F.pad(") else ())
 
 
 def image_input(call: Call, rank: int) -> None:
@@ -107,7 +116,7 @@ def convolution(call: Call) -> Mapping:
         layout,
         "Kernel axes: Keras ends with (in, out), torch begins with (out, in)." + _same_note(call, padding, kernel),
         "conv(x, kernel, strides, padding) + bias",
-        (SYMMETRIC,) if call.layer.config["padding"] == "same" else (),
+        other_paddings(call, x),
     )
 
 
@@ -143,7 +152,7 @@ def depthwise_convolution(call: Call) -> Mapping:
         layout,
         "A convolution with a group for each channel; Keras's kernel ends with (channels, multiplier)." + _same_note(call, padding, kernel),
         "depthwise_conv(x, kernel) + bias",
-        (SYMMETRIC,) if call.layer.config["padding"] == "same" else (),
+        other_paddings(call, x),
     )
 
 
@@ -192,7 +201,7 @@ def separable_convolution(call: Call) -> Mapping:
         why="A depthwise convolution without bias, then a pointwise one." + _same_note(call, padding, kernel),
         keras="conv(depthwise_conv(x, depthwise_kernel), pointwise_kernel) + bias",
         torch="pointwise(depthwise(x))",
-        alternatives=(SYMMETRIC,) if call.layer.config["padding"] == "same" else (),
+        alternatives=other_paddings(call, x),
     )
 
 

@@ -20,6 +20,13 @@ PERMUTE = Alternative(
 )
 
 
+MEMORY = Alternative(
+    "torch's own order",
+    "reshape what torch holds in memory (channels first) as it is",
+    "only where the layers that follow were trained on channels-first data",
+)
+
+
 @rule("Flatten", demand=None, flat="pass")
 def flatten(call: Call) -> Mapping:
     """Flattening H, W, C and C, H, W gives other orders. Where only Dense layers follow, their kernels absorb it."""
@@ -87,6 +94,19 @@ def reshaped(call: Call, x: Slot, target: Shape, keeps_batch: bool) -> Mapping:
     source = x.shape
     groups = _groups(source, target, keeps_batch)
     layout = x.layout if _in_groups(x.layout, source, groups) else _before(call, x.rank, target, groups)
+    moved = x.layout.perm != tuple(range(x.rank)) and len(source) != len(target) and None not in target[1:]
+    alternatives = (MEMORY,) if moved and keeps_batch and not x.layout.same_memory(identity(x.rank), source) else ()
+    if alternatives and call.choice == MEMORY.name:
+        return Mapping(
+            f"{x}.reshape(-1, {', '.join(map(str, target[1:]))})",
+            wants=(x.layout,),
+            gives=(identity(len(target)),),
+            status=AMBIGUOUS,
+            why="Reshaped in torch's memory: the order differs from Keras's.",
+            keras=f"reshape(x, {_dims(target)})",
+            torch=f"reshape to {_dims(target)}",
+            alternatives=alternatives,
+        )
     order = [axis for group in _ordered(layout, source, groups) for axis in group[1] if target[axis] != 1]
     gives = _placed(call, order, len(target))
     expression = _reshape_expression(x, layout, layout.shape(source), gives, gives.shape(target), groups)
@@ -97,6 +117,7 @@ def reshaped(call: Call, x: Slot, target: Shape, keeps_batch: bool) -> Mapping:
         why="Same order of elements." if layout == x.layout else "Brought into Keras's order first: reshaping runs through the elements in that order.",
         keras=f"reshape(x, {_dims(target)})",
         torch=f"reshape to {_dims(gives.shape(target))}, {gives}",
+        alternatives=alternatives,
     )
 
 

@@ -10,19 +10,22 @@ from typing import Any
 import numpy as np
 
 from k2t_core.cutting import cut
-from k2t_core.errors import K2TError
-from k2t_core.graph import Variable
+from k2t_core.errors import K2TError, OutputError
+from k2t_core.graph import Graph
 from k2t_core.loading import Source, load
 from k2t_core.randomise import is_weight, random_value, settle
 from k2t_core.recipe import Recipe, read_recipe
-from k2t_core.tracing import Traced, is_functional, trace, with_closed
-from k2t_core.transforms import apply_chain, from_json
+from k2t_core.reference import remembered
+from k2t_core.tracing import Scope, Traced, is_functional, trace, with_closed
+from k2t_core.transforms import apply_chain, from_json, is_float
 from k2t_core.verification.adversarial import worst_batch
+from k2t_core.verification.alone import Probe, probe
 from k2t_core.verification.compare import Written, compare
 from k2t_core.verification.diagnosis import diagnose
-from k2t_core.verification.inputs import check_inputs, edge_batches, random_batch, read_inputs
+from k2t_core.verification.inputs import check_inputs, edge_batches, implied_batch, random_batch, read_inputs
 from k2t_core.verification.manifest import read_manifest
-from k2t_core.verification.report import OUTPUT_TOLERANCE, Cause, Report, Run, TrainingResult
+from k2t_core.verification.report import OUTPUT_TOLERANCE, Cause, Effect, Report, Run, TrainingResult
+from k2t_core.verification.steps import diverging_steps
 from k2t_core.verification.taps import is_untouched
 from k2t_core.verification.training import training_results
 from k2t_core.verification.weakness import find_weaknesses
@@ -44,6 +47,7 @@ def verify(
     tolerance: float = OUTPUT_TOLERANCE,
     edge_cases: bool = True,
     explain: bool = True,
+    stop_early: bool = False,
     training: bool = False,
     search: int = 0,
     allow_unsafe: bool = False,
@@ -55,9 +59,10 @@ def verify(
     inputs: None for a random batch (``batch``, ``seed``, ``distribution``), a .npy/.npz path, or arrays in Keras's layout.
     weights: "model" as they are, "randomised" in a copy of both sides (the user's model is left alone), or "both".
     tolerance: largest allowed max|torch − keras| / max|keras| of an output.
-    edge_cases: compare on zeros, tiny and large numbers, a batch of 1 and other sizes as well (`edge_batches`).
+    edge_cases: compare on zeros, tiny and large numbers, a batch of 1 and other sizes (`edge_batches`), and in the ranges that the model's preprocessing implies (`implied_batch`).
     training: compare gradients by inputs and weights, and BatchNorm's statistics after a step in training mode, as well.
     search: look for the input of largest disagreement by gradient steps from this many starts (`worst_batch`), and compare on it.
+    stop_early: end with the first comparison that differs; what the verdict says of it is the same.
     explain: where they differ, try the known causes on the first layer that diverges (`Report.causes`).
 
     Raises OutputError for a folder that does not load, InputError for inputs that do not fit, K2TError where the folder
@@ -75,6 +80,8 @@ def verify(
     traced = cut(with_closed(traced, manifest["closed"]), manifest["cut"])
     _check_same_model(manifest, traced, folder)
     graph = traced.graph
+    if weights != "randomised":
+        _check_finite(manifest, traced)
     if inputs is None:
         arrays, described = random_batch(graph, batch, seed, distribution), f"{distribution}, batch of {batch}, seed {seed}"
     elif isinstance(inputs, (str, Path)):
@@ -86,8 +93,10 @@ def verify(
     notes = [] if is_untouched(folder, manifest) else ["model.py was edited by hand since k2t wrote it: outputs are compared, and layers where forward() still assigns what it did."]
     own = weights != "randomised"
     random = weights != "model" and bool(manifest["variables"])
-    batches = [(described, arrays)] + (edge_batches(graph, seed) if edge_cases else [])
-    total = own + random + len(batches) - 1 + bool(search)
+    edges = edge_batches(graph, seed) if edge_cases else []
+    # The range that the model itself expects is compared with its own weights too: there they are used.
+    implied = implied_batch(graph, traced.value, batch, seed) if edge_cases and inputs is None else None
+    total = own + random + len(edges) + (own + random) * bool(implied) + bool(search)
 
     def run(written: Written, side: Traced, name: str, batch_name: str, batch_arrays: list[np.ndarray]) -> None:
         share = 0.1 + 0.9 * len(runs) / total
@@ -98,43 +107,96 @@ def verify(
         used.append(batch_arrays)
         notes.extend(note for note in more if note not in notes)
 
+    def done() -> bool:
+        return stop_early and bool(runs) and not runs[-1].passed
+
     if own:
         written = Written.load(folder, manifest)
         run(written, traced, "model", described, arrays)
+        if implied and not done():
+            run(written, traced, "model", *implied)
     side, name = traced, "model"
-    if random:
+    if random and not done():
         side, name = _randomised_copy(traced, seed), "randomised"
         written = Written.load(folder, manifest, {key: _randomised_entry(entry, traced, seed) for key, entry in manifest["variables"].items()})
         run(written, side, name, described, arrays)
-    for batch_name, batch_arrays in batches[1:]:
-        run(written, side, name, batch_name, batch_arrays)
-    if search:
+        if implied and not done():
+            run(written, side, name, *implied)
+    for batch_name, batch_arrays in edges:
+        if not done():
+            run(written, side, name, batch_name, batch_arrays)
+    if search and not done():
         found, _ = worst_batch(written, side, arrays, search, SEARCH_STEPS, seed, lambda share, text: say(0.9, text))
         run(written, side, name, f"worst found by search, {search} {'start' if search == 1 else 'starts'} of {SEARCH_STEPS} steps", found)
     trained: list[TrainingResult] = []
-    if training:
+    if training and not done():
         say(0.93, "Gradients and training mode")
-        trained = training_results(written, side, arrays, seed, _names(traced, side))
-    report = Report(tuple(runs), find_weaknesses(manifest, traced.value), tuple(notes), dict(manifest["reference"]), tuple(trained))
+        trained = training_results(written, side, arrays, seed)
+    recipe = replace(read_recipe(folder / "recipe.json"), fingerprint=None) if (folder / "recipe.json").is_file() else Recipe()
+    effects = _effects(recipe, side, arrays, lambda text: say(0.94, text)) if explain else ()
+    report = Report(tuple(runs), find_weaknesses(manifest, traced.value), tuple(notes), dict(manifest["reference"]), tuple(trained), effects)
     if explain and report.deciding.first_divergence is not None:
         failed = report.runs.index(report.deciding)
-        causes, more = _explain(report, folder, manifest, traced if own and failed == 0 else side, used[failed], say)
-        report = replace(report, causes=causes, notes=(*report.notes, *more))
+        if own and failed == 0 and side is not traced:  # the module at hand has the weights of the last run
+            side, written = traced, Written.load(folder, manifest)
+        causes, more = _explain(report, recipe, written, side, used[failed], say)
+        report = _with_steps(replace(report, causes=causes, notes=(*report.notes, *more)), written, side, used[failed])
     say(1.0, "Done")
     return report
 
 
-def _explain(report: Report, folder: Path, manifest: dict[str, Any], traced: Traced, arrays: list[np.ndarray], say: Callable[[float, str], None]) -> tuple[tuple[Cause, ...], list[str]]:
+def _effects(recipe: Recipe, traced: Traced, arrays: list[np.ndarray], say: Callable[[str], None]) -> tuple[Effect, ...]:
+    """Each override against the layer without it."""
+    found = []
+    for index, override in enumerate(recipe.overrides):
+        say(f"Weighing the override of {override.layer}")
+        if override.kind == "cut":
+            found.append(Effect(override, None, None, True, "what it did is left to the data pipeline, and is not compared"))
+            continue
+        try:
+            patient = probe(traced, override.layer, arrays)
+            chosen = patient.judge(recipe)
+        except K2TError as error:
+            found.append(Effect(override, None, None, False, str(error)))
+            continue
+        try:
+            default, note = patient.judge(recipe.without(index)).difference, ""
+        except K2TError as error:  # a snippet for a layer that has no rule
+            default, note = None, str(error)
+        found.append(Effect(override, chosen.difference, default, chosen.passed, note))
+    return tuple(found)
+
+
+def _explain(report: Report, recipe: Recipe, written: Written, traced: Traced, arrays: list[np.ndarray], say: Callable[[float, str], None]) -> tuple[tuple[Cause, ...], list[str]]:
     """The causes of the first divergence, and notes."""
     layer = report.first_divergence
-    recipe = replace(read_recipe(folder / "recipe.json"), fingerprint=None) if (folder / "recipe.json").is_file() else Recipe()
+
+    def actual(patient: Probe) -> np.ndarray:
+        scope, node = next((scope, node) for scope, _, node in traced.graph.walk() if node is patient.node)
+        return written.alone(traced, arrays, scope, dict(zip(patient.traced.graph.inputs, patient.inputs)), scope + node.outputs[0])
+
     try:
-        causes = diagnose(traced, recipe, layer, arrays, lambda share, text: say(0.95, f"Looking for the cause in {layer}: {text}"))
+        causes = diagnose(traced, recipe, layer, arrays, lambda share, text: say(0.95, f"Looking for the cause in {layer}: {text}"), actual)
     except K2TError as error:
         return (), [f"No cause was looked for: {error}"]
-    if not causes and not is_untouched(folder, manifest):
-        return (), [f"Layer {layer!r} as k2t writes it agrees, or no known cause explains it: look at the edit of model.py."]
+    if not causes:
+        return (), [f"None of the known causes explains layer {layer!r}; where model.py or model.safetensors were changed since k2t wrote them, look there."]
     return tuple(causes[:5]), []
+
+
+def _with_steps(report: Report, written: Written, traced: Traced, arrays: list[np.ndarray]) -> Report:
+    """The report with the time step from which its first diverging layer differs."""
+    run = report.deciding
+    index = next((k for k, r in enumerate(run.layers) if not r.passed and r.layer == run.first_divergence and r.isolated is not None), None)
+    if index is None:
+        return report
+    try:
+        steps = diverging_steps(written, traced, arrays, run.layers[index].tensor)
+    except OutputError as error:  # what lies before the layer may need sequences of full length
+        return replace(report, notes=(*report.notes, f"From which time step {run.first_divergence!r} diverges is not known: {error}"))
+    layers = (*run.layers[:index], replace(run.layers[index], steps=steps), *run.layers[index + 1 :])
+    runs = tuple(replace(run, layers=layers) if one is run else one for one in report.runs)
+    return replace(report, runs=runs)
 
 
 def _check_same_model(manifest: dict[str, Any], traced: Traced, folder: Path) -> None:
@@ -145,6 +207,15 @@ def _check_same_model(manifest: dict[str, Any], traced: Traced, folder: Path) ->
         raise K2TError(f"{folder}: converted from another model than {traced.source.name}: {detail}; convert this model again")
 
 
+def _check_finite(manifest: dict[str, Any], traced: Traced) -> None:
+    for path in dict.fromkeys(path for entry in manifest["variables"].values() for path in entry["keras"]):
+        value = traced.value(path)
+        if is_float(value.dtype) and not np.isfinite(value).all():
+            bad = int((~np.isfinite(value)).sum())
+            raise K2TError(f"{traced.source.name}: its variable {path!r} holds NaN or infinity in {bad} of {value.size} places, through which nothing can be compared; verify the mapping with weights='randomised' (--weights randomised)")
+
+
+@remembered
 def _randomised_copy(traced: Traced, seed: int) -> Traced:
     """A copy of the model with every variable random. The original is not touched."""
     import keras
@@ -161,28 +232,42 @@ def _randomised_copy(traced: Traced, seed: int) -> Traced:
                 model(keras.tree.pack_sequence_as(traced.scope.functional._inputs_struct, zeros))  # makes its variables
     except Exception as error:  # custom classes may not rebuild from their config
         raise K2TError(f"{traced.source.name}: Keras cannot copy the model to randomise its weights ({' '.join(str(error).split())[:200]}); verify with weights='model'") from error
-    copy = trace(Source(model, traced.source.path, traced.source.fingerprint, traced.source.info), traced.closed)
-    originals, copies = _variable_index(traced), _variable_index(copy)
-    if set(originals) != set(copies):
-        raise K2TError(f"{traced.source.name}: its copy has other variables; verify with weights='model'")
-    for place, variable in copies.items():
-        value = random_value(originals[place].path, variable.shape, variable.dtype, seed)
-        copy.variables[variable.path].assign(value)
+    copy = _named_alike(trace(Source(model, traced.source.path, traced.source.fingerprint, traced.source.info), traced.closed), traced)
+    for path, variable in copy.variables.items():
+        if is_weight(path):
+            variable.assign(random_value(path, tuple(variable.shape), str(variable.dtype), seed))
     settle(model)
     return copy
 
 
-def _variable_index(traced: Traced) -> dict[tuple[int, str], Variable]:
-    """(number of the layer in the graph, relative name) → variable, nested models included: a copy may name its layers otherwise."""
-    layers = {id(node.layer): node.layer for _, _, node in traced.graph.walk() if node.layer.graph is None}
-    found = {(number, v.name): v for number, layer in enumerate(layers.values()) for v in layer.all_variables()}
-    return {place: v for place, v in found.items() if is_weight(v.path)}
+def _named_alike(copy: Traced, original: Traced) -> Traced:
+    """The copy with the original's names of layers, tensors and variables: Keras may count them up in a copy.
 
+    Raises K2TError where it is not a copy of the same graph.
+    """
 
-def _names(traced: Traced, copy: Traced) -> dict[str, str]:
-    """Path of a variable of the copy → its path in the model: a copy of a Sequential names them otherwise."""
-    originals = _variable_index(traced)
-    return {variable.path: originals[place].path for place, variable in _variable_index(copy).items()}
+    def scope(of: Scope, mine: Graph, its: Graph) -> Scope:
+        pairs = list(zip(mine.nodes, its.nodes))
+        if len(mine.nodes) != len(its.nodes) or any(a.layer.kind != b.layer.kind or len(a.outputs) != len(b.outputs) for a, b in pairs):
+            raise K2TError(f"{original.source.name}: its copy has other layers; verify with weights='model'")
+        nodes = {a.id: b.id for a, b in pairs}
+        tensors = dict(zip(mine.inputs, its.inputs)) | {x: y for a, b in pairs for x, y in zip(a.outputs, b.outputs)}
+        nested = {id(live): scope(of.nested[id(live)], a.layer.graph, b.layer.graph) for a, b in pairs if a.layer.graph is not None and id(live := of.operations[a.id]) in of.nested}
+        return replace(
+            of,
+            graph=its,
+            outputs={key: tensors.get(label, label) for key, label in of.outputs.items()},
+            node_ids={key: nodes.get(name, name) for key, name in of.node_ids.items()},
+            operations={nodes.get(name, name): operation for name, operation in of.operations.items()},
+            nested=nested,
+        )
+
+    variables: dict[str, Any] = {}
+    for (_, _, a), (_, _, b) in zip(copy.graph.walk(), original.graph.walk()):
+        variables.update((its.path, copy.variables[mine.path]) for mine, its in zip(a.layer.all_variables(), b.layer.all_variables()))
+    if set(variables) != set(original.variables) or any(variables[path].shape != v.shape for path, v in original.variables.items()):
+        raise K2TError(f"{original.source.name}: its copy has other variables; verify with weights='model'")
+    return replace(copy, graph=original.graph, scope=scope(copy.scope, copy.graph, original.graph), variables=variables, opened=original.opened, cuts=original.cuts, variants={})
 
 
 def _randomised_entry(entry: dict[str, Any], traced: Traced, seed: int) -> np.ndarray:

@@ -20,6 +20,7 @@ from k2t_core.recipe import Recipe
 from k2t_core.tensors import to_array, to_tensor
 from k2t_core.tracing import Traced
 from k2t_core.transforms import is_float
+from k2t_core.verification import closeups
 from k2t_core.verification.report import Difference, Rounding, layer_passes
 from k2t_core.verification.taps import compile_module, default_dtype
 
@@ -37,6 +38,15 @@ class Verdict:
 
 
 @dataclass(frozen=True, eq=False)
+class Case:
+    """What Keras gave a layer and what it made of it. zeroed: variables that are taken to be 0 in both."""
+
+    inputs: tuple[np.ndarray, ...]
+    expected: tuple[np.ndarray, ...]
+    zeroed: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, eq=False)
 class Probe:
     """A call of a layer with what Keras gave it and what Keras made of it."""
 
@@ -45,6 +55,7 @@ class Probe:
     inputs: tuple[np.ndarray, ...]
     expected: tuple[np.ndarray, ...]
     arriving: tuple[Layout, ...]  # the layouts of the inputs in the whole model
+    closer: tuple[Case, ...] = ()  # a normalisation where its epsilon decides
 
     def plan(self, recipe: Recipe) -> Plan:
         """The layer's own plan. Raises OverrideError for an override that is impossible."""
@@ -52,33 +63,39 @@ class Probe:
 
     def judge(self, recipe: Recipe) -> Verdict:
         """What the layer computes under ``recipe``. Raises K2TError where it cannot be converted so or does not run."""
+        planned = self.plan(recipe)
+        verdicts, values = [], ()
+        for case in (Case(self.inputs, self.expected), *self.closer):
+            got, exact = self._run(planned, case), self._run(planned, case, double=True)
+            values = values or tuple(got)  # of Keras's own input, which comes first
+            for index, (want, have) in enumerate(zip(case.expected, got)):
+                difference = Difference.of(want, have)
+                rounding = Rounding.of(want, have, exact[index]) if exact is not None and is_float(want.dtype) and want.shape == have.shape else None
+                verdicts.append(Verdict(difference, layer_passes(difference, rounding, want.dtype)))
+        return Verdict(max((v.difference for v in verdicts), key=lambda d: d.relative), all(v.passed for v in verdicts), values)
+
+    def outputs(self, recipe: Recipe) -> list[np.ndarray]:
+        """The layer's outputs under ``recipe``, in Keras's layout. Raises K2TError as `judge` does."""
+        return self._run(self.plan(recipe), Case(self.inputs, self.expected))
+
+    def _run(self, planned: Plan, case: Case, double: bool = False) -> list[np.ndarray] | None:
+        """None where code that insists on a dtype does not run in float64."""
         import torch
 
-        planned = self.plan(recipe)
         planned.raise_for_problems()
-        state = {key: to_tensor(array) for key, array in weight_arrays(planned).items()}
-        tensors = [to_tensor(layout.to_torch(a)) for layout, a in zip(planned.root.input_layouts, self.inputs)]
-        found = []
-        for double in (False, True):
-            with default_dtype(torch.float64 if double else None), torch.no_grad():
-                try:
-                    model = compile_module(planned.code.text, double)[planned.root.class_name]().eval()
-                    model.load_state_dict({k: v.double() if double and v.is_floating_point() else v for k, v in state.items()})
-                    outputs = model(*(x.double() if double and x.is_floating_point() else x for x in tensors))
-                except Exception as error:  # an override can be anything
-                    if double:
-                        found.append(None)
-                        continue
-                    raise K2TError(f"layer {self.node.layer.path!r}: {type(error).__name__}: {' '.join(str(error).split())[:200]}") from error
-            outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-            found.append([layout.to_keras(to_array(y)) for layout, y in zip(planned.root.output_layouts, outputs)])
-        got, exact = found
-        verdicts = []
-        for index, (want, have) in enumerate(zip(self.expected, got)):
-            difference = Difference.of(want, have)
-            rounding = Rounding.of(want, have, exact[index]) if exact is not None and is_float(want.dtype) and want.shape == have.shape else None
-            verdicts.append(Verdict(difference, layer_passes(difference, rounding, want.dtype)))
-        return Verdict(max((v.difference for v in verdicts), key=lambda d: d.relative), all(v.passed for v in verdicts), tuple(got))
+        state = {key: to_tensor(array) for key, array in weight_arrays(planned, lambda path: self.traced.value(path) * (path not in case.zeroed)).items()}
+        tensors = [to_tensor(layout.to_torch(a)) for layout, a in zip(planned.root.input_layouts, case.inputs)]
+        with default_dtype(torch.float64 if double else None), torch.no_grad():
+            try:
+                model = compile_module(planned.code.text, double)[planned.root.class_name]().eval()
+                model.load_state_dict({k: v.double() if double and v.is_floating_point() else v for k, v in state.items()})
+                outputs = model(*(x.double() if double and x.is_floating_point() else x for x in tensors))
+            except Exception as error:  # an override can be anything
+                if double:
+                    return None
+                raise K2TError(f"layer {self.node.layer.path!r}: {type(error).__name__}: {' '.join(str(error).split())[:200]}") from error
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        return [layout.to_keras(to_array(y)) for layout, y in zip(planned.root.output_layouts, outputs)]
 
 
 def probe(traced: Traced, layer: str, arrays: Sequence[np.ndarray], whole: Plan | None = None) -> Probe:
@@ -93,33 +110,23 @@ def probe(traced: Traced, layer: str, arrays: Sequence[np.ndarray], whole: Plan 
         raise K2TError(f"layer {layer!r}: not a layer of this model that can be looked at alone")
     scope, graph, node = found
     given = tuple(dict.fromkeys(node.inputs))
-    places = {t: _source(traced.graph, scope, t) for t in given}
-    record = reference.tensors(traced, arrays, {key for key in places.values() if isinstance(key, str)} | {scope + t for t in node.outputs})
-    inputs = tuple(record[place] if isinstance(place, str) else np.asarray(arrays[place]) for place in places.values())
+    needed = {"".join(reference.source(traced.graph, scope, t)) for t in given}
+    record = reference.tensors(traced, arrays, needed | {scope + t for t in node.outputs})
+    inputs = tuple(reference.arguments(traced, scope, node, arrays, record).values())
     # The batch size of a call by itself is free, whatever the graph says.
     tensors = {t: Tensor(t, graph.tensors[t].shape, graph.tensors[t].dtype) for t in (*given, *node.outputs)}
     alone = Graph(node.layer.name, given, node.outputs, (node,), tensors, given, node.outputs)
     planned = next(p for _, _, _, p in (whole or plan(traced)).root.walk() if p.node is node)
     layouts = dict(zip(node.inputs, planned.inputs))
-    return Probe(replace(traced, graph=alone), node, inputs, tuple(record[scope + t] for t in node.outputs), tuple(layouts[t] for t in given))
+    return Probe(replace(traced, graph=alone), node, inputs, tuple(record[scope + t] for t in node.outputs), tuple(layouts[t] for t in given), _closer(traced, scope, node, dict(zip(given, inputs))))
 
 
-def _source(graph: Graph, scope: str, tensor: str) -> str | int:
-    """Where Keras's value of a tensor is: a key of `reference.tensors`, or the index of a model input.
-
-    The inputs of a nested graph are tensors of the graph around it.
-    """
-    chain = [graph]
-    callers: list[Node] = []
-    for name in scope.split("/")[:-1]:
-        caller = next(node for node in chain[-1].nodes if node.id == name)
-        callers.append(caller)
-        chain.append(caller.layer.graph)
-    while tensor in chain[-1].inputs:
-        index = chain[-1].inputs.index(tensor)
-        if len(chain) == 1:
-            return index
-        tensor = callers[-1].inputs[index]
-        chain.pop()
-        callers.pop()
-    return "".join(f"{caller.id}/" for caller in callers) + tensor
+def _closer(traced: Traced, scope: str, node: Node, inputs: dict[str, np.ndarray]) -> tuple[Case, ...]:
+    """The comparisons of `closeups`, for a layer that is a normalisation."""
+    first = node.inputs[0]
+    if node.layer.kind not in closeups.NORMALISATIONS or inputs[first].dtype != np.float32:
+        return ()
+    expected = (closeups.expected(traced, scope, node, inputs, False),)
+    if node.layer.kind == "BatchNormalization":
+        return (Case(tuple(inputs.values()), expected, frozenset({node.layer.variable("moving_variance").path})),)
+    return (Case((inputs[first] * np.float32(closeups.SMALL), *list(inputs.values())[1:]), expected),)

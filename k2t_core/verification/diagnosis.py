@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from k2t_core.emit.keywords import keywords
 from k2t_core.errors import K2TError
+from k2t_core.planning import GATES
 from k2t_core.recipe import Override, Recipe
 from k2t_core.tracing import Traced
 from k2t_core.transforms import Permute, chain_shape
 from k2t_core.verification.alone import Probe, probe
-from k2t_core.verification.report import Cause
+from k2t_core.verification.report import LAYER_TOLERANCE, Cause, Difference
 
 # What people leave at a framework's default: values seen in Keras and in torch.
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
@@ -27,15 +29,19 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
 PERMUTATIONS = 24  # at most, of one weight
 
 
-def diagnose(traced: Traced, recipe: Recipe, layer: str, arrays: Sequence[np.ndarray], say: Callable[[float, str], None] = lambda share, text: None) -> list[Cause]:
+def diagnose(
+    traced: Traced, recipe: Recipe, layer: str, arrays: Sequence[np.ndarray], say: Callable[[float, str], None] = lambda share, text: None, actual: Callable[[Probe], np.ndarray] | None = None
+) -> list[Cause]:
     """Changes that bring the layer nearer to Keras, best first; empty where none of the known causes does.
 
-    arrays: a batch of model inputs in Keras's layout. Raises K2TError where the layer cannot be looked at alone.
+    arrays: a batch of model inputs in Keras's layout. actual: what the written module gives as the layer's first output on
+    Keras's own input; where the layer as k2t writes it is right, the files were changed since, and the known cause that gives
+    the same is what was changed. Raises K2TError where the layer cannot be looked at alone.
     """
     patient = probe(traced, layer, arrays)
     before = patient.judge(recipe)
     if before.passed:
-        return []
+        return _by_hand(patient, recipe, before.difference, actual(patient), say) if actual is not None else []
     tried = list(candidates(patient, recipe))
     found = []
     for index, (text, changed) in enumerate(tried):
@@ -47,6 +53,24 @@ def diagnose(traced: Traced, recipe: Recipe, layer: str, arrays: Sequence[np.nda
         if after.difference.relative < before.difference.relative / 2:
             found.append(Cause(layer, text, changed, before.difference, after.difference, after.passed))
     return sorted(found, key=lambda cause: (not cause.explains, cause.after.relative))
+
+
+def _by_hand(patient: Probe, recipe: Recipe, right: Difference, actual: np.ndarray, say: Callable[[float, str], None]) -> list[Cause]:
+    """The changes under which the layer gives what the changed files give; the cure is to convert once more."""
+    wrong = Difference.of(patient.expected[0], actual)
+    if wrong.relative <= LAYER_TOLERANCE:
+        return []
+    tried = list(candidates(patient, recipe))
+    found = []
+    for index, (text, changed) in enumerate(tried):
+        say(index / len(tried), f"Trying: {text}")
+        try:
+            near = Difference.of(actual, patient.outputs(changed)[0])
+        except K2TError:
+            continue
+        if near.relative <= min(LAYER_TOLERANCE, wrong.relative / 10):
+            found.append((near.relative, Cause(patient.node.layer.path, f"convert again: the files were changed by hand since, and give what this would: {text}", recipe, wrong, right, True)))
+    return [cause for _, cause in sorted(found, key=lambda pair: pair[0])]
 
 
 def candidates(patient: Probe, recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
@@ -61,9 +85,11 @@ def candidates(patient: Probe, recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
     mapping = planned.mapping
     if mapping is None:
         return
+    if planned.choice not in (None, "default"):
+        yield "as k2t reads it by itself", recipe.with_override(_override(path, "alternative", "default"))
     for alternative in mapping.alternatives:
         if alternative.name != planned.choice:
-            yield f"{alternative.name}: {alternative.meaning}", recipe.with_override(Override(path, "alternative", alternative.name, "found by k2t's diagnosis"))
+            yield f"{alternative.name}: {alternative.meaning}", recipe.with_override(_override(path, "alternative", alternative.name))
     for weight in mapping.weights:
         variable = patient.node.layer.variable(weight.source) if weight.source else None
         if variable is None or len(variable.shape) < 2:
@@ -72,15 +98,32 @@ def candidates(patient: Probe, recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
         current = next((tuple(step.axes) for step in weight.steps if isinstance(step, Permute)), tuple(range(len(shape))))
         for axes in itertools.islice(itertools.permutations(range(len(variable.shape))), PERMUTATIONS):
             if len(axes) == len(shape) and axes != current:
-                override = Override(path, "permutation", {"key": weight.key, "axes": list(axes)}, "found by k2t's diagnosis")
-                yield f"{weight.key} transposed by {axes}", recipe.with_override(override)
+                yield f"{weight.key} transposed by {axes}", recipe.with_override(_override(path, "permutation", {"key": weight.key, "axes": list(axes)}))
+    for a, b in itertools.combinations([w for w in mapping.weights if w.source], 2):
+        one, other = (patient.node.layer.variable(w.source) for w in (a, b))
+        if one is not None and other is not None and one.shape == other.shape and one is not other and a.steps == b.steps:
+            yield f"{a.key} from {other.name} and {b.key} from {one.name}, swapped", recipe.with_override(_override(path, "weights", {a.key: other.name, b.key: one.name}))
+    count = next((GATES[layer.kind] for layer in (patient.node.layer, *patient.node.layer.children.values()) if layer.kind in GATES), 0)
+    for order in itertools.permutations(range(count)):
+        if order != tuple(range(count)):
+            yield f"gates in the order {order}", recipe.with_override(_override(path, "gates", list(order)))
     for name, value in (mapping.module.args if mapping.module else {}).items():
         for other in ARGUMENTS.get(name, ()):
             if other != value:
                 yield f"{name}={other!r} instead of {value!r}", recipe.with_override(_argument(own, path, name, other))
+    axes = range(max((len(t.shape) for t in patient.traced.graph.tensors.values()), default=0))
+    for text in [mapping.forward] if isinstance(mapping.forward, str) else mapping.forward:
+        for name, values in keywords(text).items():
+            for other in axes if name == "dim" else ARGUMENTS.get(name, ()):
+                if other not in values and not (name == "dim" and any(isinstance(v, int) and v % len(axes) == other for v in values)):
+                    yield f"{name}={other!r} instead of {', '.join(map(repr, values))}", recipe.with_override(_argument(own, path, name, other))
+
+
+def _override(path: str, kind: str, value: Any) -> Override:
+    return Override(path, kind, value, "found by k2t's diagnosis")
 
 
 def _argument(own: Sequence[Override], path: str, name: str, value: Any) -> Override:
     """The layer's arguments override with one more argument in it."""
     before = next((o.value for o in own if o.kind == "arguments"), {})
-    return Override(path, "arguments", {**before, name: value}, "found by k2t's diagnosis")
+    return _override(path, "arguments", {**before, name: value})

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from k2t_core.errors import InputError
-from k2t_core.graph import Graph, Shape
+from k2t_core.graph import Graph, Layer, Shape
+from k2t_core.verification.memory import check_batch, check_file
 
 DISTRIBUTIONS = {
     "normal": "standard normal",
@@ -21,6 +23,7 @@ DISTRIBUTIONS = {
     "ones": "all ones",
 }
 IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
+PIXELS = 0.05  # a factor below this brings pixels to about 1
 MOST_IMAGES = 64
 FREE_SIZE, FREE_IMAGE_SIZE = 16, 64  # of a free dimension other than the batch
 
@@ -35,6 +38,7 @@ def random_batch(graph: Graph, batch: int = 4, seed: int = 0, distribution: str 
         raise InputError(f"unknown input distribution {distribution!r}; one of {', '.join(DISTRIBUTIONS)}")
     if batch < 1:
         raise InputError(f"the batch size is {batch}; it must be at least 1")
+    check_batch(graph, batch)
     rng = np.random.default_rng(seed)
     return [_draw(graph, t, batch, rng, distribution) for t in graph.inputs]
 
@@ -42,8 +46,7 @@ def random_batch(graph: Graph, batch: int = 4, seed: int = 0, distribution: str 
 def edge_batches(graph: Graph, seed: int = 0) -> list[tuple[str, list[np.ndarray]]]:
     """(description, batch) of what a batch of ordinary numbers does not show; each a batch of 1.
 
-    Zeros, numbers a thousand times smaller and larger, pixels where the model scales them itself, and other sizes where
-    dimensions are free.
+    Zeros, numbers a thousand times smaller and larger, and other sizes where dimensions are free.
     """
     rng = np.random.default_rng([seed, 1])
     floats = any("float" in graph.tensors[t].dtype for t in graph.inputs)
@@ -52,24 +55,79 @@ def edge_batches(graph: Graph, seed: int = 0) -> list[tuple[str, list[np.ndarray
         for name, scale in (("tiny numbers (normal · 0.001), batch of 1", 1e-3), ("large numbers (normal · 1000), batch of 1", 1e3)):
             arrays = [_draw(graph, t, 1, rng, "normal") for t in graph.inputs]
             found.append((name, [a * a.dtype.type(scale) if "float" in graph.tensors[t].dtype else a for a, t in zip(arrays, graph.inputs)]))
-        if _scales_pixels(graph):
-            found.append(("pixels 0…255, batch of 1", [_draw(graph, t, 1, rng, "image") for t in graph.inputs]))
     if any(n is None for t in graph.inputs for n in graph.tensors[t].shape[1:]):
         found.append(("other sizes, batch of 1", [_draw(graph, t, 1, rng, "normal", sizes=(FREE_SIZE + 7, FREE_IMAGE_SIZE + 32)) for t in graph.inputs]))
     return found
 
 
-def _scales_pixels(graph: Graph) -> bool:
-    """Whether a layer at an input scales it as pixels: its factor or its statistics are in the range of 0…255."""
-    for node in graph.nodes:
-        if set(node.inputs) & set(graph.inputs):
-            config = node.layer.config
-            scale = config.get("scale")
-            if node.layer.kind == "Normalization" or node.layer.kind == "Rescaling" and isinstance(scale, (int, float)) and 0 < abs(scale) < 0.05:
-                return True
-        if node.layer.graph is not None and set(node.inputs) & set(graph.inputs) and _scales_pixels(node.layer.graph):
-            return True
-    return False
+@dataclass(frozen=True, eq=False)
+class Range:
+    """What the first layer behind an input says about its numbers: mean and deviation, or pixels where they are None."""
+
+    mean: np.ndarray | None
+    deviation: np.ndarray | None
+    why: str
+
+    @property
+    def what(self) -> str:
+        if self.mean is None:
+            return "pixels 0…255"
+        return f"numbers around {self.mean.mean():.3g} ± {self.deviation.mean():.3g}"
+
+
+def implied_batch(graph: Graph, value: Callable[[str], np.ndarray], batch: int, seed: int = 0) -> tuple[str, list[np.ndarray]] | None:
+    """(description, batch) in the ranges that the model's own preprocessing implies; None where it says nothing.
+
+    A Rescaling, or a division, by a factor that brings 0…255 to about 1 means pixels; a Normalization means its own mean
+    and variance. value: of a variable, by its path.
+    """
+    rng = np.random.default_rng([seed, 4])
+    arrays, reasons = [], []
+    for name, t in zip(graph.input_names, graph.inputs):
+        found = _implied(graph, t, value) if "string" not in graph.tensors[t].dtype else None
+        if found is None:
+            arrays.append(_draw(graph, t, batch, rng, "normal"))
+            continue
+        if found.mean is None:
+            arrays.append(_draw(graph, t, batch, rng, "image"))
+        else:
+            array = _draw(graph, t, batch, rng, "normal")
+            arrays.append((array * found.deviation + found.mean).astype(array.dtype))
+        reasons.append(f"{found.what} for {name!r}, as {found.why}" if len(graph.inputs) > 1 else f"{found.what}, as {found.why}")
+    return ("; ".join(reasons), arrays) if reasons else None
+
+
+def _implied(graph: Graph, tensor: str, value: Callable[[str], np.ndarray]) -> Range | None:
+    """What the layers that read a tensor say of its range; through nested models and layers that do not change numbers."""
+    for node in graph.consumers()[tensor]:
+        layer, config = node.layer, node.layer.config
+        if layer.graph is not None:
+            found = _implied(layer.graph, layer.graph.inputs[node.inputs.index(tensor)], value)
+        elif layer.kind == "Rescaling":
+            scale = np.abs(np.asarray(config.get("scale"), "float64"))
+            found = Range(None, None, f"the Rescaling {layer.path!r} multiplies by {float(scale.flat[0]):.4g}") if 0 < scale.max() < PIXELS else None
+        elif layer.kind in ("ops.Divide", "ops.TrueDivide", "ops.Multiply"):
+            factor = next((v for v in node.arguments.values() if isinstance(v, (int, float)) and v), 1)
+            scale = abs(factor if layer.kind == "ops.Multiply" else 1 / factor)
+            found = Range(None, None, f"the model multiplies by {scale:.4g} first") if 0 < scale < PIXELS else None
+        elif layer.kind == "Normalization" and not config.get("invert"):
+            found = _adapted(layer, value)
+        elif layer.kind in ("ops.Cast", "Identity", "Resizing", "CenterCrop", "ZeroPadding2D"):
+            found = _implied(graph, node.outputs[0], value)
+        else:
+            found = None
+        if found is not None:
+            return found
+    return None
+
+
+def _adapted(layer: Layer, value: Callable[[str], np.ndarray]) -> Range | None:
+    """The range that a Normalization was made for, where its statistics lie along the last axis or are one number."""
+    variables = {v.name: v.path for v in layer.variables}
+    mean, variance = (np.asarray(layer.config[name] if layer.config.get(name) is not None else value(variables[name]) if name in variables else np.nan, "float64") for name in ("mean", "variance"))
+    if layer.config.get("axis") not in (-1, [-1], (-1,), None) or not np.isfinite(mean).all() or not np.isfinite(variance).all():
+        return None
+    return Range(mean.ravel(), np.sqrt(variance).ravel(), f"the Normalization {layer.path!r} expects")
 
 
 def _draw(graph: Graph, tensor: str, batch: int, rng: np.random.Generator, distribution: str, sizes: tuple[int, int] = (FREE_SIZE, FREE_IMAGE_SIZE)) -> np.ndarray:
@@ -131,6 +189,7 @@ def read_inputs(path: str | Path, graph: Graph) -> list[np.ndarray]:
     if path.suffix.lower() == ".csv":
         return check_inputs([_read_table(path, graph)], graph, path.name)
     try:
+        check_file(path, sum(item.file_size for item in zipfile.ZipFile(path).infolist()) if path.suffix.lower() == ".npz" else path.stat().st_size)
         data = np.load(path, allow_pickle=False)
         if isinstance(data, np.ndarray):
             named = {"": data}
@@ -218,4 +277,5 @@ def check_inputs(arrays: Sequence[np.ndarray], graph: Graph, name: str = "inputs
         if vocabulary is not None and (array.min() < 0 or array.max() >= vocabulary):
             raise InputError(f"{name}: input {label!r} holds tokens from {array.min():g} to {array.max():g}, but the Embedding knows 0 to {vocabulary - 1}")
         checked.append(array.astype(spec.dtype))
+    check_batch(graph, len(checked[0]))
     return checked

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from k2t_core.recipe import Recipe
+from k2t_core.recipe import Override, Recipe
 from k2t_core.transforms import is_float
 
 # An output agrees where max|torch − keras| ≤ tolerance · max|keras|. 1e-4 is a thousand float32 roundings: deep
@@ -26,6 +26,8 @@ SUM_ROUNDINGS = 256
 LAYER_LIMIT = 0.25
 # The tolerance of a layer for which there is no float64 run.
 LAYER_TOLERANCE = 2e-5
+# Both sides in float64, where a layer differs and rounding in float32 alone does not explain it.
+DOUBLE_TOLERANCE = 1e-8
 
 
 def rounding_unit(dtype: np.dtype) -> float:
@@ -85,9 +87,14 @@ class Rounding:
         a, b = Difference.of(exact, keras), Difference.of(exact, torch)
         return cls(a.max_abs, b.max_abs, a.keras_max)
 
-    def explains(self, dtype: np.dtype) -> bool:
-        """Whether Keras is no farther from the float64 run than rounding in ``dtype`` takes the module itself."""
-        return self.keras <= ROUNDING_SLACK * self.torch + SUM_ROUNDINGS * rounding_unit(dtype) * self.scale
+    def explains(self, dtype: np.dtype, both: bool = True) -> bool:
+        """Whether Keras is no farther from the float64 run than rounding in ``dtype`` takes the module itself.
+
+        both: nor the module farther than Keras, as it is where it computes in less than ``dtype``. That asks too much behind
+        a softmax of large numbers, where one side may be exact by luck.
+        """
+        allowed = SUM_ROUNDINGS * rounding_unit(dtype) * self.scale
+        return self.keras <= ROUNDING_SLACK * self.torch + allowed and (not both or self.torch <= ROUNDING_SLACK * self.keras + allowed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,11 +112,29 @@ class OutputResult:
 
 
 @dataclass(frozen=True)
+class TimeStep:
+    """The first step from which a layer over time differs, counted from 1 in the order in which it runs.
+
+    backwards: that order is from the end of the sequence; part: "forward" or "backward" of a Bidirectional.
+    """
+
+    step: int
+    count: int
+    backwards: bool = False
+    part: str = ""
+
+    def describe(self) -> str:
+        way = f" of its {self.part} half" if self.part else ""
+        return f"from time step {self.step} of {self.count}{way} on" + (", counted from the end" if self.backwards else "")
+
+
+@dataclass(frozen=True)
 class LayerResult:
     """One Keras tensor. ``cumulative``: as computed on torch's own inputs; ``isolated``: on Keras's inputs to this layer.
 
     A tensor named ``… before softmax`` is what the layer computes before its own activation, which could hide an error;
-    ``… of a thousandth`` what a normalisation makes of its input made small, where its epsilon is seen.
+    ``… of a thousandth`` what a normalisation makes of its input made small, ``… without variance`` what a batch
+    normalisation makes of it with variances of 0: there its epsilon is seen.
     """
 
     tensor: str
@@ -118,6 +143,8 @@ class LayerResult:
     isolated: Difference | None
     passed: bool
     rounding: Rounding | None = None  # of the isolated value
+    double: Difference | None = None  # both sides in float64, where the float32 ones did not settle it
+    steps: tuple[TimeStep, ...] = ()  # of the first layer that diverges, where it runs over time
 
 
 @dataclass(frozen=True)
@@ -180,6 +207,28 @@ class Cause:
         return f"{self.text} ({'explains the difference' if self.explains else 'comes nearer'}: {self.before.relative:.1e} → {self.after.relative:.1e})"
 
 
+@dataclass(frozen=True)
+class Effect:
+    """What an override does: its layer's error, alone on Keras's own input, with it and without it.
+
+    default is None where the layer cannot be converted without the override, or as it stands cannot be judged alone; then
+    ``note`` says why.
+    """
+
+    override: Override
+    chosen: Difference | None
+    default: Difference | None
+    agrees: bool
+    note: str = ""
+
+    def describe(self) -> str:
+        """One line for a person."""
+        if self.chosen is None:
+            return f"{self.override.describe()}: {self.note}"
+        against = f"by default {self.default.relative:.1e}" if self.default is not None else f"no default: {self.note}"
+        return f"{self.override.describe()}: {'agrees' if self.agrees else 'differs'}, the layer's error is {self.chosen.relative:.1e} with it, {against}"
+
+
 @dataclass(frozen=True, eq=False)
 class Report:
     """The verdict over all runs. ``outputs`` and ``layers`` are those of the run that carries it."""
@@ -189,6 +238,7 @@ class Report:
     notes: tuple[str, ...] = ()
     reference: dict[str, str] = field(default_factory=dict)
     training: tuple[TrainingResult, ...] = ()
+    effects: tuple[Effect, ...] = ()  # of each override
     causes: tuple[Cause, ...] = ()  # what would bring the first layer that diverges nearer to Keras, best first
 
     @property
@@ -223,13 +273,20 @@ class Report:
         return self.deciding.first_divergence or failed
 
     @property
+    def diverges_from(self) -> str:
+        """From which time step the first layer that differs does so, in words; empty where it does not run over time."""
+        steps = next((r.steps for r in self.layers if r.layer == self.first_divergence and r.steps), ())
+        return " and ".join(step.describe() for step in steps)
+
+    @property
     def verdict(self) -> str:
         """One line for a person."""
         run = self.deciding
         worst = max((o.difference.relative for o in run.outputs), default=0.0)
         numbers = f"largest relative difference {worst:.2g}, tolerance {run.tolerance:g}"
         if not self.passed:
-            where = f"; layer {self.first_divergence!r} diverges first" if self.first_divergence else ""
+            when = f", {self.diverges_from}" if self.diverges_from else ""
+            where = f"; layer {self.first_divergence!r} diverges first{when}" if self.first_divergence else ""
             wrong = [result for result in self.training if not result.passed]
             if run.passed and wrong:
                 return f"differs in training ({wrong[0].what} {wrong[0].name!r}: relative difference {wrong[0].difference.relative:.2g}; in inference it agrees)"
@@ -240,7 +297,9 @@ class Report:
         edges = len(self.runs) - len(kinds)
         edges = f", {edges} edge cases" if edges else ""
         trained = ", gradients and training statistics" if self.training else ""
-        evidence = ", ".join(f"{kind} weights" for kind in kinds) + edges + trained
+        evidence = " and ".join(f"{kind} weights" for kind in kinds) + edges + trained
+        if self.weaknesses:
+            evidence += "; the randomised weights carry the verdict: some of the model's own cannot tell a right mapping from a wrong one"
         return f"agrees ({numbers}; evidence: {evidence})"
 
     def to_json(self) -> dict[str, Any]:
@@ -250,11 +309,13 @@ class Report:
             "proves": self.proves,
             "verdict": self.verdict,
             "first_divergence": self.first_divergence,
+            "diverges_from": self.diverges_from,
             "reference": self.reference,
             "weaknesses": [asdict(w) for w in self.weaknesses],
             "notes": list(self.notes),
             "training": [asdict(r) for r in self.training],
             "causes": [asdict(c) for c in self.causes],
+            "overrides": [asdict(e) for e in self.effects],
             "runs": [_run_json(run) for run in self.runs],
         }
 
@@ -286,14 +347,19 @@ def _run_json(run: Run) -> dict[str, Any]:
                 "cumulative": r.cumulative and asdict(r.cumulative),
                 "isolated": r.isolated and asdict(r.isolated),
                 "rounding": r.rounding and asdict(r.rounding),
+                "double": r.double and asdict(r.double),
+                "steps": [asdict(step) for step in r.steps],
             }
             for r in run.layers
         ],
     }
 
 
-def layer_passes(difference: Difference | None, rounding: Rounding | None, dtype: np.dtype) -> bool:
-    """Whether a layer alone, on Keras's own input, computes what Keras computes; integers must be equal."""
+def layer_passes(difference: Difference | None, rounding: Rounding | None, dtype: np.dtype, settled: bool = False) -> bool:
+    """Whether a layer alone, on Keras's own input, computes what Keras computes; integers must be equal.
+
+    settled: before its activation it does.
+    """
     if difference is None:
         return True
     if not is_float(dtype):
@@ -302,7 +368,7 @@ def layer_passes(difference: Difference | None, rounding: Rounding | None, dtype
         return True
     if rounding is None or dtype.name == "float64":  # nothing computes more exactly than float64 itself
         return difference.relative <= LAYER_TOLERANCE * coarseness(dtype)
-    return difference.relative <= LAYER_LIMIT * coarseness(dtype) and rounding.explains(dtype)
+    return difference.relative <= LAYER_LIMIT * coarseness(dtype) and rounding.explains(dtype, both=not settled)
 
 
 def output_passes(difference: Difference, rounding: Rounding | None, dtype: np.dtype, tolerance: float, layers_pass: bool) -> bool:
@@ -316,7 +382,7 @@ def output_passes(difference: Difference, rounding: Rounding | None, dtype: np.d
         return True
     if tolerance < OUTPUT_TOLERANCE:
         return False
-    return layers_pass and rounding is not None and difference.relative <= LAYER_LIMIT * coarseness(dtype) and rounding.explains(dtype)
+    return layers_pass and rounding is not None and difference.relative <= LAYER_LIMIT * coarseness(dtype) and rounding.explains(dtype, both=False)
 
 
 def measures(keras: np.ndarray, torch: np.ndarray) -> dict[str, float]:

@@ -19,8 +19,12 @@ from k2t_core.emit.forwards import forward_hash, forwards
 from k2t_core.errors import OutputError
 from k2t_core.interruption import check
 from k2t_core.layout import Flat, Layout
+from k2t_core.tensors import unfilled
 
-TAP = "__k2t_tap__"
+TAP, BEFORE = "__k2t_tap__", "__k2t_before__"
+# Functions that flatten what goes in, so that an error before them is seen small or not at all after them.
+HIDING = {"softmax", "log_softmax", "sigmoid", "hardsigmoid", "logsigmoid", "tanh", "hardtanh", "softsign", "relu6", "sparsemax"}
+CASTS = {"to", "float", "half", "bfloat16", "double"}
 # (tensor key, layer path, layout, torch value) → the value to go on with
 Observer = Callable[[str, str, Layout, Any], Any]
 
@@ -45,38 +49,50 @@ class TappedModel:
             if tap["variable"] not in variables:
                 variables.append(tap["variable"])
         self.namespace = _compile(folder / "model.py", places, manifest["forwards"], double)
-        self.namespace[TAP] = self._tap
+        self.namespace |= {TAP: self._tap, BEFORE: self._before}
         if manifest["class"] not in self.namespace:
             raise OutputError(f"{folder / 'manifest.json'}: damaged: model.py has no class {manifest['class']!r}; convert the model again")
-        with default_dtype(self.dtype):
+        with default_dtype(self.dtype), unfilled():
             self.model = self.namespace[manifest["class"]]().eval()
         self.paths = {id(module): name for name, module in self.model.named_modules(remove_duplicate=True)}
         self.observer: Observer | None = None
+        self.before: Observer | None = None
         self.counts: dict[tuple[str, int, str], int] = {}
 
-    def run(self, inputs: list[Any], observer: Observer) -> tuple[Any, ...]:
-        """The outputs for torch inputs; ``observer`` sees every tapped tensor in order of computation."""
+    def run(self, inputs: list[Any], observer: Observer, before: Observer | None = None) -> tuple[Any, ...]:
+        """The outputs for torch inputs; ``observer`` sees every tapped tensor in order of computation.
+
+        before: sees what a statement computes before the flattening function that it ends with (`HIDING`).
+        """
         import torch
 
-        self.observer, self.counts = observer, {}
+        self.observer, self.before, self.counts = observer, before, {}
         try:
             with torch.no_grad(), default_dtype(self.dtype):
                 outputs = self.model(*inputs)
         finally:
-            self.observer = None
+            self.observer = self.before = None
         return outputs if isinstance(outputs, tuple) else (outputs,)
 
     def _tap(self, module: Any, statement: int, variable: str, value: Any) -> Any:
         check()
+        found = self._place(module, statement, variable, value)
+        self.counts[self.paths.get(id(module), ""), statement, variable] += 1
+        return value if found is None else self.observer(*found, value)
+
+    def _before(self, module: Any, statement: int, variable: str, value: Any) -> Any:
+        found = self._place(module, statement, variable, value) if self.before is not None else None
+        return value if found is None else self.before(*found, value)
+
+    def _place(self, module: Any, statement: int, variable: str, value: Any) -> tuple[str, str, Layout] | None:
+        """(tensor key, layer path, layout) of what a statement computes; a file edited by hand may call its modules otherwise."""
         key = (self.paths.get(id(module), ""), statement, variable)
-        occurrence = self.counts.get(key, 0)
-        self.counts[key] = occurrence + 1
+        occurrence = self.counts.setdefault(key, 0)
         scopes = self.manifest["scopes"].get(key[0], ())
         tap = self.taps.get(key)
         if tap is None or occurrence >= len(scopes) or not hasattr(value, "dim"):
-            return value  # a file edited by hand may call its modules otherwise
-        layout = tap_layout(tap, value.dim())
-        return self.observer(scopes[occurrence] + tap["tensor"], tap["layer"], layout, value)
+            return None
+        return scopes[occurrence] + tap["tensor"], tap["layer"], tap_layout(tap, value.dim())
 
 
 def tap_layout(tap: Mapping[str, Any], rank: int) -> Layout:
@@ -130,6 +146,7 @@ def _compile(path: Path, places: Mapping[tuple[str, int], list[str]], hashes: Ma
             if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
                 continue  # the docstring
             for name in places.get((item.name, index), ()):
+                _tap_before(statement, index, name)
                 body += ast.parse(f"{name} = {TAP}(self, {index}, {name!r}, {name})").body
             index += 1
         function.body = body
@@ -142,6 +159,19 @@ def _compile(path: Path, places: Mapping[tuple[str, int], list[str]], hashes: Ma
     except Exception as error:  # a hand-edited file can raise anything
         raise OutputError(f"{path}: does not import: {type(error).__name__}: {error}") from error
     return module.__dict__
+
+
+def _tap_before(statement: ast.stmt, index: int, name: str) -> None:
+    """Put a tap around what goes into the flattening function that a statement ends with: ``F.softmax(TAP(self.dense(x)))``."""
+    call = statement.value if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name) else None
+    while isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr in CASTS:
+        call = call.func.value
+    if not isinstance(call, ast.Call):
+        return
+
+    function = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    if function in HIDING and call.args and not isinstance(call.args[0], ast.Name):
+        call.args[0] = ast.Call(ast.Name(BEFORE, ast.Load()), [ast.Name("self", ast.Load()), ast.Constant(index), ast.Constant(name), call.args[0]], [])
 
 
 _one_at_a_time = RLock()

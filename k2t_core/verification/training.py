@@ -8,32 +8,36 @@ elements and nothing else, so that a gradient travels as the weight does.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from k2t_core import reference
+from k2t_core.graph import Node
 from k2t_core.tensors import to_array, to_tensor
 from k2t_core.tracing import Traced
 from k2t_core.transforms import apply_chain, from_json
+from k2t_core.verification import memory
 from k2t_core.verification.compare import Written, arriving
 from k2t_core.verification.report import Difference, TrainingResult
 
 # Max|torch − keras| / max|keras| of a gradient: it passes each layer twice, and sums over the batch in another order.
 GRADIENT_TOLERANCE = 1e-3
+DROPPING = ("Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "GaussianNoise", "GaussianDropout", "AlphaDropout")
+DRAWS, MOST_ROWS = 4000, 512  # numbers that a dropout layer should draw, with no more samples than that
+DROPOUT_BYTES = 1 << 28  # nor with more than that in the layers
 REORDERING = {"permute", "reshape", "reorder gates", "reorder flatten", "take"}
 
 
-def training_results(written: Written, traced: Traced, arrays: Sequence[np.ndarray], seed: int, names: Mapping[str, str]) -> list[TrainingResult]:
-    """Gradients by inputs and weights, and the moving averages of every BatchNormalization after a step in training mode.
-
-    names: the path of each of ``traced``'s variables in the model that was converted.
+def training_results(written: Written, traced: Traced, arrays: Sequence[np.ndarray], seed: int) -> list[TrainingResult]:
+    """Gradients by inputs and weights, the moving averages of every BatchNormalization after a step in training mode, and what
+    dropout and noise do there to ones.
     """
-    return _gradients(written, traced, arrays, seed, names) + _moving_averages(written, traced, arrays)
+    return _gradients(written, traced, arrays, seed) + _moving_averages(written, traced, arrays) + _dropouts(written, traced, arrays, seed)
 
 
-def _gradients(written: Written, traced: Traced, arrays: Sequence[np.ndarray], seed: int, names: Mapping[str, str]) -> list[TrainingResult]:
+def _gradients(written: Written, traced: Traced, arrays: Sequence[np.ndarray], seed: int) -> list[TrainingResult]:
     import torch
 
     rng = np.random.default_rng([seed, 2])
@@ -44,7 +48,6 @@ def _gradients(written: Written, traced: Traced, arrays: Sequence[np.ndarray], s
     if not chosen:
         return []
     by_input, by_variable = reference.gradients(traced, arrays, factors)
-    by_variable = {names.get(path, path): gradient for path, gradient in by_variable.items()}
     inputs = written.inputs(arrays)
     for x in inputs:
         if x.is_floating_point():
@@ -109,16 +112,102 @@ def _moving_averages(written: Written, traced: Traced, arrays: Sequence[np.ndarr
             continue
         done.add(node.layer.path)
         module = copy.deepcopy(modules[path])
-        before = to_array(module.running_mean).copy()
-        batch = _channel_mean(seen[path])
+        means, variances = to_array(module.running_mean).copy(), to_array(module.running_var).copy()
+        mean, variance, count = _statistics(seen[path])
         with torch.no_grad():
             module.train()(seen[path])
         # keras/src/layers/normalization/batch_normalization.py: moving = moving · momentum + batch · (1 − momentum)
-        momentum = float(node.layer.config["momentum"])
-        want = before * momentum + batch * (1 - momentum) if node.layer.config.get("trainable", True) else before
-        results.append(_judge("moving mean after a training step", node.layer.path, node.layer.path, want.astype(before.dtype), to_array(module.running_mean)))
+        learns = node.layer.config.get("trainable", True)
+        momentum = float(node.layer.config["momentum"]) if learns else 1.0
+        where = (node.layer.path, node.layer.path)
+        results.append(_judge("moving mean after a training step", *where, (means * momentum + mean * (1 - momentum)).astype(means.dtype), to_array(module.running_mean)))
+        if count > 1:
+            # torch keeps the unbiased variance, which is count / (count − 1) of Keras's: no more than that is let pass.
+            unbiased = variance * count / (count - 1)
+            results.append(_judge("moving variance after a training step", *where, (variances * momentum + unbiased * (1 - momentum)).astype(variances.dtype), to_array(module.running_var)))
     return results
 
 
-def _channel_mean(x: Any) -> np.ndarray:
-    return to_array(x.double().mean(dim=[axis for axis in range(x.dim()) if axis != 1]))
+def _statistics(x: Any) -> tuple[np.ndarray, np.ndarray, int]:
+    """Mean, biased variance and number of values of each channel."""
+    dims = [axis for axis in range(x.dim()) if axis != 1]
+    values = x.double()
+    return to_array(values.mean(dim=dims)), to_array(values.var(dim=dims, unbiased=False)), x.numel() // x.shape[1]
+
+
+def _dropouts(written: Written, traced: Traced, arrays: Sequence[np.ndarray], seed: int) -> list[TrainingResult]:
+    """Dropout and noise in training mode, on ones: both sides draw otherwise, so what is compared is the law.
+
+    How much is set to 0 (or, of noise, mean and deviation), within what chance allows of the number of draws; what is left of a
+    1; and whether draws are shared along the same axes.
+    """
+    import keras
+    import torch
+
+    nodes = {scope + node.outputs[0]: (scope, node) for scope, _, node in traced.graph.walk() if node.layer.kind in DROPPING and node.layer.config.get("rate", node.layer.config.get("stddev", 1))}
+    if not nodes:
+        return []
+    per_sample = min(_draws(node, graph.tensors[node.outputs[0]].shape) for _, graph, node in traced.graph.walk() if node.layer.kind in DROPPING)
+    fit = DROPOUT_BYTES // max(memory.total(traced.graph, 1), 1)
+    rows = max(min(MOST_ROWS, -(-DRAWS // per_sample), fit), len(arrays[0]), 2)
+    many = [np.resize(a, (rows if len(a) == len(arrays[0]) else len(a), *a.shape[1:])) for a in arrays]
+    wanted = {"".join(reference.source(traced.graph, scope, node.inputs[0])) for scope, node in nodes.values()}
+    found: dict[str, np.ndarray] = {}
+
+    def observe(tensor: str, layer: str, layout: Any, value: Any) -> Any:
+        if tensor in nodes:
+            found[tensor] = layout.to_keras(to_array(value))
+        return torch.ones_like(value) if tensor in wanted else value
+
+    inputs = [torch.ones_like(x) if name in wanted else x for name, x in zip(traced.graph.inputs, written.inputs(many))]
+    torch.manual_seed(seed)
+    written.tapped.model.train()
+    try:
+        written.guard(lambda: written.tapped.run(inputs, observe))
+    finally:
+        written.tapped.model.eval()
+    keras.utils.set_random_seed(seed)
+    results = []
+    for tensor, (scope, node) in nodes.items():
+        if tensor not in found:
+            continue
+        with traced.source.lock:
+            want = np.asarray(reference.live(traced, scope, node)(np.ones(found[tensor].shape, found[tensor].dtype), training=True))
+        results += _same_law(node, want, found[tensor])
+    return results
+
+
+def _draws(node: Node, shape: Sequence[int | None]) -> int:
+    """How many numbers a dropout or noise layer draws for a sample; a free dimension counts as 1."""
+    shape = [n or 1 for n in shape]
+    if node.layer.kind.startswith("Spatial"):
+        return shape[-1]
+    noise = node.layer.config.get("noise_shape") or [None] * len(shape)
+    return int(np.prod([own if drawn is None else drawn for own, drawn in zip(shape[1:], noise[1:])], initial=1))
+
+
+def _same_law(node: Node, want: np.ndarray, got: np.ndarray) -> list[TrainingResult]:
+    """Two samples of what becomes of ones, compared."""
+    path, kind = node.layer.path, node.layer.kind
+    draws = want.shape[0] * _draws(node, want.shape)
+
+    def result(what: str, a: float, b: float, allowed: float) -> TrainingResult:
+        difference = Difference(abs(a - b), abs(a - b), abs(a - b) / max(abs(a), 1e-12), abs(a))
+        return TrainingResult(f"{what} in training", path, path, difference, abs(a - b) <= allowed)
+
+    def spread(x: np.ndarray) -> float:
+        """How much of what is drawn for the channels of a sample differs along its other axes."""
+        return float(np.mean(x != x[tuple(slice(None) if axis in (0, x.ndim - 1) else slice(1) for axis in range(x.ndim))]))
+
+    if kind in ("GaussianNoise", "GaussianDropout", "AlphaDropout"):
+        deviation = max(float(want.std()), 1e-12)
+        chance = 6 * np.sqrt(2 / draws)
+        return [result("mean of the noise", float(want.mean()), float(got.mean()), chance * deviation), result("deviation of the noise", deviation, float(got.std()), chance * deviation)]
+    share = float((want == 0).mean())
+    chance = 6 * np.sqrt(2 * max(share * (1 - share), 1 / draws) / draws)
+    found = [result("share set to 0", share, float((got == 0).mean()), chance)]
+    if (want != 0).any() and (got != 0).any():
+        found.append(result("what is left of a 1", float(want[want != 0].mean()), float(got[got != 0].mean()), 1e-5))
+    if want.ndim > 2:
+        found.append(result("draws that differ along the inner axes", spread(want), spread(got), 6 * np.sqrt(2 * 0.25 / draws) if spread(want) else 0.0))
+    return found

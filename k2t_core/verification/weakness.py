@@ -9,45 +9,59 @@ import numpy as np
 
 from k2t_core.verification.report import Weakness
 
+INITIAL = {"moving_mean": 0.0, "moving_variance": 1.0}
+
 
 def find_weaknesses(manifest: Mapping[str, Any], value: Callable[[str], np.ndarray]) -> tuple[Weakness, ...]:
     """Variables that would look the same through a wrong mapping.
 
     Constant (a bias of zeros can be left out unseen, a BatchNorm mean of zeros and variance of ones stand for none at
-    all), symmetric under the transpose it goes through, or with gates that are alike.
+    all), symmetric under a transpose of axes of equal size, or with gates that are alike.
     """
     found: dict[str, Weakness] = {}
     for entry in manifest["variables"].values():
         if not entry["keras"]:
             continue
         path = entry["keras"][0]
-        reason = _reason(value(path), entry["steps"])
+        reason = _reason(path, value(path), entry["steps"])
         if reason:
             found.setdefault(path, Weakness(path, reason))
     return tuple(found.values())
 
 
-def _reason(array: np.ndarray, steps: list[dict[str, Any]]) -> str | None:
-    if array.size < 2:
+def _reason(path: str, array: np.ndarray, steps: list[dict[str, Any]]) -> str | None:
+    if array.size == 0:
         return None
-    if np.all(array == array.flat[0]):
-        return f"every value is {float(array.flat[0]):g}"
-    if any(step["name"] == "permute" for step in steps) and array.ndim >= 2 and _symmetric(array):
-        return "symmetric: its transpose is the same"
-    gates = next((step for step in steps if step["name"] == "reorder gates"), None)
-    if gates and _alike(array, len(gates["order"])):
+    if np.all(array == array.flat[0]) and (array.size > 1 or array.flat[0] in (0, 1)):
+        value, name = float(array.flat[0]), path.rsplit("/", 1)[-1]
+        initial = ", as before any training" if INITIAL.get(name) == value else ""
+        return f"every value is {value:g}{initial}"
+    gates = max((len(step["order"]) for step in steps if step["name"] == "reorder gates"), default=_gates(path, array, steps))
+    alike = _alike(array, gates) if gates else False
+    if alike:
         return "two of its gates are the same: swapping them changes nothing"
-    return None
+    axes = _symmetric(array) if any(step["name"] == "permute" for step in steps) else None
+    return f"symmetric: swapping its axes {axes[0]} and {axes[1]} changes nothing" if axes else None
+
+
+def _gates(path: str, array: np.ndarray, steps: list[dict[str, Any]]) -> int:
+    """The number of gates of an LSTM's variable, whose order torch shares, so that no step names them; else 0."""
+    *_, layer, name = ["", *path.split("/")]
+    return 4 if "lstm" in layer.lower() and name in ("kernel", "recurrent_kernel", "bias") else 0
 
 
 def _alike(array: np.ndarray, count: int) -> bool:
-    """Whether two of ``count`` blocks of the last axis, where Keras keeps its gates, are equal (all-zero ones aside)."""
-    if array.shape[-1] % count:
+    """Whether two of ``count`` blocks of the last axis, where Keras keeps its gates, are equal."""
+    if array.shape[-1] % count or array.shape[-1] == count == 1:
         return False
     blocks = np.split(array, count, axis=-1)
-    return any(np.array_equal(blocks[i], blocks[j]) and blocks[i].any() for i in range(count) for j in range(i))
+    return any(np.array_equal(blocks[i], blocks[j]) for i in range(count) for j in range(i))
 
 
-def _symmetric(array: np.ndarray) -> bool:
-    rows, columns = array.shape[-2:]
-    return rows == columns and rows > 1 and bool(np.array_equal(array, np.swapaxes(array, -1, -2)))
+def _symmetric(array: np.ndarray) -> tuple[int, int] | None:
+    """Two axes of equal size whose swap leaves the array as it is."""
+    for a in range(array.ndim):
+        for b in range(a + 1, array.ndim):
+            if array.shape[a] == array.shape[b] > 1 and np.array_equal(array, np.swapaxes(array, a, b)):
+                return a, b
+    return None

@@ -32,7 +32,7 @@ def test_an_example_is_loaded_and_drawn(show):
     click(app, "Load example")
     assert "Every layer can be converted." in texts(app)
     assert {metric.label: metric.value for metric in app.metric}["Parameters"] == "251,786"
-    assert len(app.get("graphviz_chart")) == 1
+    assert len(app.get("bidi_component")) == 1
 
 
 def test_an_upload_is_loaded(show, example):

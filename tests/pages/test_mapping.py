@@ -212,3 +212,14 @@ def test_a_duel_of_two_readings(show, project):
     click(app, "Put this in force")
     assert found.recipe.overrides[0].value == {"key": "weight", "axes": [0, 1]}
     assert "This layer alone **differs**" in texts(app)
+
+
+def test_the_graph_has_the_selection_of_the_table_and_can_be_put_away(show, project):
+    held = project("shared")
+    app = show("mapping", held, layer="encoder/conv2")
+    (graph,) = app.get("bidi_component")
+    data = json.loads(graph.proto.mixed.json or graph.proto.json)
+    assert data["selected"] == "encoder/conv2" and data["colour"] == "status" and data["reveal"]
+    assert json.loads(data["graph"])["nodes"]["encoder#2/conv2"]["row"] == "encoder/conv2"
+    next(toggle for toggle in app.toggle if toggle.label == "Graph").set_value(False).run()
+    assert not app.get("bidi_component") and held.settings["mapping.graph"] is False

@@ -1,0 +1,128 @@
+"""What a person can get wrong about the files of a verification: a line on stderr that says what to do, exit code 2, nothing lost."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from safetensors.torch import load_file, save_file
+
+import k2t_core as k2t
+from k2t_core import cli
+from k2t_core.verification import memory
+
+ROOT = Path(__file__).parent.parent
+
+
+def tampered(change):
+    """model.safetensors with its entries changed."""
+
+    def edit(folder: Path) -> None:
+        entries = load_file(folder / "model.safetensors")
+        change(entries)
+        save_file(entries, folder / "model.safetensors", metadata={"format": "pt"})
+
+    return edit
+
+
+def written(old: str, new: str):
+    def edit(folder: Path) -> None:
+        text = (folder / "model.py").read_text()
+        assert old in text
+        (folder / "model.py").write_text(text.replace(old, new, 1))
+
+    return edit
+
+
+def batch(array):
+    return lambda folder: np.save(folder / "batch.npy", array)
+
+
+def endless(folder: Path) -> None:
+    """A file that says it holds four tebibytes, and takes no room."""
+    rows = 2**40 // 10
+    with open(folder / "batch.npy", "wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (rows, 10)})
+        file.truncate(file.tell() + rows * 40)
+
+
+# what is wrong → (what is done to a conversion of the dense example, words of the message)
+CASES = {
+    "NaN in the inputs": (batch(np.full((2, 10), np.nan, "float32")), "'features' holds NaN or infinity"),
+    "inf in the inputs": (batch(np.full((2, 10), np.inf, "float32")), "'features' holds NaN or infinity"),
+    "text": (batch(np.full((2, 10), "a")), "not numbers"),
+    "complex": (batch(np.zeros((2, 10), "complex64")), "not numbers"),
+    "wrong shape": (batch(np.zeros((2, 11), "float32")), "has shape (2, 11), the model takes (any, 10)"),
+    "wrong rank": (batch(np.zeros(10, "float32")), "has shape (10,)"),
+    "no samples": (batch(np.zeros((0, 10), "float32")), "batch size of at least 1"),
+    "too many arrays": (lambda folder: np.savez(folder / "batch.npz", np.zeros((2, 10), "float32"), np.zeros((2, 10), "float32")), "2 arrays for a model of 1 inputs"),
+    "more data than memory": (endless, "GiB of memory are free; give fewer samples"),
+    "forward raises": (written("    def forward(self, x):", "    def forward(self, x):\n        raise RuntimeError('no')"), "forward() raises RuntimeError: no"),
+    "forward raises in a layer": (written("self.hidden(x)", "self.hidden(x[:, :3])"), "layer 'hidden' does not get done"),
+    "a dict": (written("return x", "return {'x': x}"), "forward() returns a dict, and the Keras model has one output; return a tensor"),
+    "None": (written("return x", "return None"), "forward() returns a NoneType"),
+    "two tensors": (written("return x", "return x, x"), "forward() returns 2 outputs, and the Keras model has one output"),
+    "does not import": (written("import torch", "import torhc"), "does not import"),
+    "missing key": (tampered(lambda s: s.pop(next(iter(s)))), "model.safetensors does not fit"),
+    "extra key": (tampered(lambda s: s.update(more=next(iter(s.values())).clone())), "model.safetensors does not fit"),
+    "another shape": (tampered(lambda s: s.update({k: v[:1].clone() for k, v in s.items()})), "model.safetensors does not fit"),
+    "no safetensors": (lambda folder: (folder / "model.safetensors").write_bytes(b"hello"), "model.safetensors"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_one_line_exit_code_2_and_nothing_lost(case, example, converted, tmp_path, capfd):
+    change, words = CASES[case]
+    folder = Path(shutil.copytree(converted("dense"), tmp_path / "out"))
+    if case == "forward raises in a layer" and "self.hidden(x)" not in (folder / "model.py").read_text():
+        name = next(line for line in (folder / "model.py").read_text().splitlines() if "(x)" in line and "self." in line).split("self.", 1)[1].split("(")[0]
+        change, words = written(f"self.{name}(x)", f"self.{name}(x[:, :3])"), f"layer {name!r} does not get done"
+    change(folder)
+    before = {p.name: (p.stat().st_size, hashlib.sha256(p.read_bytes()).hexdigest() if p.stat().st_size < 2**30 else "") for p in folder.iterdir()}
+    given = next((["--inputs", str(folder / name)] for name in ("batch.npy", "batch.npz") if (folder / name).exists()), [])
+    capfd.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["verify", str(folder), "--against", str(example("dense")), *given, "--html", str(tmp_path / "report.html")])
+    out, err = capfd.readouterr()
+    assert stopped.value.code == 2 and out == ""
+    assert err.startswith("k2t: ") and err.count("\n") == 1, err
+    assert words in err, err
+    assert not (tmp_path / "report.html").exists()
+    assert before == {p.name: (p.stat().st_size, hashlib.sha256(p.read_bytes()).hexdigest() if p.stat().st_size < 2**30 else "") for p in folder.iterdir()}
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_no_numbers(value, tmp_path):
+    x = keras.Input((4,))
+    model = keras.Model(x, keras.layers.Dense(3, name="dense")(x))
+    kernel = np.array(model.get_layer("dense").kernel)
+    kernel[1, 2] = value
+    model.get_layer("dense").kernel.assign(kernel)
+    model.save(tmp_path / "m.keras")
+    k2t.convert(tmp_path / "m.keras", tmp_path / "out")
+    run = [sys.executable, "-m", "k2t_core.cli", "verify", str(tmp_path / "out"), "--against", str(tmp_path / "m.keras")]
+    done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "'dense/kernel' holds NaN or infinity in 1 of 12 places" in done.stderr, done.stderr
+    done = subprocess.run([*run, "--weights", "randomised"], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and "agrees" in done.stdout, done.stderr
+
+
+def test_a_batch_that_does_not_fit_is_refused_with_one_that_does(example, converted, monkeypatch):
+    monkeypatch.setattr(memory, "available", lambda: 50 * 2**20)
+    with pytest.raises(k2t.InputError, match=r"a batch of 5000 takes about .* in this model, and 50.0 MiB of memory are free; give fewer samples, such as \d+"):
+        k2t.verify(converted("unet"), example("unet"), batch=5000)
+
+
+def test_a_large_model_is_compared_in_chunks_with_the_same_result(example, converted, monkeypatch):
+    whole = k2t.verify(converted("unet"), example("unet"), batch=2, edge_cases=False)
+    monkeypatch.setattr(memory, "CHUNK_BYTES", 200_000)
+    said = []
+    parts = k2t.verify(converted("unet"), example("unet"), batch=2, edge_cases=False, progress=lambda share, text: said.append((share, text)))
+    assert parts.to_json() == whole.to_json()
+    assert any("part 3 of" in text for _, text in said) and [share for share, _ in said] == sorted(share for share, _ in said)
