@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 
 from k2t_core.emit.forwards import forward_hashes
 from k2t_core.errors import K2TError
+from k2t_core.interruption import check
 from k2t_core.layout import Layout
 from k2t_core.planning import Plan, PlannedScope
 from k2t_core.planning import plan as make_plan
@@ -93,6 +94,7 @@ def weight_arrays(plan: Plan, value: Callable[[str], np.ndarray] | None = None) 
     value = value or plan.traced.value
     arrays = {}
     for weight in plan.weights:
+        check()
         array = apply_chain(weight.steps, value(weight.source) if weight.source else None)
         arrays[weight.key] = np.array(array, copy=True) if array.base is not None else array
     return arrays

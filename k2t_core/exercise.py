@@ -16,6 +16,15 @@ from k2t_core.recipe import Recipe
 
 CHOICES = 5  # layers to choose from, the broken one among them
 TRIED = 12  # layers of a large model that are looked at for one that can be broken
+REASONS = 4  # faults to choose from
+# Faults that are offered beside the real one, where its layer has too few wrong readings of its own.
+ELSEWHERE = (
+    "the bias is left out",
+    "the kernel of a Dense is not transposed",
+    "BatchNormalization divides by the variance of this batch",
+    "the activation is applied twice",
+    "the padding is put on the other side",
+)
 SEEN = 1e-3  # a fault that a learner can see: relative difference of the layer alone
 
 
@@ -28,6 +37,7 @@ class Exercise:
     fault: str
     recipe: Recipe
     choices: dict[str, str]  # layer path → what it is
+    reasons: tuple[str, ...]  # faults to choose from, the real one among them
     report: Any
 
 
@@ -44,8 +54,8 @@ def exercise(plan: Plan, seed: int, say: Callable[[float, str], None] = lambda s
 
     rng = Random(seed)
     # The model as k2t reads it; where that takes code of a person's own, with it.
-    own = make_plan(plan.traced)
-    base = plan if own.problems else own
+    plain = make_plan(plan.traced)
+    base = plan if plain.problems else plain
     kinds = {p.node.layer.path: p.node.layer for _, _, _, p in base.root.walk() if p.mapping is not None and p.child is None and (p.mapping.weights or p.mapping.alternatives)}
     names = sorted(kinds)
     rng.shuffle(names)
@@ -54,20 +64,25 @@ def exercise(plan: Plan, seed: int, say: Callable[[float, str], None] = lambda s
     for index, name in enumerate(names[:TRIED]):
         say(0.5 * index / min(len(names), TRIED), "Looking for a layer to break")
         patient = probe(plan.traced, name, arrays, base)
-        found = _fault(patient, base.recipe, list(candidates(patient, base.recipe)), rng)
+        readings = list(candidates(patient, base.recipe))
+        found = _fault(patient, base.recipe, readings, rng)
         if found is not None:
             break
     else:
         raise K2TError("no layer of this model can be read wrongly without an error: there is nothing to guess; load another model")
     fault, recipe = found
     others = rng.sample([n for n in names if n != name], min(CHOICES - 1, len(names) - 1))
+    own = [text for text, _ in readings if text != fault]
+    reasons = [fault, *own[: REASONS - 1]]
+    reasons += rng.sample(ELSEWHERE, REASONS - len(reasons))
+    rng.shuffle(reasons)
     order = list(kinds)
     shown = sorted([name, *others], key=order.index)
     with tempfile.TemporaryDirectory(prefix="k2t-exercise-") as folder:
         say(0.5, "Converting with the fault")
         convert(make_plan(plan.traced, recipe), Path(folder))
         report = verify(folder, plan.traced, batch=2, seed=seed, weights="model", edge_cases=False, explain=False, progress=lambda share, text: say(0.6 + 0.4 * share, text))
-    return Exercise(seed, name, fault, recipe, {n: _words(kinds[n]) for n in shown}, report)
+    return Exercise(seed, name, fault, recipe, {n: _words(kinds[n]) for n in shown}, tuple(reasons), report)
 
 
 def _fault(patient: Any, recipe: Recipe, readings: list[tuple[str, Recipe]], rng: Random) -> tuple[str, Recipe] | None:

@@ -16,6 +16,7 @@ import re
 import secrets
 import shutil
 import sys
+import tempfile
 import threading
 import time
 import weakref
@@ -29,6 +30,7 @@ from typing import Any, BinaryIO
 
 import k2t_core as k2t
 from k2t_core.errors import K2TError, OverrideError, UnsafeModelError
+from k2t_core.interruption import Cancelled, check, interruptible
 from k2t_core.loading import load_rules
 from k2t_core.recipe import Override, Recipe, read_recipe
 
@@ -52,6 +54,7 @@ SETTINGS: dict[str, Any] = {
     "mapping.type": [],
     "mapping.overridden": False,
     "mapping.duel": False,
+    "mapping.sample": 0,
     "convert.layer": None,
     "verify.batch": 4,
     "verify.seed": 0,
@@ -62,6 +65,13 @@ SETTINGS: dict[str, Any] = {
     "verify.edge_cases": True,
     "verify.training": False,
     "verify.search": 0,
+    "verify.look": None,  # the tolerance that the charts are coloured by; None: the verification's own
+    "verify.output": None,
+    "verify.class": None,
+    "verify.sample": 0,
+    "verify.linear": False,
+    "verify.log_counts": False,
+    "verify.labels": "",
     "learn.lesson": "flatten",
     "learn.predictions": {},  # lesson → which of `lessons.OUTCOMES`
     "learn.flatten.height": 3,
@@ -115,10 +125,11 @@ SETTINGS: dict[str, Any] = {
     "learn.inference.seed": 0,
     "learn.break.seed": 0,
     "learn.break.answer": None,
+    "learn.break.reason": None,
 }
 
 # Settings that speak of the loaded model: another model starts without them.
-OF_THE_MODEL = ("graph.open", "mapping.selected", "mapping.text", "mapping.status", "mapping.type", "mapping.overridden", "convert.layer")
+OF_THE_MODEL = ("graph.open", "mapping.selected", "mapping.text", "mapping.status", "mapping.type", "mapping.overridden", "mapping.sample", "convert.layer", "verify.look", "verify.output", "verify.class", "verify.sample", "verify.labels")
 
 Progress = Callable[[float, str], None]
 log = logging.getLogger("k2t")
@@ -147,6 +158,8 @@ class Job:
         self.kind = kind
         self.share, self.text = 0.0, text
         self.error: Exception | None = None
+        self.cancelled = False  # it has ended, because its user wanted it to
+        self._unwanted = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(work,), name=f"k2t-{kind}", daemon=True)
         self._thread.start()
 
@@ -154,13 +167,25 @@ class Job:
     def running(self) -> bool:
         return self._thread.is_alive()
 
+    @property
+    def stopping(self) -> bool:
+        """Whether it was cancelled and goes on to the next place where nothing is half done."""
+        return self._unwanted.is_set() and self.running
+
+    def cancel(self) -> None:
+        """Ask it to end; it does so at its next step, and leaves everything as it was."""
+        self._unwanted.set()
+
     def wait(self) -> None:
         """Block until it has ended."""
         self._thread.join()
 
     def _run(self, work: Callable[[Progress], None]) -> None:
         try:
-            work(self._say)
+            with interruptible(self._unwanted.is_set):
+                work(self._say)
+        except Cancelled:
+            self.cancelled = True
         except K2TError as error:
             self.error = error
         except Exception as error:  # the page shows it: a framework's crash must not take the app down
@@ -168,6 +193,8 @@ class Job:
             self.error = error
 
     def _say(self, share: float, text: str) -> None:
+        if share < 1:  # what is done stays done
+            check()
         self.share, self.text = min(max(share, 0.0), 1.0), text
 
 
@@ -182,6 +209,7 @@ class PastRun:
     first_divergence: str | None
     inputs: str
     command: str  # that repeats it
+    id: str = ""  # of its numbers: see `Project.past_report`
 
 
 @dataclass(frozen=True)
@@ -225,6 +253,7 @@ class Project:
         self._expected: tuple[Any, dict[str, Any]] | None = None  # a plan and its manifest
         self._verdict: tuple[Any, Any] | None = None  # of `judge`, the last
         self._probes: OrderedDict[tuple[Any, ...], Any] = OrderedDict()  # layers that were looked at alone, last used last
+        self._duel: tuple[Any, list[Any]] | None = None  # the last, with what it was between
         self.exercise: Any = None  # the broken model of the Learn page
         self._lock = threading.RLock()
 
@@ -338,7 +367,8 @@ class Project:
         except UnsafeModelError:
             self.refused = path
             raise
-        except K2TError:
+            say(0.9, "Planning the conversion")
+        except (K2TError, Cancelled):
             self._discard(path)
             raise
         with self._lock:
@@ -355,7 +385,6 @@ class Project:
             self._probes.clear()
             self._save()
             self._tidy()
-        say(0.9, "Planning the conversion")
         plan = self.plan  # computed here, where progress shows
         if other:
             self.set("mapping.selected", _of_interest(plan))
@@ -370,7 +399,7 @@ class Project:
         """Move the model, its overrides and results into a new project."""
         shelf = Project(self.folder.with_name(secrets.token_urlsafe(24)))
         shelf.folder.mkdir(parents=True, mode=0o700)
-        for name in ("out", "report", "inputs", "runs.jsonl"):
+        for name in ("out", "report", "inputs", "runs", "runs.jsonl"):
             if (self.folder / name).exists():
                 shutil.move(self.folder / name, shelf.folder / name)
         shelf.model_path = self.model_path
@@ -515,6 +544,8 @@ class Project:
 
     def convert(self, progress: Progress | None = None) -> None:
         self.out.mkdir(parents=True, exist_ok=True)
+        for left in self.out.glob(".k2t-*"):  # of a server that died in the middle
+            shutil.rmtree(left)
         k2t.convert(self.plan, self.out, progress=progress)
 
     def verify(self, progress: Progress | None = None) -> None:
@@ -558,8 +589,16 @@ class Project:
             report.first_divergence,
             run.inputs,
             verify_command(self),
+            secrets.token_hex(8),
         )
-        lines = [json.dumps(asdict(past), ensure_ascii=False) for past in (*self.past_runs(), line)][-KEPT_RUNS:]
+        folder = self.folder / "runs"
+        folder.mkdir(exist_ok=True)
+        (folder / f"{line.id}.json").write_text(json.dumps(report.to_json(), ensure_ascii=False), encoding="utf-8")
+        kept = [*self.past_runs(), line][-KEPT_RUNS:]
+        for path in folder.iterdir():
+            if path.stem not in {past.id for past in kept}:
+                path.unlink()
+        lines = [json.dumps(asdict(past), ensure_ascii=False) for past in kept]
         staging = self.folder / "runs.jsonl.new"
         staging.write_text("\n".join(lines) + "\n", encoding="utf-8")
         os.replace(staging, self.folder / "runs.jsonl")
@@ -574,6 +613,11 @@ class Project:
             data = json.loads(line)
             found.append(PastRun(**{**data, "overrides": tuple(data["overrides"])}))
         return found
+
+    def past_report(self, run: PastRun) -> dict[str, Any] | None:
+        """The numbers of a verification that was made, as `Report.to_json` gives them; None where they were not kept."""
+        path = self.folder / "runs" / f"{run.id}.json"
+        return json.loads(path.read_text(encoding="utf-8")) if run.id and path.is_file() else None
 
     @property
     def is_quick(self) -> bool:
@@ -619,6 +663,16 @@ class Project:
             self._verdict = (key, probe.judge(recipe))
         return self._verdict[1]
 
+    def samples(self, layer: str) -> int:
+        """On how many samples the layer is looked at alone."""
+        return len(self.probe(layer).expected[0])
+
+    def activations(self, layer: str, sample: int) -> list[Any]:
+        """What both frameworks make of a sample in this layer alone: an `Activation` for each of its outputs. Raises K2TError."""
+        from k2t_core.activations import activations
+
+        return activations(self.probe(layer).expected, self.judge(layer).values, sample)
+
     def weak(self, layer: str) -> str | None:
         """Why this layer's weights cannot tell a right mapping from a wrong one; None where they can."""
         from k2t_core.verification.weakness import find_weaknesses
@@ -649,9 +703,9 @@ class Project:
     def _forget_results(self) -> None:
         self._report = None
         self._probes.clear()
-        self.exercise = None
+        self.exercise = self._duel = None
         (self.folder / "runs.jsonl").unlink(missing_ok=True)
-        for name in ("out", "report", "inputs"):
+        for name in ("out", "report", "inputs", "runs"):
             if (self.folder / name).exists():
                 shutil.rmtree(self.folder / name)
         self.settings["verify.inputs"] = None
@@ -692,16 +746,62 @@ class Project:
     def start_verify(self) -> Job:
         return self.start("verify", "Verifying", self.verify)
 
+    def start_probe(self, layer: str) -> Job:
+        """Let Keras run for one layer, so that it can be judged alone."""
+        return self.start("probe", f"Keras runs the model once for {layer}", lambda say: self.probe(layer))
+
+    def start_duel(self, layer: str, one: Recipe, other: Recipe) -> Job:
+        """Follow two readings of a layer through the rest of the model, on identical inputs: see `followed`."""
+        key = self._duel_key(layer, one, other)
+
+        def work(say: Progress) -> None:
+            self._duel = (key, self._follow(layer, one, other, say))
+
+        return self.start("duel", "Running both", work)
+
+    def followed(self, layer: str, one: Recipe, other: Recipe) -> list[Any] | None:
+        """The `LayerChange` from one reading to the other at the layer and each later one, None where nobody has asked yet."""
+        return self._duel[1] if self._duel is not None and self._duel[0] == self._duel_key(layer, one, other) else None
+
+    def _duel_key(self, layer: str, *recipes: Recipe) -> tuple[Any, ...]:
+        overrides = (json.dumps([asdict(override) for override in recipe.overrides]) for recipe in recipes)
+        return (layer, self.fingerprint, *overrides, *(self.settings[f"verify.{name}"] for name in ("inputs", "seed", "distribution")))
+
+    def _follow(self, layer: str, one: Recipe, other: Recipe, say: Progress) -> list[Any]:
+        from k2t_core.run_comparison import changes, comparisons
+
+        settings, reports = self.settings, []
+        for index, recipe in enumerate((one, other)):
+            words = ("the one", "the other")[index]
+            with tempfile.TemporaryDirectory(prefix="k2t-duel-") as folder:
+                say(index / 2, f"Converting {words}")
+                k2t.convert(k2t.plan(self.traced, recipe), folder)
+                report = k2t.verify(
+                    folder,
+                    self.traced,
+                    inputs=settings["verify.inputs"],
+                    batch=LOOKED_AT,
+                    seed=settings["verify.seed"],
+                    distribution=settings["verify.distribution"],
+                    weights="model",
+                    edge_cases=False,
+                    explain=False,
+                    progress=lambda share, text, index=index, words=words: say((index + min(share, 0.99)) / 2, f"Running {words}: {text}"),
+                )
+            reports.append(report.to_json())
+        found = changes(*reports, comparisons(*reports)[0])
+        start = next((index for index, change in enumerate(found) if change.layer == layer), 0)
+        return [change for change in found[start:] if change.factor is not None]  # what is accumulated: not what was looked at alone
+
     def start_exercise(self, seed: int) -> Job:
         """Break a copy of the conversion, for the Learn page: see `k2t_core.exercise`."""
         from k2t_core.exercise import exercise
 
-        self.exercise = None
-        self.set("learn.break.seed", seed)
-        self.set("learn.break.answer", None)
-
         def work(say: Progress) -> None:
             self.exercise = exercise(self.plan, seed, say)
+            self.set("learn.break.seed", seed)
+            self.set("learn.break.answer", None)
+            self.set("learn.break.reason", None)
 
         return self.start("exercise", "Breaking a copy of the conversion", work)
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from k2t_core.errors import K2TError
 from k2t_core.graph import Graph, Node, Ref
+from k2t_core.interruption import check
 from k2t_core.opening import Opened, StandIn
 from k2t_core.tracing import MASKED_MERGES, Scope, Traced, bound_arguments
 
@@ -324,6 +325,7 @@ def _run(scope: Scope, inputs: Sequence[Any], prefix: str, record: dict[str, np.
     for node in nodes:
         if not node.operation or node.is_input or any(id(x) not in live for x in node.input_tensors):
             continue
+        check()
         args, kwargs = node.arguments.fill_in(live)
         nested = scope.nested.get(id(node.operation))
         one = scope.opened.get(id(node))

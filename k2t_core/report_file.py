@@ -12,7 +12,7 @@ import numpy as np
 from k2t_core.recipe import Override, Recipe
 from k2t_core.verification.report import Cause, Difference, Effect, LayerResult, OutputResult, Report, Rounding, Run, TimeStep, TrainingResult, Weakness
 
-VERSION = 6
+VERSION = 7
 
 
 def write_report(report: Report, folder: Path, key: str) -> None:
@@ -20,6 +20,7 @@ def write_report(report: Report, folder: Path, key: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.json").unlink(missing_ok=True)  # without it there is no report: never half of two
     arrays = {f"{r}.{o}.{side}": getattr(output, side) for r, run in enumerate(report.runs) for o, output in enumerate(run.outputs) for side in ("keras", "torch")}
+    arrays.update({f"{r}.input.{k}": array for r, run in enumerate(report.runs) for k, array in enumerate(run.batch)})
     exotic = {name: str(array.dtype) for name, array in arrays.items() if array.dtype.kind == "V" or array.dtype.name == "bfloat16"}
     np.savez(folder / "arrays.npz", **{name: array.astype("float32") if name in exotic else array for name, array in arrays.items()})
     data = {"k2t_report": VERSION, "key": key, **report.to_json()}
@@ -58,7 +59,8 @@ def _run(run: dict[str, Any], index: int, arrays: Any) -> Run:
         for k, o in enumerate(run["outputs"])
     )
     layers = tuple(LayerResult(r["tensor"], r["layer"], _difference(r["cumulative"]), _difference(r["isolated"]), r["passed"], _rounding(r), _difference(r["double"]), tuple(TimeStep(**step) for step in r["steps"])) for r in run["layers"])
-    return Run(run["weights"], run["inputs"], outputs, layers, run["first_divergence"], run["tolerance"])
+    batch = tuple(arrays[name] for name in (f"{index}.input.{k}" for k in range(len(arrays.files))) if name in arrays.files)
+    return Run(run["weights"], run["inputs"], outputs, layers, run["first_divergence"], run["tolerance"], batch)
 
 
 def _difference(data: dict[str, Any] | None) -> Difference | None:

@@ -21,6 +21,18 @@ SAMPLE = 100_000  # values counted in a histogram
 SPACE = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 # Blocks along the last axis of a recurrent kernel: keras/src/layers/rnn/lstm.py and gru.py; torch.nn.LSTM and nn.GRU.
 GATES = {"LSTM": (("i", "f", "c", "o"), ("i", "f", "g", "o")), "GRU": (("z", "r", "h"), ("r", "z", "n"))}
+# What a gate does, whatever a framework calls it: one colour for both sides.
+MEANINGS = {"i": "input", "f": "forget", "c": "cell", "g": "cell", "o": "output", "z": "update", "r": "reset", "h": "new", "n": "new"}
+
+
+@dataclass(frozen=True)
+class Band:
+    """The rows or columns ``start`` to ``stop`` of a side's window that belong to one gate."""
+
+    gate: str
+    meaning: str
+    start: int
+    stop: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +41,7 @@ class Side:
 
     rows, columns: names of the axes that run there. row_labels, column_labels: the index of each row and column.
     mark: (row, column) in the window, of the element with ``index`` in the whole array. more: whether the window leaves anything out.
+    row_gates, column_gates: the gates of a recurrent kernel, where they run along that side; the window shows some units of each.
     """
 
     shape: tuple[int, ...]
@@ -42,6 +55,8 @@ class Side:
     mark: tuple[int, int]
     sample: np.ndarray
     more: bool
+    row_gates: tuple[Band, ...] = ()
+    column_gates: tuple[Band, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +174,8 @@ def _side(shape: tuple[int, ...], axes: tuple[str, ...], index: tuple[int, ...],
     """Axes before ``split`` run down, the others across."""
     height, width = prod(shape[:split]), prod(shape[split:])
     row, column = divmod(int(np.ravel_multi_index(index, shape)), width)
-    top, left = _window(row, height), _window(column, width)
+    down, across = (gates if gates and part == ("gates",) else None for part in (axes[:split], axes[split:]))
+    top, left = _window(row, height, down), _window(column, width, across)
     at = np.unravel_index(np.add.outer(np.array(top) * width, left), shape)
     every = np.unique(np.linspace(0, height * width - 1, min(SAMPLE, height * width)).astype(np.int64))
     return Side(
@@ -169,23 +185,41 @@ def _side(shape: tuple[int, ...], axes: tuple[str, ...], index: tuple[int, ...],
         np.asarray(values(at), "float64"),
         " × ".join(axes[:split]),
         " × ".join(axes[split:]),
-        _labels(top, shape[:split], axes[:split], gates),
-        _labels(left, shape[split:], axes[split:], gates),
+        _labels(top, shape[:split], down),
+        _labels(left, shape[split:], across),
         (top.index(row), left.index(column)),
         np.asarray(values(np.unravel_index(every, shape)), "float64"),
         len(top) < height or len(left) < width,
+        _bands(len(top), down),
+        _bands(len(left), across),
     )
 
 
-def _window(at: int, size: int) -> list[int]:
-    start = max(0, min(at - WINDOW // 2, size - WINDOW))
-    return list(range(start, min(size, start + WINDOW)))
+def _window(at: int, size: int, gates: Sequence[str] | None = None) -> list[int]:
+    """The places drawn around one; where gates run, the same units of every gate."""
+    if gates:
+        units = size // len(gates)
+        inner = _around(at % units, units, WINDOW // len(gates))
+        return [gate * units + unit for gate in range(len(gates)) for unit in inner]
+    return list(_around(at, size, WINDOW))
 
 
-def _labels(positions: list[int], shape: tuple[int, ...], axes: tuple[str, ...], gates: Sequence[str] | None) -> tuple[str, ...]:
+def _around(at: int, size: int, most: int) -> range:
+    start = max(0, min(at - most // 2, size - most))
+    return range(start, min(size, start + most))
+
+
+def _bands(count: int, gates: Sequence[str] | None) -> tuple[Band, ...]:
+    if not gates:
+        return ()
+    each = count // len(gates)
+    return tuple(Band(gate, MEANINGS[gate], k * each, (k + 1) * each) for k, gate in enumerate(gates))
+
+
+def _labels(positions: list[int], shape: tuple[int, ...], gates: Sequence[str] | None) -> tuple[str, ...]:
     if not shape:
         return ("",)
-    if gates and axes == ("gates",):
+    if gates:
         units = shape[0] // len(gates)
         return tuple(f"{gates[p // units]}{p % units}" for p in positions)
     return tuple(",".join(map(str, place)) for place in zip(*np.unravel_index(np.asarray(positions), shape)))

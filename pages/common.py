@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import time
 import traceback
@@ -11,6 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import streamlit as st
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import PythonLexer
+from pygments.style import Style
+from pygments.token import Comment, Keyword, Name, Number, Operator, String, Token
 
 from k2t_core.errors import K2TError, UnsupportedError
 from k2t_core.graph_view.component import graph_view
@@ -24,8 +30,13 @@ def navigation() -> Any:
     """The app's title, looks and pages; `app.py` runs the page that it returns."""
     # An icon of our own: Streamlit fetches those that it is given by name from a font server.
     st.set_page_config(page_title="k2t: Keras to PyTorch", page_icon=str(Path(__file__).with_name("icon.svg")), layout="wide")
-    # White words on the light blue of the dark theme could not be read.
-    words = "[data-testid*=stBaseButton-primary] :is(p, span) { color: #0E1117; }" if st.context.theme.type == "dark" else ""
+    # White words on the light blue of the dark theme could not be read, nor Streamlit's grey captions and colours of code on white.
+    on_dark = "[data-testid*=stBaseButton-primary] :is(p, span) { color: #0E1117; }"
+    on_light = """[data-testid=stCaptionContainer], .stMainBlockContainer kbd { opacity: .8 !important; }
+        .stCode .token { color: #31333F !important; } .stCode .token.comment { color: #4D4D4D !important; } .stCode .token.string { color: #00523B !important; }
+        .stCode .token:is(.number, .boolean, .builtin) { color: #004F80 !important; } .stCode .token:is(.keyword, .operator) { color: #8A2D00 !important; }
+        .stCode .token:is(.function, .class-name, .decorator) { color: #62285F !important; }"""
+    words = on_dark if st.context.theme.type == "dark" else on_light
     st.html(f"<style>.stMainBlockContainer {{ padding: 4.5rem clamp(1rem, 4vw, 4rem) 3rem; }} {words}</style>")
     return st.navigation([st.Page(PAGES[name], title=name.capitalize(), icon=icon, default=name == "load") for name, icon in ICONS.items()], position="top")
 
@@ -61,6 +72,13 @@ def bound(widget: Callable[..., Any], label: str, name: str, project: Project, *
     if key not in st.session_state:
         st.session_state[key] = project.settings[name]
     return widget(label, key=key, on_change=lambda: project.set(name, convert(st.session_state[key])), **options)
+
+
+def within(name: str, project: Project, value: Any) -> None:
+    """Before a widget is bound: bring a setting to a value that the widget takes."""
+    if project.settings[name] != value:
+        project.set(name, value)
+        st.session_state.pop(f"setting:{name}", None)
 
 
 def keep_known(name: str, project: Project, options: Collection[Any]) -> None:
@@ -122,19 +140,30 @@ def watch(project: Project, *kinds: str) -> None:
     job = project.job
     if job is None or not job.running or kinds and job.kind not in kinds:
         return
-    bar = st.progress(job.share, text=job.text)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        bar = st.progress(job.share, text=job.text, width="stretch")
+        st.button("Stopping…" if job.stopping else "Cancel", key="cancel", icon=":material/stop_circle:", disabled=job.stopping, on_click=job.cancel)
     while job.running:
         bar.progress(job.share, text=f"{job.text}…")
         time.sleep(0.1)
-    bar.empty()
     st.rerun()
 
 
-def job_error(project: Project, kind: str) -> None:
-    """The error with which the last job ended, if it was of this kind."""
+def came_to_nothing(project: Project, kind: str) -> bool:
+    """Whether the last job was of this kind and failed or was cancelled."""
     job = project.job
-    if job is not None and job.kind == kind and job.error is not None:
+    return job is not None and job.kind == kind and (job.error is not None or job.cancelled)
+
+
+def job_error(project: Project, kind: str) -> None:
+    """How the last job ended, if it was of this kind and came to nothing."""
+    job = project.job
+    if job is None or job.kind != kind:
+        return
+    if job.error is not None:
         show_error(job.error)
+    elif job.cancelled:
+        st.info("Cancelled. Everything is as it was before.", icon=":material/stop_circle:")
 
 
 def need_plan(project: Project) -> Any:
@@ -145,9 +174,9 @@ def need_plan(project: Project) -> Any:
         link("load", "Load a model", project)
         st.stop()
     if not project.is_open:
-        failed = project.job is not None and project.job.kind == "load" and project.job.error is not None
-        if failed:
-            show_error(project.job.error)
+        if came_to_nothing(project, "load"):
+            job_error(project, "load")
+            st.button("Read the model again", icon=":material/refresh:", on_click=project.start_open)
             link("load", "Load a model", project)
             st.stop()
         project.start_open()
@@ -162,13 +191,18 @@ def need_plan(project: Project) -> Any:
 
 
 def heading(title: str, text: str, project: Project) -> None:
-    """The page's title, and on which model it works."""
+    """The page's title; on which model it works and what is overruled in it, to be taken back on every page."""
     st.title(title)
     st.caption(text)
-    if project.has_model:
-        count = len(project.recipe.overrides)
-        state = f"{count} override{'s' if count != 1 else ''} in force" if count else "no overrides"
-        st.markdown(f":gray[Model] **{plain(project.model_path.name)}** :gray[· {state}]")
+    if not project.has_model:
+        return
+    count = len(project.recipe.overrides)
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.markdown(f":gray[Model] **{plain(project.model_path.name)}**", width="content")
+        st.badge(f"{count} override{'s' if count != 1 else ''}" if count else "no overrides", icon=":material/edit:" if count else None, color="violet" if count else "gray")
+        busy = project.job is not None and project.job.running
+        st.button("Undo", icon=":material/undo:", type="tertiary", key="undo", disabled=busy or not project.can_undo, on_click=attempt, args=(project.undo,))
+        st.button("Redo", icon=":material/redo:", type="tertiary", key="redo", disabled=busy or not project.can_redo, on_click=attempt, args=(project.redo,))
 
 
 def graph(project: Project, plan: Any, page: str, select: Callable[[str], None], height: int = 480, reveal: bool = False) -> None:
@@ -218,6 +252,62 @@ def by_hand(command: str, python: str, note: str = "") -> None:
         st.code(python, language="python", wrap_lines=True)
         if note:
             st.caption(note)
+
+
+def chart(figure: Any, key: str, **options: Any) -> Any:
+    """A figure without Plotly's own buttons; its title is what a screen reader says."""
+    return st.plotly_chart(figure, key=key, config={"displayModeBar": False}, alt=figure.layout.title.text, **options)
+
+
+def amount(difference: Any) -> str:
+    return f"{difference.relative:.1e}" if difference.relative else "exactly 0"
+
+
+def listing(text: str, by_line: dict[int, list[str]], chosen: str | None, only: Collection[int] | None = None) -> str:
+    """The source as a table: line number, code, and the Keras layers it computes; the lines of the layer ``chosen`` marked.
+
+    only: the lines shown, where not all are.
+    """
+    formatter = HtmlFormatter(nowrap=True, noclasses=True, style=OnDark if st.context.theme.type == "dark" else OnLight)
+    lines = highlight(text, PythonLexer(stripnl=False), formatter).split("\n")
+    rows, before = [], 0
+    for number, code in enumerate(lines[: text.count("\n")], 1):
+        if only is not None and number not in only:
+            continue
+        if number != before + 1:
+            rows.append(f'<tr><td style="{_CELL}text-align:right;opacity:.6;padding-right:1rem">⋮</td><td style="{_CELL}"></td><td style="{_CELL}"></td></tr>')
+        before = number
+        layers = by_line.get(number, [])
+        words = ", ".join(layers[:3]) + (f" and {len(layers) - 3} more" if len(layers) > 3 else "")
+        mark = f"background:{MARKED};box-shadow:inset 3px 0 #E69F00;" if chosen is not None and chosen in layers else ""
+        rows.append(
+            f'<tr style="{mark}"><td style="{_CELL}text-align:right;opacity:.8;user-select:none;padding-right:1rem">{number}</td>'
+            f'<td style="{_CELL}white-space:pre;width:100%">{code}</td>'
+            f'<td style="{_CELL}opacity:.75;white-space:nowrap;padding-left:1.5rem;font-style:italic">{html.escape(words)}</td></tr>'
+        )
+    head = f'<tr><td style="{_CELL}"></td><td style="{_CELL}opacity:.75;padding-bottom:.4rem">PyTorch</td><td style="{_CELL}opacity:.75;white-space:nowrap;padding-left:1.5rem">Keras layer</td></tr>'
+    table = f'<table style="border-collapse:collapse;width:100%;font-family:\'Source Code Pro\',ui-monospace,monospace;font-size:.82rem;line-height:1.5">{head}{"".join(rows)}</table>'
+    return f'<div tabindex="0" style="overflow-x:auto;border:1px solid rgba(128,128,128,.25);border-radius:.5rem;padding:.75rem">{table}</div>'
+
+
+def scrolling(text: str, height: int, label: str) -> None:
+    """Plain text in a part of the page that scrolls by itself, by keyboard too."""
+    style = f"max-height:{height}px;overflow:auto;white-space:pre-wrap;font-family:'Source Code Pro',ui-monospace,monospace;font-size:.82rem;line-height:1.5"
+    frame = "border:1px solid rgba(128,128,128,.25);border-radius:.5rem;padding:.75rem;margin:0"
+    st.html(f'<div tabindex="0" role="region" aria-label="{html.escape(label)}" style="{style};{frame}">{html.escape(text)}</div>')
+
+
+def _style(keyword: str, number: str, string: str, comment: str, name: str) -> type[Style]:
+    """Colours for source code, each readable on the page and on its marked lines."""
+    tokens = {Token: "", Keyword: f"bold {keyword}", Operator.Word: f"bold {keyword}", Number: number, String: string, String.Doc: f"italic {comment}", Comment: f"italic {comment}"}
+    return type("Colours", (Style,), {"styles": {**tokens, Name.Class: f"bold {name}", Name.Function: f"bold {name}", Name.Namespace: name, Name.Builtin: number, Name.Builtin.Pseudo: ""}})
+
+
+OnLight = _style("#8A2D00", "#004F80", "#00523B", "#4D4D4D", "#62285F")
+OnDark = _style("#FFA366", "#8CCBF5", "#6FD9B5", "#BDBDBD", "#EBB8D9")
+MARKED = "rgba(230,159,0,.22)"
+
+_CELL = "border:none;padding:0 .5rem;vertical-align:top;"
 
 
 def plain(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import io
 import zipfile
 from collections.abc import Callable
@@ -11,9 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import streamlit as st
-from pygments import highlight
-from pygments.formatters import HtmlFormatter
-from pygments.lexers import PythonLexer
 
 from k2t_core import by_hand
 from k2t_core.card import size_text
@@ -87,29 +83,8 @@ def source(project: Project, plan: Any, current: bool) -> None:
     if project.settings["convert.layer"] not in layers:
         project.set("convert.layer", None)
         st.session_state["setting:convert.layer"] = None
-    chosen = common.bound(st.selectbox, "Highlight the lines of a Keras layer", "convert.layer", project, options=[None, *layers], format_func=lambda layer: layer or "none", width=420)
-    st.html(listing(plan.code.text, by_line, chosen, st.context.theme.type == "dark"))
+    chosen = common.bound(st.selectbox, "Highlight the lines of a Keras layer", "convert.layer", project, options=layers, index=None, placeholder="None", width=420)
+    st.html(common.listing(plan.code.text, by_line, chosen))
 
-
-def listing(text: str, by_line: dict[int, list[str]], chosen: str | None, dark: bool) -> str:
-    """The source as a table: line number, code, and the Keras layers it computes."""
-    formatter = HtmlFormatter(nowrap=True, noclasses=True, style="github-dark" if dark else "friendly")
-    lines = highlight(text, PythonLexer(stripnl=False), formatter).split("\n")
-    rows = []
-    for number, code in enumerate(lines[: text.count("\n")], 1):
-        layers = by_line.get(number, [])
-        words = ", ".join(layers[:3]) + (f" and {len(layers) - 3} more" if len(layers) > 3 else "")
-        mark = "background:rgba(230,159,0,.22);box-shadow:inset 3px 0 #E69F00;" if chosen is not None and chosen in layers else ""
-        rows.append(
-            f'<tr style="{mark}"><td style="{_CELL}text-align:right;opacity:.45;user-select:none;padding-right:1rem">{number}</td>'
-            f'<td style="{_CELL}white-space:pre;width:100%">{code}</td>'
-            f'<td style="{_CELL}opacity:.7;white-space:nowrap;padding-left:1.5rem;font-style:italic">{html.escape(words)}</td></tr>'
-        )
-    head = f'<tr><td style="{_CELL}"></td><td style="{_CELL}opacity:.6;padding-bottom:.4rem">PyTorch</td><td style="{_CELL}opacity:.6;white-space:nowrap;padding-left:1.5rem">Keras layer</td></tr>'
-    table = f'<table style="border-collapse:collapse;width:100%;font-family:\'Source Code Pro\',ui-monospace,monospace;font-size:.82rem;line-height:1.5">{head}{"".join(rows)}</table>'
-    return f'<div style="overflow-x:auto;border:1px solid rgba(128,128,128,.25);border-radius:.5rem;padding:.75rem">{table}</div>'
-
-
-_CELL = "border:none;padding:0 .5rem;vertical-align:top;"
 
 main()

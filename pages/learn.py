@@ -11,6 +11,7 @@ import numpy as np
 import streamlit as st
 
 from k2t_core import charts, lessons
+from k2t_core.exercise import Exercise
 from k2t_core.lessons import OUTCOMES, Answer, Experiment
 from k2t_core.project import SETTINGS, Project
 from k2t_core.table import rows
@@ -21,8 +22,9 @@ BREAK = "break"
 
 def main() -> None:
     project = common.project()
-    st.title("Learn")
-    st.caption("Where Keras and PyTorch differ. Each experiment builds a Keras layer and PyTorch modules with your numbers and runs both, now. Predict first, then look.")
+    text = "Where Keras and PyTorch differ. Each experiment builds a Keras layer and PyTorch modules with your numbers and runs both, now. Predict first, then look."
+    common.heading("Learn", text, project)
+    common.show_attempt()
     from_the_address(project)
     titles = {name: lesson.title for name, lesson in LESSONS.items()} | {BREAK: "Break it: find the fault"}
     name = common.bound(st.pills, "Lesson", "learn.lesson", project, options=list(titles), format_func=titles.get, label_visibility="collapsed", required=True)
@@ -90,7 +92,7 @@ def of_your_model(project: Project, kinds: Sequence[str]) -> None:
         return
     found = next((row for row in rows(project.plan) if row.type in kinds), None)
     if found is not None:
-        common.link("mapping", f"See it in your model: {common.plain(found.call)} ({found.type})", project, layer=found.layer)
+        common.link("mapping", f"Take your own layer: {common.plain(found.call)} ({found.type}), right and wrong on its own input", project, layer=found.call, duel="1")
 
 
 def compute(experiment: str, **settings: Any) -> Experiment:
@@ -110,24 +112,17 @@ def by_hand() -> None:
     with st.expander("The same by hand", icon=":material/terminal:"):
         st.code(f"from k2t_core import lessons\n\nexperiment = lessons.{name}({told})\nprint(experiment.wrong.difference, experiment.right.difference)", wrap_lines=True)
         st.caption("The experiment itself")
-        st.code(inspect.getsource(getattr(lessons, name)))
+        st.code(inspect.getsource(getattr(lessons, name)), wrap_lines=True)
 
 
 def number(label: str, name: str, project: Project, low: int, high: int) -> int:
-    within(project, name, min(max(project.settings[name], low), high))
+    common.within(name, project, min(max(project.settings[name], low), high))
     return common.bound(st.slider, label, name, project, min_value=low, max_value=high)
 
 
 def one_of(widget: Callable[..., Any], label: str, name: str, project: Project, options: Sequence[Any], **more: Any) -> Any:
-    within(project, name, project.settings[name] if project.settings[name] in options else SETTINGS[name])
+    common.within(name, project, project.settings[name] if project.settings[name] in options else SETTINGS[name])
     return common.bound(widget, label, name, project, options=options, **more)
-
-
-def within(project: Project, name: str, value: Any) -> None:
-    """An address may hold a value that the widget does not take."""
-    if project.settings[name] != value:
-        project.set(name, value)
-        st.session_state.pop(f"setting:{name}", None)
 
 
 def flatten(project: Project) -> None:
@@ -145,7 +140,7 @@ def flatten(project: Project) -> None:
         count = len(experiment.pictures["keras order"])
         for name, who in (("keras order", "Keras"), ("torch order", "PyTorch, the same image channels first")):
             picture = charts.heat_map(experiment.pictures[name][None], f"Order in which {who} flattens the values 0 to {count - 1}", limit=count, text=".0f")
-            chart(picture, f"flatten:{name}")
+            common.chart(picture, f"flatten:{name}")
         sides(project, "flatten", experiment, "With one channel, or an image of one pixel, both orders are the same: that is why such a test proves nothing." if experiment.wrong.agrees else None)
 
 
@@ -182,7 +177,7 @@ def dense(project: Project) -> None:
         limit = float(np.abs(experiment.pictures["kernel"]).max())
         for column, (name, title, axes) in zip(st.columns(2), (("kernel", "Keras's kernel", (inputs, units)), ("weight", "nn.Linear's weight", (units, inputs)))):
             with column:
-                chart(charts.heat_map(experiment.pictures[name], f"{title} {axes}", limit=limit), f"dense:{name}")
+                common.chart(charts.heat_map(experiment.pictures[name], f"{title} {axes}", limit=limit), f"dense:{name}")
         note = "With one number in and one out there is nothing to transpose." if experiment.wrong.agrees else None
         sides(project, "dense", experiment, note or ("Shapes told: this is the harmless case. Set In and Out to one number." if experiment.wrong.error else None))
 
@@ -202,10 +197,10 @@ def attention(project: Project) -> None:
     with show:
         experiment = compute("attention", heads=heads, key_dim=key_dim, steps=steps, seed=seed, wrong=wrong)
         columns = [f"h{head}·{part}" for head in range(heads) for part in range(key_dim)]
-        chart(charts.heat_map(experiment.pictures["query kernel"], "Keras's query kernel: heads and their parts in the columns", columns=columns, text=".1f"), "attention:kernel")
+        common.chart(charts.heat_map(experiment.pictures["query kernel"], "Keras's query kernel: heads and their parts in the columns", columns=columns, text=".1f"), "attention:kernel")
         for column, (name, title) in zip(st.columns(2), (("keras mask", "Keras's mask: 1 looks"), ("torch mask", "torch's attn_mask: 1 does not look"))):
             with column:
-                chart(charts.heat_map(experiment.pictures[name], title, text=".0f"), f"attention:{name}")
+                common.chart(charts.heat_map(experiment.pictures[name], title, text=".0f"), f"attention:{name}")
         sides(project, "attention", experiment, "With one head, or heads of one part, there is nothing to mix up." if experiment.wrong.agrees else None)
 
 
@@ -223,7 +218,7 @@ def memory(project: Project) -> None:
         experiment = compute("memory_format", **size, seed=seed, wrong=wrong)
         count = size["height"] * size["width"] * size["channels"]
         for name in ("contiguous", "channels_last"):
-            chart(charts.heat_map(experiment.pictures[name][None], f"One tensor N × C × H × W, its elements 0 to {count - 1} as they lie in memory: {name}", limit=count, text=".0f"), f"memory:{name}")
+            common.chart(charts.heat_map(experiment.pictures[name][None], f"One tensor N × C × H × W, its elements 0 to {count - 1} as they lie in memory: {name}", limit=count, text=".0f"), f"memory:{name}")
         sides(project, "memory", experiment, "With one channel both orders are one." if experiment.wrong.agrees else None)
 
 
@@ -238,7 +233,7 @@ def inference(project: Project) -> None:
         seed = number("Seed", "learn.inference.seed", project, 0, 20)
     with show:
         experiment = compute("inference_mode", layer=layer, seed=seed)
-        chart(charts.heat_map(experiment.pictures["x"], "The input"), "inference:x")
+        common.chart(charts.heat_map(experiment.pictures["x"], "The input"), "inference:x")
         sides(project, "inference", experiment)
 
 
@@ -266,11 +261,11 @@ def lstm(project: Project) -> None:
         with keras:
             st.caption("Keras's three arrays, gates in the columns")
             for name in ("kernel", "recurrent_kernel", "bias"):
-                chart(charts.heat_map(picture[name], f"{name} {picture[name].shape}", columns=gates["Keras"], limit=limit, text=".1f"), f"lstm:{name}")
+                common.chart(charts.heat_map(picture[name], f"{name} {picture[name].shape}", columns=gates["Keras"], limit=limit, text=".1f"), f"lstm:{name}")
         with torch:
             st.caption("PyTorch's four, transposed here to show the gates in the columns")
             for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"):
-                chart(charts.heat_map(picture[name].T, f"{name} {picture[name].shape}", columns=gates["PyTorch"], limit=limit, text=".1f"), f"lstm:{name}")
+                common.chart(charts.heat_map(picture[name].T, f"{name} {picture[name].shape}", columns=gates["PyTorch"], limit=limit, text=".1f"), f"lstm:{name}")
 
 
 def same(project: Project) -> None:
@@ -289,7 +284,7 @@ def same(project: Project) -> None:
         for name, who in (("torch", "PyTorch, both sides alike"), ("keras", "Keras")):
             before, after = experiment.pictures[f"{name} pads"]
             row = experiment.pictures[f"{name} row"]
-            chart(charts.heat_map(row, f"The row as padded by {who}: {before} before, {after} after", columns=["0"] * before + ["x"] * size + ["0"] * after), f"same:{name}")
+            common.chart(charts.heat_map(row, f"The row as padded by {who}: {before} before, {after} after", columns=["0"] * before + ["x"] * size + ["0"] * after), f"same:{name}")
         sides(project, "same", experiment, "With these sizes the padding is symmetric, and both agree." if experiment.wrong.agrees else None)
 
 
@@ -308,7 +303,7 @@ def kernel_axes(project: Project) -> None:
         limit = max(float(np.abs(v).max()) for v in experiment.pictures.values())
         for column, (name, who) in zip(st.columns(3), (("keras kernel", "Keras: the first filter"), ("wrong kernel", "Wrong: all axes reversed"), ("right kernel", "Right: (3, 2, 0, 1)"))):
             with column:
-                chart(charts.heat_map(experiment.pictures[name], who, limit=limit), f"kernel:{name}")
+                common.chart(charts.heat_map(experiment.pictures[name], who, limit=limit), f"kernel:{name}")
         sides(project, "kernel", experiment, "A kernel of one pixel has no height and width to confuse." if experiment.wrong.agrees else None)
 
 
@@ -324,8 +319,8 @@ def pooling(project: Project) -> None:
         seed = number("Seed", "learn.pooling.seed", project, 0, 20)
     with show:
         experiment = compute("average_pooling", size=size, window=window, seed=seed)
-        chart(charts.heat_map(experiment.pictures["row"].reshape(1, -1), "The row"), "pooling:row")
-        chart(charts.heat_map(experiment.pictures["divided by"], f"By how many values Keras divides; torch divides by {window} everywhere", text=".0f", limit=window), "pooling:counts")
+        common.chart(charts.heat_map(experiment.pictures["row"].reshape(1, -1), "The row"), "pooling:row")
+        common.chart(charts.heat_map(experiment.pictures["divided by"], f"By how many values Keras divides; torch divides by {window} everywhere", text=".0f", limit=window), "pooling:counts")
         sides(project, "pooling", experiment, "A window of one value has no border." if experiment.wrong.agrees else None)
 
 
@@ -354,7 +349,7 @@ def momentum(project: Project) -> None:
         seed = number("Seed", "learn.momentum.seed", project, 0, 20)
     with show:
         experiment = compute("batch_norm_momentum", steps=steps, seed=seed)
-        chart(charts.heat_map(experiment.pictures["mean of the data"][None], "Mean of the data; the moving mean starts at 0"), "momentum:data")
+        common.chart(charts.heat_map(experiment.pictures["mean of the data"][None], "Mean of the data; the moving mean starts at 0"), "momentum:data")
         sides(project, "momentum", experiment, what="moving mean")
 
 
@@ -377,7 +372,7 @@ def gru(project: Project) -> None:
         sides(project, "gru", experiment, "With the gates re-ordered it is the right version." if experiment.wrong.agrees else None)
         gates = [f"{gate}{k}" for gate in "zrh" for k in range(units)]
         for name in ("kernel", "recurrent_kernel", "bias"):
-            chart(charts.heat_map(experiment.pictures[name], f"Keras's {name}: gates z r h in the columns", columns=gates, text=".1f"), f"gru:{name}")
+            common.chart(charts.heat_map(experiment.pictures[name], f"Keras's {name}: gates z r h in the columns", columns=gates, text=".1f"), f"gru:{name}")
 
 
 def activations(project: Project) -> None:
@@ -391,7 +386,7 @@ def activations(project: Project) -> None:
     with show:
         experiment = compute("activation_default", name=name, seed=seed)
         st.caption(f"Keras computes {common.plain(lessons.ACTIVATIONS[name][0])} of this, a sorted and a shuffled row:")
-        chart(charts.heat_map(experiment.pictures["x"], "x", text=".0f"), "activation:x")
+        common.chart(charts.heat_map(experiment.pictures["x"], "x", text=".0f"), "activation:x")
         sides(project, "activations", experiment)
 
 
@@ -433,7 +428,7 @@ def answers(experiment: Experiment, key: str, what: str = "output") -> None:
             if answer is not None and answer.error is not None:
                 st.code(answer.error, language=None, wrap_lines=True)
             else:
-                chart(charts.heat_map(values.reshape(-1, values.shape[-1]), f"{title}: {what}", limit=limit), f"{key}:{title}")
+                common.chart(charts.heat_map(values.reshape(-1, values.shape[-1]), f"{title}: {what}", limit=limit), f"{key}:{title}")
             if answer is not None:
                 judged(answer)
 
@@ -451,8 +446,8 @@ def judged(answer: Answer) -> None:
 def exercise(project: Project) -> None:
     """A fault in a copy of the loaded model's conversion: guess the layer, then see."""
     st.markdown(
-        "k2t breaks **one layer** of a copy of your model's conversion, in a way that every shape hides, and verifies it. You are told what is wrong, but not where: "
-        "which layer diverges first? Your model and your overrides stay as they are."
+        "k2t breaks **one layer** of a copy of your model's conversion, in a way that every shape hides, and verifies it. You are told how far the model is off, and nothing else: "
+        "which layer diverges first, and why? Your model and your overrides stay as they are."
     )
     if not project.has_model:
         st.info("The exercise works on a model of yours.", icon=":material/info:")
@@ -468,30 +463,39 @@ def exercise(project: Project) -> None:
         return
     run = found.report.deciding
     worst = max((o.difference.relative for o in run.outputs), default=0.0)
-    st.markdown(f"**The fault**: {common.plain(found.fault)}. The model's output is off by **{worst:.2g}** of its largest value.")
-
-    def chosen() -> None:
-        project.set("learn.break.answer", st.session_state["break:answer"])
-
-    options = list(found.choices)
-    answer = project.settings["learn.break.answer"]
-    st.session_state["break:answer"] = answer if answer in options else None
-    st.radio(
-        "Which layer diverges first?", options, index=None, key="break:answer", on_change=chosen, captions=[common.plain(words) for words in found.choices.values()], format_func=common.plain
-    )
-    if answer in options:
-        if answer == found.layer:
-            st.success(f"**Found.** It is {common.plain(found.layer)}.", icon=":material/check_circle:")
-        else:
-            st.warning(f"**Not {common.plain(answer)}**: it is {common.plain(found.layer)}. What comes before it is right, what comes after it only passes the error on.", icon=":material/change_circle:")
+    st.markdown(f"The model's output is off by **{worst:.2g}** of its largest value.")
+    where, why = st.columns(2, gap="large")
+    with where:
+        layer = guess("Which layer diverges first?", "learn.break.answer", project, list(found.choices), [common.plain(words) for words in found.choices.values()])
+    with why:
+        reason = guess("What is wrong with it?", "learn.break.reason", project, list(found.reasons))
+    if layer is None or reason is None:
+        st.caption("You see it when you have answered both.")
+    else:
+        where_and_why(found, layer, reason)
         if run.layers:
-            chart(charts.layer_chart(run), "break:layers")
+            common.chart(charts.layer_chart(run), "break:layers")
         common.link("mapping", f"See {common.plain(found.layer)} on the Mapping page", project, layer=found.layer)
     st.button("Another fault", icon=":material/refresh:", disabled=busy, on_click=project.start_exercise, args=(found.seed + 1,))
 
 
-def chart(figure, key: str) -> None:
-    st.plotly_chart(figure, key=key, config={"displayModeBar": False})
+def guess(question: str, setting: str, project: Project, options: list[str], captions: list[str] | None = None) -> str | None:
+    """A choice that is kept, and forgotten with the exercise that it was made for."""
+    common.within(setting, project, project.settings[setting] if project.settings[setting] in options else None)
+    if st.session_state.get(f"setting:{setting}") != project.settings[setting]:
+        st.session_state.pop(f"setting:{setting}", None)  # another exercise began
+    return common.bound(st.radio, question, setting, project, options=options, index=None, captions=captions, format_func=common.plain)
+
+
+def where_and_why(found: Exercise, layer: str, reason: str) -> None:
+    if layer == found.layer:
+        st.success(f"**Found.** It is {common.plain(found.layer)}.", icon=":material/check_circle:")
+    else:
+        st.warning(f"**Not {common.plain(layer)}**: it is {common.plain(found.layer)}. What comes before it is right, what comes after it only passes the error on.", icon=":material/change_circle:")
+    if reason == found.fault:
+        st.success(f"**And that is why**: {common.plain(found.fault)}.", icon=":material/check_circle:")
+    else:
+        st.warning(f"**Not that**: {common.plain(found.fault)}.", icon=":material/change_circle:")
 
 
 CONVOLUTIONS = ("Conv2D", "Conv1D", "Conv3D", "DepthwiseConv2D", "SeparableConv2D", "Conv2DTranspose")

@@ -19,8 +19,8 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 def main() -> None:
     project = common.project()
-    st.title("Keras to PyTorch")
-    st.caption("Load a Keras model, see what each layer becomes in PyTorch, change what you know better, and prove that both compute the same.")
+    common.heading("Keras to PyTorch", "Load a Keras model, see what each layer becomes in PyTorch, change what you know better, and prove that both compute the same.", project)
+    common.show_attempt()
     open_argument(project)
     choose, show = st.columns([2, 3], gap="large")
     with choose:
@@ -30,7 +30,8 @@ def main() -> None:
             recent(project)
     with show:
         common.watch(project)
-        common.job_error(project, "load")
+        if project.is_open or not project.has_model:
+            common.job_error(project, "load")
         if project.has_model:
             model_card(project)
         elif project.job is None:
@@ -53,13 +54,14 @@ def choices(project: Project) -> None:
     known = examples().EXAMPLES
     busy = project.job is not None and project.job.running
     names = ["Bundled example", "Upload"] + (["Path"] if served_locally() else [])
-    tabs = dict(zip(names, st.tabs(names)))
+    tabs = dict(zip(names, st.tabs(names, key="ways to load")))
     with tabs["Bundled example"]:
         name = common.bound(st.selectbox, "Example", "example", project, options=[None, *known], format_func=lambda n: known[n].title if n else "Choose an example", label_visibility="collapsed")
         st.caption(known[name].description if name else "Small models with the traps of real ones, built on your machine with random weights.")
         st.button("Load example", type="primary", disabled=name is None or busy, on_click=project.start_example, args=(name,))
     with tabs["Upload"]:
         st.file_uploader("A .keras or .h5 file", type=["keras", "h5", "hdf5"], key="upload", on_change=receive, args=(project,), disabled=busy)
+        st.caption(f"Up to {size_text(st.get_option('server.maxUploadSize') * 2**20)}." + (" Of a larger file, give the path." if served_locally() else ""))
     if "Path" in tabs:
         with tabs["Path"], st.form("path", border=False):
             path = st.text_input("Path of a file on this computer", placeholder="/home/me/model.keras", help="Read where it is: no copy is made, whatever its size.")

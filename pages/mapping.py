@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import ast
-from contextlib import nullcontext
 from dataclasses import replace
-from itertools import permutations
-from math import factorial
 from typing import Any
 
 import streamlit as st
 
 from k2t_core import by_hand, charts
-from k2t_core.cutting import obstacle
-from k2t_core.errors import K2TError, OverrideError
-from k2t_core.project import SETTINGS, Project, parse_axes, permutable, permutation_of, permuted_shape
+from k2t_core.errors import K2TError
+from k2t_core.project import LOOKED_AT, SETTINGS, Project
 from k2t_core.rules.registry import AMBIGUOUS, CUT_OFF, EXACT, INERT, UNSUPPORTED
 from k2t_core.source_map import lines_by_layer
 from k2t_core.table import Row, rows, weight_text
 from k2t_core.verification.diagnosis import candidates
-from k2t_core.weight_picture import first_element, is_drawable, weight_picture
-from pages import common
+from k2t_core.weight_picture import is_drawable
+from pages import common, layer_view, override
 
 # A shape and a word beside every colour, so that none of them is needed to tell two apart.
 STATUS = {
@@ -31,7 +26,7 @@ STATUS = {
     CUT_OFF: ("✂", ":material/content_cut:", "gray", "left to the data pipeline: the model starts with what it gives"),
 }
 FILTERS = ("mapping.text", "mapping.type", "mapping.status", "mapping.overridden")
-CHOICES = 24  # permutations offered as a list; beyond, they are typed
+NESTED = "\u2003"
 
 
 def main() -> None:
@@ -40,16 +35,12 @@ def main() -> None:
     common.heading("Mapping", "A row for each Keras layer and operation, with what it becomes in PyTorch. Select a row to see why and to overrule it.", project)
     common.show_attempt()
     found = rows(plan)
-    requested = st.query_params.get("layer")
-    if requested is not None:
-        select(project, next((row.call for row in found if requested in (row.layer, row.call)), None))
-        del st.query_params["layer"]
-        for name in FILTERS:
-            project.set(name, SETTINGS[name])
-            st.session_state.pop(f"setting:{name}", None)
+    from_the_address(project, found)
     drawing(project, plan)
-    table(project, filtered(project, found))
+    shown = filtered(project, found)
+    table(project, shown, nested=len(shown) == len(found))
     chosen = next((row for row in found if row.call == project.settings["mapping.selected"]), None)
+    into_the_address(chosen)
     if chosen is None:
         st.markdown(":gray[Select a row of the table to see its mapping.]")
     else:
@@ -61,6 +52,34 @@ def main() -> None:
         python += f"\n\n# {chosen.layer} alone, on Keras's own input\n" + by_hand.judge_python(project, chosen.layer)
     note = "recipe.json holds your overrides: k2t convert takes it with --recipe." if project.recipe.overrides else ""
     common.by_hand(by_hand.inspect_command(project), python, note)
+
+
+def from_the_address(project: Project, found: list[Row]) -> None:
+    """A link to a layer is followed once, and so is the browser's Back; then the table decides."""
+    asked = st.query_params.get("layer")
+    if "duel" in st.query_params:  # from a lesson
+        common.within("mapping.duel", project, True)
+        del st.query_params["duel"]
+    if asked is None or asked == st.session_state.get("layer in the address"):
+        return
+    row = next((row for row in found if row.call == asked), None) or next((row for row in found if row.layer == asked), None)
+    if row is None:
+        st.warning(f"This model has no layer {common.plain(asked)}.", icon=":material/link_off:")
+    elif row.call != project.settings["mapping.selected"]:
+        select(project, row.call)
+        for name in FILTERS:
+            common.within(name, project, SETTINGS[name])
+
+
+def into_the_address(chosen: Row | None) -> None:
+    """The selected row, so that the address is a link to it."""
+    call = chosen.call if chosen is not None else None
+    if st.query_params.get("layer") != call:
+        if call is None:
+            del st.query_params["layer"]
+        else:
+            st.query_params["layer"] = call
+    st.session_state["layer in the address"] = call
 
 
 def is_layer(row: Row) -> bool:
@@ -100,7 +119,8 @@ def filtered(project: Project, found: list[Row]) -> list[Row]:
     return [row for row in found if (not kinds or row.status in kinds) and (not wanted or row.type in wanted) and (not only or row.overrides) and all(word in _haystack(row) for word in words)]
 
 
-def table(project: Project, shown: list[Row]) -> None:
+def table(project: Project, shown: list[Row], nested: bool) -> None:
+    """The rows; ``nested``: with the layers of a model inside the model indented below it, which a filter would tear apart."""
     if not shown:
         st.info("No row matches the filter.", icon=":material/filter_alt_off:")
         return
@@ -118,7 +138,7 @@ def table(project: Project, shown: list[Row]) -> None:
     st.dataframe(
         {
             "Status": [f"{STATUS[row.status][0]} {row.status}" + (" · overridden" if row.overrides else "") for row in shown],
-            "Keras layer": [row.call for row in shown],
+            "Keras layer": [indented(row.call) if nested else row.call for row in shown],
             "Keras type": [row.type for row in shown],
             "Keras output": [_output(row.keras_shape, row.keras_layout) for row in shown],
             "PyTorch module": [row.module for row in shown],
@@ -141,6 +161,19 @@ def table(project: Project, shown: list[Row]) -> None:
         selection_mode="single-row",
         selection_default={"selection": {"rows": [calls.index(selected)] if selected in calls else []}},
     )
+    at = calls.index(selected) if selected in calls else None
+    with st.container(horizontal=True, vertical_alignment="center"):
+        # The grid lets nobody select a row by keyboard.
+        before, after = (at - 1, at + 1) if at is not None else (-1, 0)
+        st.button("Previous row", icon=":material/arrow_upward:", shortcut="Alt+Up", disabled=before < 0, on_click=select, args=(project, calls[max(before, 0)]))
+        st.button("Next row", icon=":material/arrow_downward:", shortcut="Alt+Down", disabled=after >= len(calls), on_click=select, args=(project, calls[min(after, len(calls) - 1)]))
+        st.caption(f"Row {at + 1} of {len(calls)}" if at is not None else f"{len(calls)} rows")
+
+
+def indented(call: str) -> str:
+    """``encoder/conv`` below ``encoder``."""
+    *above, name = call.split("/")
+    return f"{NESTED * (len(above) - 1)}└ {name}" if above else name
 
 
 def detail(project: Project, plan: Any, row: Row) -> None:
@@ -148,8 +181,8 @@ def detail(project: Project, plan: Any, row: Row) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.subheader(f"{common.plain(row.call)} :gray[{common.plain(row.type)}]", width="content")
         st.badge(row.status, icon=icon, color=colour, help=meaning)
-        for override in row.overrides:
-            st.badge(f"overridden: {override.kind}", icon=":material/edit:", color="violet")
+        for kind in (o.kind for o in row.overrides):
+            st.badge(f"overridden: {kind}", icon=":material/edit:", color="violet")
     left, right = st.columns([3, 2], gap="large")
     with left:
         if row.why:
@@ -174,10 +207,9 @@ def detail(project: Project, plan: Any, row: Row) -> None:
                 },
                 hide_index=True,
             )
-        if not plan.problems:
-            source(plan, row)
         if is_layer(row):
             numbers(project, plan, row)
+        layer_view.source(plan, row)
     with right:
         st.markdown("**Overrule this mapping**")
         if row.type == "InputLayer":
@@ -185,22 +217,14 @@ def detail(project: Project, plan: Any, row: Row) -> None:
         elif row.status == CUT_OFF:
             st.button("Put it back", icon=":material/undo:", on_click=common.attempt, args=(put_back, project, row))
         else:
-            overrides(project, plan, row)
+            override.controls(project, plan, row, show_layer)
+    layer_view.documentation(plan, row)
     if is_layer(row):
+        layer_view.activations(project, row)
         duel(project, row)
     drawn = [weight for weight in row.weights if is_drawable(weight)]
     if drawn:
-        pictures(project, plan, row, drawn)
-
-
-def source(plan: Any, row: Row) -> None:
-    numbers = lines_by_layer(plan.code).get(row.layer, [])
-    if not numbers:
-        st.caption("This layer needs no line of its own in model.py.")
-        return
-    lines = plan.code.text.splitlines()
-    st.caption(f"model.py, line{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}")
-    st.code("\n".join(lines[number - 1].strip() for number in numbers), wrap_lines=True)
+        layer_view.pictures(project, plan, row, drawn)
 
 
 def numbers(project: Project, plan: Any, row: Row) -> None:
@@ -231,27 +255,26 @@ def numbers(project: Project, plan: Any, row: Row) -> None:
 
 def alone(project: Project, row: Row) -> None:
     """The layer's own verdict, on what Keras gives it: a few hundredths of a second once Keras has run for it."""
-    if not (project.is_quick or project.is_probed(row.layer) or row.overrides):
-        st.button("Compare this layer", icon=":material/play_arrow:", help="Keras runs the model once; then every change of this layer is judged at once.", on_click=common.attempt, args=(project.probe, row.layer))
+    if not (project.is_quick or project.is_probed(row.layer)):
+        if row.overrides and not common.came_to_nothing(project, "probe"):
+            project.start_probe(row.layer)
+        common.watch(project, "probe")
+        common.job_error(project, "probe")
+        st.button("Compare this layer", icon=":material/play_arrow:", help="Keras runs the model once; then every change of this layer is judged at once.", on_click=project.start_probe, args=(row.layer,))
         return
     try:
-        with st.spinner("Keras runs the model once for this layer…", show_time=True) if not project.is_probed(row.layer) else nullcontext():
-            verdict = project.judge(row.layer)
+        verdict = project.judge(row.layer)
     except K2TError as error:
         st.markdown(f":gray[:material/info:] {common.plain(str(error))}")
         return
     difference = verdict.difference
     if not verdict.passed:
-        st.markdown(f":red[:material/cancel:] This layer alone **differs**: relative difference **{amount(difference)}**.")
+        st.markdown(f":red[:material/cancel:] This layer alone **differs**: relative difference **{common.amount(difference)}**.")
         return
-    st.markdown(f":green[:material/check_circle:] This layer alone agrees: relative difference {amount(difference)}.")
+    st.markdown(f":green[:material/check_circle:] This layer alone agrees: relative difference {common.amount(difference)}.")
     weak = project.weak(row.layer)
     if weak is not None:
         st.caption(f"Its weights could hide a wrong mapping ({common.plain(weak)}). Verify compares with randomised ones as well.")
-
-
-def amount(difference: Any) -> str:
-    return f"{difference.relative:.1e}" if difference.relative else "exactly 0"
 
 
 def duel(project: Project, row: Row) -> None:
@@ -268,10 +291,11 @@ def duel(project: Project, row: Row) -> None:
     if len(readings) == 1:
         st.caption("k2t knows no other reading of this layer.")
         return
-    results = []
+    results, chosen = [], []
     for index, (column, side) in enumerate(zip(st.columns(2, gap="large", border=True), ("One", "The other"))):
         with column:
             text = st.selectbox(side, list(readings), index=index, key=f"duel:{index}:{row.layer}:{hash(tuple(readings))}")
+            chosen.append(readings[text])
             results.append(duellist(project, row, patient, readings[text], f"{index}"))
     one, other = results
     if one is not None and one == other:
@@ -281,6 +305,28 @@ def duel(project: Project, row: Row) -> None:
         factor = max(one, other) / min(one, other) if min(one, other) else float("inf")
         words = "and it is exact" if factor == float("inf") else f"by a factor of {factor:,.3g}"
         st.markdown(f":material/trophy: The **{nearer}** is nearer to Keras, {words}.")
+    if None not in results and chosen[0] != chosen[1]:
+        later(project, row, *chosen)
+
+
+def later(project: Project, row: Row, one: Any, other: Any) -> None:
+    """What either reading does to the error of each later layer, before one is chosen."""
+    common.watch(project, "duel")
+    common.job_error(project, "duel")
+    found = project.followed(row.layer, one, other)
+    if found is None:
+        busy = project.job is not None and project.job.running
+        st.button("Follow both through the later layers", icon=":material/conversion_path:", disabled=busy, on_click=project.start_duel, args=(row.layer, one, other))
+        return
+    common.chart(charts.change_chart(found, ("the one", "the other")), "duel-later")
+    scientific = st.column_config.NumberColumn(format="scientific")
+    st.dataframe(
+        {"Layer": [c.tensor for c in found], "The one": [c.before for c in found], "The other": [c.after for c in found], "Change": [c.factor for c in found]},
+        hide_index=True,
+        height=min(35 * len(found) + 38, 300),
+        column_config={"The one": scientific, "The other": scientific, "Change": st.column_config.NumberColumn(format="compact", help="The error with the other, over that with the one")},
+    )
+    st.caption(f"Accumulated relative difference at {common.plain(row.call)} and each later layer, the whole model on the first {LOOKED_AT} samples.")
 
 
 def possible(patient: Any, recipe: Any) -> bool:
@@ -301,192 +347,35 @@ def duellist(project: Project, row: Row, patient: Any, recipe: Any, key: str) ->
     lines = code.text.splitlines()
     st.code("\n".join(lines[number - 1].strip() for number in lines_by_layer(code).get(row.layer, [])) or "# nothing", wrap_lines=True)
     difference = verdict.difference
-    words = f"relative difference **{amount(difference)}**, largest {difference.max_abs:.2g}"
+    words = f"relative difference **{common.amount(difference)}**, largest {difference.max_abs:.2g}"
     st.markdown(f":green[:material/check_circle:] Agrees: {words}" if verdict.passed else f":red[:material/cancel:] Differs: {words}")
     if recipe.overrides != project.recipe.overrides:
         st.button("Put this in force", key=f"duel-apply:{key}", icon=":material/done:", on_click=common.attempt, args=(project.apply, recipe))
     return difference.relative
 
 
-def pictures(project: Project, plan: Any, row: Row, drawn: list[Any]) -> None:
-    """A weight before and after its transform; the reader moves a mark and sees the same element on both sides."""
-    st.markdown("**The weights as pictures**")
-    picked, *fields = st.columns([2, *[1] * max(len(weight.shape) for weight in drawn), 3], vertical_alignment="bottom")
-    with picked:
-        key = st.selectbox("Weight", [weight.key for weight in drawn], key=f"picture:{row.call}")
-    weight = next(weight for weight in drawn if weight.key == key)
-    layer = next((p.node.layer for _, _, _, p in plan.root.walk() if p.node.layer.path == row.layer), None)
-    element = []
-    for axis, (column, size, first) in enumerate(zip(fields, weight.shape, first_element(weight))):
-        with column:
-            element.append(st.number_input(f"PyTorch axis {axis}", 0, size - 1, first, key=f"element:{weight.key}:{axis}:{weight.shape}"))
-    picture = weight_picture(weight, plan.traced.value(weight.source), element, layer)
-    limit = max(float(abs(side.sample).max()) for side in (picture.keras, picture.torch)) or 1.0
-    name = weight.source.rsplit("/", 1)[-1]
-    left, middle, right = st.columns([10, 2, 10], vertical_alignment="center")
-    with left:
-        st.plotly_chart(charts.weight_figure(picture.keras, f"Keras: {name} {axes_text(picture.keras)}", limit), key="picture-keras", config={"displayModeBar": False})
-    with middle:
-        st.markdown(f":material/arrow_forward:  \n**{common.plain(weight.transform)}**", text_alignment="center")
-    with right:
-        st.plotly_chart(charts.weight_figure(picture.torch, f"PyTorch: {key.rsplit('.', 1)[-1]} {axes_text(picture.torch)}", limit), key="picture-torch", config={"displayModeBar": False})
-    value = picture.torch.values[picture.torch.mark]
-    part = " The pictures show the part around it." if picture.keras.more or picture.torch.more else ""
-    st.caption(f"Outlined on both sides: {name}{list(picture.keras.index)} = {key.rsplit('.', 1)[-1]}{list(picture.torch.index)} = {value:.5g}.{part}")
-
-
-def axes_text(side: Any) -> str:
-    """(in 10, out 128)."""
-    return "(" + ", ".join(f"{name} {size}" for name, size in zip(side.axes, side.shape)) + ")"
-
-
-def overrides(project: Project, plan: Any, row: Row) -> None:
-    reason = st.text_input("Reason", key=f"reason:{row.layer}", placeholder="Why you overrule it (kept in recipe.json)")
-    if row.alternatives:
-        alternatives(project, row, reason)
-    weights = permutable(plan, row.layer)
-    if weights:
-        with st.expander("Permute a weight", icon=":material/swap_horiz:", expanded=any(o.kind == "permutation" for o in row.overrides)):
-            permutation(project, row, weights, reason)
-    arguments = {name: value for name, value in row.arguments.items() if _is_plain(value)}
-    if arguments:
-        with st.expander("Change constructor arguments", icon=":material/tune:", expanded=any(o.kind == "arguments" for o in row.overrides)):
-            constructor(project, row, arguments, reason)
-    problem = obstacle(plan.traced, row.layer)
-    if problem is None:
-        with st.expander("Cut it off", icon=":material/content_cut:", expanded=row.status == UNSUPPORTED):
-            st.caption("For preprocessing that stays in the data pipeline: the model then starts with what this layer gives, and Verify takes that for its input.")
-            st.button("Start the model behind this layer", key=f"cut:{row.layer}", on_click=common.attempt, args=(cut_off, project, row.layer, reason))
-    with st.expander("Replace by PyTorch code", icon=":material/code_blocks:", expanded=row.status == UNSUPPORTED or any(o.kind == "snippet" for o in row.overrides)):
-        snippet(project, row, reason)
-
-
-def cut_off(project: Project, layer: str, reason: str) -> None:
-    project.override(layer, "cut", None, reason)
-    show_layer(project, project.plan, layer)
-
-
-def put_back(project: Project, row: Row) -> None:
-    project.take_back(row.overrides[0])
-    show_layer(project, project.plan, row.layer)
-
-
-def alternatives(project: Project, row: Row, reason: str) -> None:
-    names = ["default", *(a.name for a in row.alternatives)]
-    captions = ["k2t's own reading", *(f"{a.meaning}. Right {a.when}" for a in row.alternatives)]
-    key = f"alternative:{row.layer}:{row.choice}"
-
-    def changed() -> None:
-        chosen = st.session_state[key]
-        current = next((o for o in row.overrides if o.kind == "alternative"), None)
-        if chosen == "default" and current is not None:
-            common.attempt(project.take_back, current)
-        elif chosen != "default":
-            common.attempt(project.override, row.layer, "alternative", chosen, reason)
-
-    current = row.choice if row.choice in names else "default"
-    st.radio("Reading", names, index=names.index(current), captions=[common.plain(c) for c in captions], key=key, on_change=changed)
-
-
-def permutation(project: Project, row: Row, weights: dict[str, Any], reason: str) -> None:
-    name = st.selectbox("Weight", list(weights), key=f"weight:{row.layer}")
-    weight = weights[name]
-    shape, current = permutation_of(weight)
-    st.caption(f"{common.plain(weight.source)} arrives as {shape}, is permuted by {current}, and becomes {permuted_shape(shape, current)}.")
-    if factorial(len(shape)) <= CHOICES:
-        options = list(permutations(range(len(shape))))
-        axes = st.selectbox(
-            "Permutation", options, index=options.index(current), format_func=lambda axes: f"{axes} → {permuted_shape(shape, axes)}", key=f"axes:{row.layer}:{name}:{current}"
-        )
-    else:
-        text = st.text_input("Permutation", ", ".join(map(str, current)), key=f"axes:{row.layer}:{name}:{current}", help="The new order of the axes, such as 4, 3, 0, 1, 2.")
-        axes = None
-        with common.guarded():
-            axes = parse_axes(text)
-    if axes is None:
-        return
-    with common.guarded():
-        result, needed = permuted_shape(shape, axes), permuted_shape(shape, current)
-        if axes == current:
-            st.caption("This is the permutation in force.")
-        elif result != needed:
-            st.error(f"{axes} gives shape {result}, but the module needs {needed}.", icon=":material/error:")
-        else:
-            st.caption(f"Gives shape {result}, as the module needs. Shapes cannot tell whether it is right: verify it.")
-        st.button(
-            "Apply this permutation",
-            key=f"permute:{row.layer}",
-            disabled=axes == current or result != needed,
-            on_click=common.attempt,
-            args=(project.override, row.layer, "permutation", {"key": name, "axes": list(axes)}, reason),
-        )
-
-
-def constructor(project: Project, row: Row, arguments: dict[str, Any], reason: str) -> None:
-    in_force = next((o.value for o in row.overrides if o.kind == "arguments"), {})
-    with st.form(f"arguments:{row.layer}:{in_force}", border=False):
-        fields = {name: field(row.layer, name, value) for name, value in arguments.items()}
-        if st.form_submit_button("Apply arguments"):
-            changed = {}
-            try:
-                for name, value in fields.items():
-                    value = parsed(row.layer, name, value, arguments[name])
-                    if value != arguments[name]:
-                        changed[name] = value
-                if changed:
-                    project.override(row.layer, "arguments", {**in_force, **changed}, reason)
-                    st.rerun()
-                st.caption("Nothing was changed.")
-            except Exception as error:
-                common.show_error(error)
-
-
-def field(layer: str, name: str, value: Any) -> Any:
-    """A field for an argument, of its type; what is not a plain number, text or switch is typed as Python."""
-    key = f"argument:{layer}:{name}:{value!r}"
-    if isinstance(value, bool):
-        return st.checkbox(name, value, key=key)
-    if isinstance(value, int):
-        return st.number_input(name, value=value, step=1, key=key)
-    return st.text_input(name, value if isinstance(value, str) else repr(value), key=key)
-
-
-def parsed(layer: str, name: str, value: Any, before: Any) -> Any:
-    if not isinstance(value, str) or isinstance(before, str):
-        return value
-    try:
-        result = ast.literal_eval(value)
-    except (ValueError, SyntaxError) as error:
-        raise OverrideError(f"layer {layer!r}: {name} must be a value such as {before!r}, not {value!r}") from error
-    return float(result) if isinstance(before, float) and isinstance(result, int) else result
-
-
-def snippet(project: Project, row: Row, reason: str) -> None:
-    current = next((o.value for o in row.overrides if o.kind == "snippet"), "")
-    st.caption("One expression over the inputs x (or x0, x1, …) in Keras's order of axes; torch, nn and F are at hand, the layer's weights are w['kernel'] and so on.")
-    code = st.text_area("PyTorch code", current, key=f"snippet:{row.layer}:{current}", placeholder="torch.tanh(x) * 2", height=90)
-    st.button("Apply this code", key=f"apply-snippet:{row.layer}", on_click=common.attempt, args=(project.override, row.layer, "snippet", code, reason), disabled=not code.strip() or code == current)
-
-
 def recipe(project: Project, plan: Any) -> None:
     in_force = project.recipe.overrides
     st.subheader(f"Overrides in force: {len(in_force)}")
     with st.container(horizontal=True):
-        st.button("Undo", icon=":material/undo:", disabled=not project.can_undo, on_click=common.attempt, args=(project.undo,))
-        st.button("Redo", icon=":material/redo:", disabled=not project.can_redo, on_click=common.attempt, args=(project.redo,))
         st.button("Reset all", icon=":material/restart_alt:", disabled=not in_force, on_click=common.attempt, args=(project.reset,))
         st.download_button("recipe.json", plan.recipe.to_json(), "recipe.json", "application/json", icon=":material/download:", on_click="ignore")
         with st.popover("Use a recipe", icon=":material/upload:"):
             st.file_uploader("A recipe.json. Of one made for another model, what fits is taken.", type=["json"], key="recipe", on_change=import_recipe, args=(project,))
     left_out()
-    for index, override in enumerate(in_force):
+    for index, one in enumerate(in_force):
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.button("Undo", key=f"take-back:{index}", help=f"Undo {override.describe()}", on_click=common.attempt, args=(project.take_back, override))
-            st.button(override.layer, key=f"show:{index}", type="tertiary", help="Show this layer", on_click=show_layer, args=(project, plan, override.layer))
-            words = replace(override, layer="").describe().removeprefix(": ")
-            st.markdown(f"{common.plain(words)}" + (f" :gray[· {common.plain(override.reason)}]" if override.reason else ""))
+            st.button("Take back", key=f"take-back:{index}", help=f"Undo {one.describe()}", on_click=common.attempt, args=(project.take_back, one))
+            st.button(one.layer, key=f"show:{index}", type="tertiary", help="Show this layer", on_click=show_layer, args=(project, plan, one.layer))
+            words = replace(one, layer="").describe().removeprefix(": ")
+            st.markdown(f"{common.plain(words)}" + (f" :gray[· {common.plain(one.reason)}]" if one.reason else ""))
     if in_force:
         common.link("verify", "Verify what these overrides do to the numbers", project)
+
+
+def put_back(project: Project, row: Row) -> None:
+    project.take_back(row.overrides[0])
+    show_layer(project, project.plan, row.layer)
 
 
 def show_layer(project: Project, plan: Any, layer: str) -> None:
@@ -513,12 +402,6 @@ def _output(shape: str, layout: str) -> str:
 
 def _haystack(row: Row) -> str:
     return " ".join([row.call, row.type, row.keras_shape, row.keras_layout, row.module, row.torch_shape, row.torch_layout, row.status, *map(weight_text, row.weights)]).lower()
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, (list, tuple)):
-        return all(map(_is_plain, value))
-    return value is None or isinstance(value, (bool, int, float, str))
 
 
 main()

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
 from functools import partial
 from typing import Any
 
 import streamlit as st
 
-from k2t_core import by_hand, charts
+from k2t_core import by_hand
 from k2t_core.project import Project
 from k2t_core.verification.inputs import DISTRIBUTIONS
 from k2t_core.verification.report import Cause, Report, Run
-from pages import common
+from pages import common, evidence
 
 WEIGHTS = {"both": "As loaded, then randomised in a copy", "model": "As loaded", "randomised": "Randomised, in a copy"}
-VERDICTS = {"agrees": "✓", "differs": "✕", "proves nothing": "?"}
 OWN = ["npy", "npz", "csv", "png", "jpg", "jpeg"]
 
 
@@ -37,7 +35,7 @@ def main() -> None:
         if not project.report_is_current:
             outdated(project, report)
         results(project, report)
-        history(project)
+        evidence.history(project)
     note = "" if project.is_converted else "Convert first: this compares the folder that a conversion wrote."
     common.by_hand(by_hand.verify_command(project), by_hand.verify_python(project), note)
 
@@ -161,8 +159,8 @@ def effects(report: Report) -> None:
             {
                 "Override": [e.override.describe() for e in report.effects],
                 "Reason": [e.override.reason for e in report.effects],
-                "Error with it": [_number(e.chosen) for e in report.effects],
-                "By default": [_number(e.default) for e in report.effects],
+                "Error with it": [e.chosen and e.chosen.relative for e in report.effects],
+                "By default": [e.default and e.default.relative for e in report.effects],
                 "Verdict": [("✓ agrees" if e.agrees else "✕ differs") + (f" ({e.note})" if e.note else "") for e in report.effects],
             },
             hide_index=True,
@@ -220,87 +218,16 @@ def as_data(project: Project, report: Report) -> str:
 
 
 def results(project: Project, report: Report) -> None:
-    run = report.deciding
-    verdict(project, report, run)
+    verdict(project, report, report.deciding)
     causes(project, report)
     effects(report)
     training(report)
     for note in report.notes:
         st.info(common.plain(note), icon=":material/info:")
-    if len(report.runs) > 1:
-        labels = {index: f"{'✓' if one.passed else '✕'} {one.weights.capitalize()} weights, inputs {one.inputs}" for index, one in enumerate(report.runs)}
-        picked = st.selectbox("Comparison", list(labels), index=report.runs.index(run), format_func=labels.get, key=f"run:{id(report)}")
-        run = report.runs[picked]
-    figures = {"absolute": charts.difference_histogram(run, False), "relative": charts.difference_histogram(run, True), "scatter": charts.scatter(run), "ulp": charts.ulp_histogram(run)}
-    for pair in (("absolute", "relative"), ("scatter", "ulp")):
-        for column, name in zip(st.columns(2), pair):
-            with column:
-                st.plotly_chart(figures[name], key=f"chart:{name}", config={"displayModeBar": False})
-    if run.layers:
-        st.plotly_chart(charts.layer_chart(run), key="layers", config={"displayModeBar": False})
-        layers = list(dict.fromkeys(layer.layer for layer in run.layers))
-        with st.expander(f"The {len(run.layers)} layers in numbers", icon=":material/table_rows:"):
-            st.dataframe(
-                {
-                    "Layer": [r.tensor for r in run.layers],
-                    "Alone": [_number(r.isolated) for r in run.layers],
-                    "Accumulated": [_number(r.cumulative) for r in run.layers],
-                    "": ["agrees" if r.passed else "differs" for r in run.layers],
-                },
-                hide_index=True,
-                column_config={name: st.column_config.NumberColumn(format="scientific") for name in ("Alone", "Accumulated")},
-            )
-            chosen = st.selectbox("Show a layer on the Mapping page", layers, index=None, placeholder="Choose a layer")
-            if chosen:
-                common.go("mapping", project, layer=chosen)
-    st.markdown("**Outputs**")
-    st.dataframe(
-        {
-            "Output": [o.name for o in run.outputs],
-            "Shape in Keras": [str(o.keras_shape) for o in run.outputs],
-            "Shape in PyTorch": [str(o.torch_shape) for o in run.outputs],
-            "Largest |Keras|": [o.difference.keras_max for o in run.outputs],
-            "Max absolute": [o.difference.max_abs for o in run.outputs],
-            "Mean absolute": [o.difference.mean_abs for o in run.outputs],
-            "Max relative": [o.difference.relative for o in run.outputs],
-            "Verdict": ["✓ agrees" if o.passed else "✕ differs" for o in run.outputs],
-        },
-        hide_index=True,
-        column_config={name: st.column_config.NumberColumn(format="scientific") for name in ("Largest |Keras|", "Max absolute", "Mean absolute", "Max relative")},
-    )
+    evidence.evidence(project, report)
     reference = report.reference
-    st.caption(f"Inputs: {common.plain(run.inputs)}. Keras side computed by {reference.get('package', 'keras')} {reference.get('version', '')} on {reference.get('backend', '')}.")
+    st.caption(f"Inputs: {common.plain(report.deciding.inputs)}. Keras side computed by {reference.get('package', 'keras')} {reference.get('version', '')} on {reference.get('backend', '')}.")
     downloads(project, report)
-
-
-def history(project: Project) -> None:
-    """The verifications of this project, the last one first, and what changed between the last two."""
-    past = project.past_runs()
-    if len(past) < 2:
-        return
-    before, last = past[-2:]
-    added, gone = [o for o in last.overrides if o not in before.overrides], [o for o in before.overrides if o not in last.overrides]
-    with st.expander(f"Verifications of this model: {len(past)}", icon=":material/history:", expanded=bool(added or gone)):
-        if added or gone:
-            changes = "; ".join([f"with {common.plain(o)}" for o in added] + [f"without {common.plain(o)}" for o in gone])
-            st.markdown(f"**Since the one before**, {changes}: {before.verdict} → **{last.verdict}**, largest relative difference {before.worst:.2g} → **{last.worst:.2g}**.")
-        shown = past[::-1]
-        st.dataframe(
-            {
-                "When": [datetime.fromtimestamp(one.at) for one in shown],
-                "Verdict": [f"{VERDICTS[one.verdict]} {one.verdict}" for one in shown],
-                "Worst relative": [one.worst for one in shown],
-                "Diverges first": [one.first_divergence or "" for one in shown],
-                "Overrides": ["; ".join(one.overrides) or "none" for one in shown],
-                "Command": [one.command for one in shown],
-            },
-            hide_index=True,
-            column_config={
-                "When": st.column_config.DatetimeColumn(format="D MMM, HH:mm:ss", width=120),
-                "Worst relative": st.column_config.NumberColumn(format="scientific", width=110),
-                "Overrides": st.column_config.TextColumn(width=330),
-            },
-        )
 
 
 def verdict(project: Project, report: Report, run: Run) -> None:
@@ -336,10 +263,6 @@ def verdict(project: Project, report: Report, run: Run) -> None:
 
 def _weights(name: str) -> str:
     return "the model's own weights" if name == "model" else "randomised weights (in a copy)"
-
-
-def _number(difference) -> float | None:
-    return None if difference is None else difference.relative
 
 
 main()

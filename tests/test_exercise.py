@@ -8,7 +8,7 @@ from keras import layers
 
 import k2t_core as k2t
 from k2t_core.errors import K2TError
-from k2t_core.exercise import exercise
+from k2t_core.exercise import REASONS, exercise
 
 
 @pytest.mark.parametrize(("name", "seed"), [("convnet", 0), ("convnet", 1), ("shared", 2)])
@@ -17,7 +17,9 @@ def test_the_broken_layer_diverges_first(example, name, seed):
     found = exercise(plan, seed)
     assert not found.report.passed and found.report.first_divergence == found.layer
     assert found.layer in found.choices and len(found.choices) > 1
-    assert exercise(plan, seed).recipe == found.recipe
+    assert found.fault in found.reasons and len(set(found.reasons)) == REASONS
+    again = exercise(plan, seed)
+    assert (again.recipe, again.reasons) == (found.recipe, found.reasons)
 
 
 def test_a_model_without_anything_to_break_says_so():

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -392,3 +394,16 @@ def test_a_layer_of_two_statements_has_the_lines_of_both(example):
     text = [code.text.splitlines()[number - 1].strip() for number in lines_by_layer(code)["lstm"]]
     assert [line.split("(")[0] for line in text] == ["self.lstm = nn.LSTM", "_, ", "x = hidden[0]"]
     assert len(lines_by_layer(code)["classes"]) == 2
+
+
+def test_a_project_that_nobody_holds_takes_its_model_with_it(example):
+    project = Project.create()
+    project.start_load(example("lstm")).wait()
+    project.start_verify().wait()
+    assert project.judge("lstm").passed
+    project.start_exercise(0).wait()
+    assert project.exercise is not None
+    left = [weakref.ref(thing) for thing in (project, project.traced, project.traced.source.model)]
+    del project
+    gc.collect()
+    assert [reference() for reference in left] == [None, None, None]

@@ -74,6 +74,18 @@ def test_gates_are_named_in_either_frameworks_order():
     assert picture.keras.column_labels[:5] == ("z0", "z1", "z2", "z3", "r0")
     assert picture.torch.row_labels[:5] == ("r0", "r1", "r2", "r3", "z0")
     assert picture.keras.column_labels[picture.keras.mark[1]] == picture.torch.row_labels[picture.torch.mark[0]] == "r0"
+    assert [(band.gate, band.meaning, band.start, band.stop) for band in picture.keras.column_gates] == [("z", "update", 0, 4), ("r", "reset", 4, 8), ("h", "new", 8, 12)]
+    assert [(band.gate, band.meaning) for band in picture.torch.row_gates] == [("r", "reset"), ("z", "update"), ("n", "new")]
+    assert not picture.keras.row_gates and not picture.torch.column_gates
+
+
+def test_of_a_large_recurrent_kernel_some_units_of_every_gate_are_drawn():
+    lstm = Layer("lstm", "lstm", "LSTM", {})
+    array = np.arange(20 * 512, dtype="float32").reshape(20, 512)
+    picture = weight_picture(weight((20, 512), Permute((1, 0))), array, (300, 7), lstm)
+    assert picture.torch.values.shape == (WINDOW, 20) and picture.torch.more
+    assert [picture.torch.row_labels[band.start] for band in picture.torch.row_gates] == ["i38", "f38", "g38", "o38"]
+    assert picture.torch.values[picture.torch.mark] == array[7, 300] and picture.torch.row_labels[picture.torch.mark[0]] == "g44"
 
 
 def test_a_joined_axis_keeps_both_names():

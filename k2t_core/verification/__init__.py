@@ -31,6 +31,7 @@ from k2t_core.verification.training import training_results
 from k2t_core.verification.weakness import find_weaknesses
 
 SEARCH_STEPS = 10
+KEPT_SAMPLES = 64  # of a batch, to look at afterwards
 WEIGHTS = ("both", "model", "randomised")
 
 
@@ -102,7 +103,7 @@ def verify(
         text = f"Comparing with {'the model’s' if name == 'model' else name} weights on {batch_name}"
         say(share, text)
         found, more = compare(written, side, batch_arrays, name, batch_name, tolerance, lambda part, detail: say(share + 0.9 * part / total, f"{text}: {detail}"))
-        runs.append(found)
+        runs.append(replace(found, batch=tuple(array[:KEPT_SAMPLES] for array in batch_arrays)))
         used.append(batch_arrays)
         notes.extend(note for note in more if note not in notes)
 

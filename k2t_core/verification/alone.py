@@ -27,10 +27,14 @@ from k2t_core.verification.taps import compile_module, default_dtype
 
 @dataclass(frozen=True, eq=False)
 class Verdict:
-    """A layer's outputs under one recipe: the largest difference among them, and whether all agree."""
+    """A layer's outputs under one recipe: the largest difference among them, and whether all agree.
+
+    values: what torch computed, in Keras's order of axes.
+    """
 
     difference: Difference
     passed: bool
+    values: tuple[np.ndarray, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,14 +64,15 @@ class Probe:
     def judge(self, recipe: Recipe) -> Verdict:
         """What the layer computes under ``recipe``. Raises K2TError where it cannot be converted so or does not run."""
         planned = self.plan(recipe)
-        verdicts = []
+        verdicts, values = [], ()
         for case in (Case(self.inputs, self.expected), *self.closer):
             got, exact = self._run(planned, case), self._run(planned, case, double=True)
+            values = values or tuple(got)  # of Keras's own input, which comes first
             for index, (want, have) in enumerate(zip(case.expected, got)):
                 difference = Difference.of(want, have)
                 rounding = Rounding.of(want, have, exact[index]) if exact is not None and is_float(want.dtype) and want.shape == have.shape else None
                 verdicts.append(Verdict(difference, layer_passes(difference, rounding, want.dtype)))
-        return Verdict(max((v.difference for v in verdicts), key=lambda d: d.relative), all(v.passed for v in verdicts))
+        return Verdict(max((v.difference for v in verdicts), key=lambda d: d.relative), all(v.passed for v in verdicts), values)
 
     def outputs(self, recipe: Recipe) -> list[np.ndarray]:
         """The layer's outputs under ``recipe``, in Keras's layout. Raises K2TError as `judge` does."""

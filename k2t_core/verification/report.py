@@ -160,7 +160,7 @@ class TrainingResult:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One comparison: one set of weights, one batch."""
+    """One comparison: one set of weights, one batch. ``batch``: its first samples, an array for each input in Keras's order of axes."""
 
     weights: str
     inputs: str
@@ -168,6 +168,7 @@ class Run:
     layers: tuple[LayerResult, ...]
     first_divergence: str | None
     tolerance: float
+    batch: tuple[np.ndarray, ...] = field(default=(), repr=False)
 
     @property
     def passed(self) -> bool:

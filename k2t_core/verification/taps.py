@@ -17,6 +17,7 @@ from typing import Any
 
 from k2t_core.emit.forwards import forward_hash, forwards
 from k2t_core.errors import OutputError
+from k2t_core.interruption import check
 from k2t_core.layout import Flat, Layout
 from k2t_core.tensors import unfilled
 
@@ -74,6 +75,7 @@ class TappedModel:
         return outputs if isinstance(outputs, tuple) else (outputs,)
 
     def _tap(self, module: Any, statement: int, variable: str, value: Any) -> Any:
+        check()
         found = self._place(module, statement, variable, value)
         self.counts[self.paths.get(id(module), ""), statement, variable] += 1
         return value if found is None else self.observer(*found, value)

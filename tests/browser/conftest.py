@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -25,42 +26,56 @@ def chromium() -> str | None:
     return os.environ.get("K2T_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
-@pytest.fixture(scope="module")
-def serve(tmp_path_factory) -> Iterator[Callable[..., str]]:
-    """``serve()``: the address of the app, started once for a module. ``serve(again=True)`` starts it anew on the same data, as after a crash."""
-    running: list[subprocess.Popen] = []
-    folder = tmp_path_factory.mktemp("server")
-    log = folder / "streamlit.log"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+class Server:
+    """The app on a port of its own, with projects of its own in ``folder / "home"``. ``options``: of Streamlit's command line."""
 
-    def start(again: bool = False) -> str:
-        address = f"http://localhost:{port}/"
-        if running and not again:
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.options: list[str] = []
+        self.process: subprocess.Popen | None = None
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+
+    def start(self, again: bool = False) -> str:
+        """Its address; started where it does not run, or where it shall run anew on the same data."""
+        address, log = f"http://localhost:{self.port}/", self.folder / "streamlit.log"
+        if self.process is not None and not again:
             return address
-        stop()
-        command = [sys.executable, "-m", "streamlit", "run", str(app_folder() / "app.py"), "--server.headless=true", f"--server.port={port}"]
+        self.stop()
+        command = [sys.executable, "-m", "streamlit", "run", str(app_folder() / "app.py"), "--server.headless=true", f"--server.port={self.port}", *self.options]
         # Its own folder as working directory: the app must find its settings wherever it is started.
         with open(log, "ab") as said:
-            running.append(subprocess.Popen(command, cwd=folder, env={**os.environ, "K2T_HOME": str(folder / "home")}, stdout=said, stderr=said))
-        for _ in range(300):
+            self.process = subprocess.Popen(command, cwd=self.folder, env={**os.environ, "K2T_HOME": str(self.folder / "home")}, stdout=said, stderr=said)
+        for _ in range(600):
             try:
                 with urllib.request.urlopen(f"{address}_stcore/health", timeout=1):
                     return address
             except OSError:
-                assert running[-1].poll() is None, log.read_text()
+                assert self.process.poll() is None, log.read_text()
                 time.sleep(0.1)
         raise TimeoutError(log.read_text())
 
-    def stop() -> None:
-        while running:
-            process = running.pop()
-            process.terminate()
-            process.wait(20)
+    def stop(self, kill: bool = False) -> None:
+        """End it; ``kill``: at once, whatever it is doing."""
+        if self.process is not None:
+            self.process.kill() if kill else self.process.terminate()
+            self.process.wait(20)
+            self.process = None
 
-    yield start
-    stop()
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory) -> Iterator[Server]:
+    """The app's server, not yet started."""
+    found = Server(tmp_path_factory.mktemp("server"))
+    yield found
+    found.stop()
+
+
+@pytest.fixture(scope="module")
+def serve(server) -> Callable[..., str]:
+    """``serve()``: the address of the app, started once for a module. ``serve(again=True)`` starts it anew on the same data, as after a crash."""
+    return server.start
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +106,65 @@ def page(browser, tmp_path):
     context.close()
     outside = [url for url in asked if urlsplit(url).hostname not in (None, "localhost", "127.0.0.1")]  # None: data: and blob:
     assert asked and not outside, outside
+
+
+def settled(page) -> None:
+    """Wait until Streamlit has drawn the page to its end."""
+    page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
+    page.wait_for_function("document.querySelectorAll('[data-testid=stSkeleton]').length === 0")
+    page.wait_for_timeout(250)
+
+
+def to(page, name: str) -> None:
+    page.get_by_test_id("stTopNavLink").filter(has_text=name).click()
+    page.wait_for_url(re.compile(r"project="))
+    settled(page)
+
+
+def load(page, address: str, path: Path, upload: bool = True) -> str:
+    """Load a model file into a new project, by upload or by its path; returns the project's id."""
+    page.goto(address)
+    if upload:
+        page.get_by_role("tab", name="Upload").click()
+        page.locator("input[type=file]").first.set_input_files(path)
+    else:
+        page.get_by_role("tab", name="Path").click()
+        page.get_by_role("textbox", name="Path of a file").fill(str(path))
+        button(page, "Load file").click()
+    page.get_by_text("Every layer can be converted.").wait_for()
+    settled(page)
+    return re.search(r"project=([\w-]+)", page.url)[1]
+
+
+def verdict(page, words: str) -> None:
+    """Verify, and wait for the verdict."""
+    to(page, "Verify")
+    button(page, "Verify").click()
+    page.get_by_text(words).first.wait_for()
+    settled(page)
+
+
+def button(page, name: str):
+    return page.get_by_role("button", name=name, exact=True)
+
+
+@pytest.fixture(scope="module")
+def opened(serve, browser, example):
+    """The address of the app, and a project in it that is overruled, converted and verified: (address, project)."""
+    address = serve()
+    page = browser.new_page()
+    page.set_default_timeout(60_000)
+    project = load(page, address, example("convnet"))
+    page.goto(f"{address}mapping?project={project}&layer=flatten")
+    page.get_by_text("plain flatten", exact=True).click()
+    page.get_by_text("This layer alone differs").wait_for()
+    page.get_by_text("Duel: two readings").click()
+    page.get_by_text("nearer to Keras").first.wait_for()
+    page.goto(f"{address}verify?project={project}")
+    page.get_by_role("button", name="Verify", exact=True).click()
+    page.get_by_text("Likely causes").wait_for()
+    page.goto(f"{address}learn?project={project}&lesson=attention")
+    page.get_by_text("It raises an error").click()
+    page.get_by_text("Not as you predicted.").wait_for()
+    page.close()
+    return address, project

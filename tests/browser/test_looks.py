@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 
-from tests.browser.test_journey import settled
+from tests.browser.conftest import settled
 
 pytestmark = pytest.mark.browser
 WIDTHS = (1280, 768, 390)
@@ -30,33 +28,6 @@ PALE = """() => {
         return (a + 0.05) / (b + 0.05) < 4.5;
     }).slice(0, 5).map(element => element.tagName + ' ' + getComputedStyle(element).color + ' ' + element.textContent.slice(0, 60));
 }"""
-
-
-@pytest.fixture(scope="module")
-def opened(serve, browser, example):
-    """The address of the app and a project in it that is converted, verified and overruled."""
-    address = serve()
-    page = browser.new_page()
-    page.set_default_timeout(60_000)
-    page.goto(f"{address}?k2t")
-    page.get_by_role("tab", name="Upload").click()
-    page.locator("input[type=file]").first.set_input_files(example("convnet"))
-    page.get_by_text("Every layer can be converted.").wait_for()
-    settled(page)
-    project = re.search(r"project=([\w-]+)", page.url)[1]
-    page.goto(f"{address}mapping?project={project}&layer=flatten")
-    page.get_by_text("plain flatten", exact=True).click()
-    page.get_by_text("This layer alone differs").wait_for()
-    page.get_by_text("Duel: two readings").click()
-    page.get_by_text("nearer to Keras").first.wait_for()
-    page.goto(f"{address}verify?project={project}")
-    page.get_by_role("button", name="Verify", exact=True).click()
-    page.get_by_text("Likely causes").wait_for()
-    page.goto(f"{address}learn?project={project}&lesson=attention")
-    page.get_by_text("It raises an error").click()
-    page.get_by_text("Not as you predicted.").wait_for()
-    page.close()
-    return address, project
 
 
 @pytest.mark.parametrize("name", list(PAGES))

@@ -31,7 +31,21 @@ def test_verify_says_that_both_compute_the_same(show, project):
     app = show("verify", project("convnet"))
     click(app, "Verify")
     assert "**Both compute the same**" in app.success[0].value
-    assert len(app.get("plotly_chart")) == 5
+    assert len(app.get("plotly_chart")) == 6 and "classes: both say" in texts(app)
+    found = app.select_slider[0]
+    assert found.value == 1e-4 and "Within it: 1 of 1 output and 4 of 4 layers." in texts(app)
+    found.set_value(1e-9).run()
+    assert not app.exception and "Within it: 0 of 1 output" in texts(app) and "**Both compute the same**" in app.success[0].value
+    for toggle in ("Linear axis of differences", "Logarithmic counts"):
+        next(t for t in app.toggle if t.label == toggle).set_value(True).run()
+    next(box for box in app.selectbox if box.label == "Class").set_value(3).run()
+    next(field for field in app.text_input if field.label == "Names of the classes").set_value("a, b, c, d").run()
+    next(field for field in app.number_input if field.label.startswith("Sample")).set_value(2).run()
+    assert not app.exception
+    assert {"8", "3 d"} & set(next(frame.value for frame in app.dataframe if "Rank in Keras" in frame.value)["Class"])
+    app.switch_page("pages/load.py").run()
+    app.switch_page("pages/verify.py").run()
+    assert app.select_slider[0].value == 1e-9 and next(box for box in app.selectbox if box.label == "Class").value == 3
 
 
 def test_a_difference_is_explained_and_mended(show, project):
@@ -54,7 +68,11 @@ def test_a_difference_is_explained_and_mended(show, project):
     click(app, "Apply this change")
     click(app, "Convert and verify again")
     assert app.success[0].value.startswith("**Both compute the same**") and "Likely causes" not in texts(app)
-    assert "**Since the one before**, without square1" in texts(app) and "differs → **agrees**" in texts(app)
+    assert "**From the one to the other**, without square1" in texts(app) and "differs → **agrees**" in texts(app)
+    by_layer = next(frame.value for frame in app.dataframe if "Before, alone" in frame.value)
+    assert by_layer["Before"][0] > 0.1 > 1e-5 > by_layer["After"][0]
+    next(box for box in app.selectbox if box.label == "Compare").set_value(0).run()
+    assert "Choose two different ones." in texts(app) and not app.exception
     past = next(frame.value for frame in app.dataframe if "Command" in frame.value)
     assert past["Verdict"].tolist() == ["✓ agrees", "✕ differs"]
 
@@ -111,7 +129,7 @@ def test_inputs_of_ones_own(show, project, name, shape, agrees):
     app.file_uploader[0].upload(name, file.getvalue(), "application/octet-stream").run()
     click(app, "Verify")
     if agrees:
-        assert name in texts(app) and app.success and f"--inputs {name}" in app.code[0].value
+        assert name in texts(app) and app.success and any(f"--inputs {name}" in code.value for code in app.code)
     else:
         (error,) = app.error
         assert "(3, 15)" in error.value and "\n" not in error.value

@@ -48,7 +48,7 @@ def test_a_link_opens_a_lesson_in_a_given_state(show, project):
     assert [named(app.slider, label).value for label in ("In", "Out", "Seed")] == [5, 6, 0]
     named(app.slider, "In").set_value(2).run()
     assert {name: app.query_params[name] for name in ("inputs", "units")} in ({"inputs": ["2"], "units": ["6"]}, {"inputs": "2", "units": "6"})
-    assert any("See it in your model" in str(link.proto.label) for link in app.get("page_link"))
+    assert any("Take your own layer: square1" in str(link.proto.label) for link in app.get("page_link"))
 
 
 @pytest.mark.parametrize("right", [True, False])
@@ -57,11 +57,15 @@ def test_break_it(show, project, right):
     app = show("learn", found, lesson="break")
     click(app, "Break my model")
     exercise = found.exercise
-    assert "**The fault**" in texts(app) and "Found" not in texts(app)
+    assert "is off by" in texts(app) and "Found" not in texts(app)
     answer = next(layer for layer in exercise.choices if (layer == exercise.layer) == right)
     named(app.radio, "Which layer diverges first?").set_value(answer).run()
+    assert not app.exception and "when you have answered both" in texts(app)
+    reason = next(text for text in exercise.reasons if (text == exercise.fault) == right)
+    named(app.radio, "What is wrong with it?").set_value(reason).run()
     assert not app.exception
-    assert ("**Found.**" in texts(app)) == right
+    assert ("**Found.**" in texts(app)) == right and ("**And that is why**" in texts(app)) == right
+    assert right or "**Not that**" in texts(app)
     assert not found.recipe.overrides and not found.has_conversion
     click(app, "Another fault")
     assert found.exercise.seed == exercise.seed + 1 and named(app.radio, "Which layer diverges first?").value is None

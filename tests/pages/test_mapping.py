@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 
 from k2t_core.project import Project
 from tests.pages.conftest import click, texts
+
+
+def write(app, project, layer, code):
+    """Type into the editor, which AppTest cannot do, and let the page check it."""
+    current = next((override.value for override in project.recipe.of(layer) if override.kind == "snippet"), "")
+    app.session_state[f"snippet:{layer}:{bool(current)}"] = True  # unfolded
+    app.session_state[f"code:{layer}:{current}"] = code
+    app.run()
+    assert not app.exception, [e.value for e in app.exception]
 
 
 def table(app):
@@ -46,10 +56,26 @@ def test_a_row_tells_why_and_shows_its_weights(show, project):
     words = texts(app)
     assert "Kernel axes" in words and "The weights as pictures" in words
     assert "Outlined on both sides: kernel" in words
-    assert any("nn.Conv2d(3, 32" in code.value for code in app.code)
-    assert len(app.get("plotly_chart")) == 2
+    assert any("nn.Conv2d(3, 32" in re.sub("<[^>]+>", "", str(page.proto.body)) for page in app.get("html"))
+    assert any(code.value.startswith("conv = layers.Conv2D(32, kernel_size=(3, 3)") for code in app.code)
+    assert "Activations on the current sample" in words and "The largest difference is in channel" in words or "Every number is the same." in words
+    assert len(app.get("plotly_chart")) == 5
     next(n for n in app.number_input if n.label == "PyTorch axis 0").set_value(7).run()
     assert "weight[7, 2, 2, 2]" in texts(app)
+
+
+def test_rows_are_stepped_through_and_the_address_is_a_link(show, project):
+    app = show("mapping", project("shared"), layer="encoder/conv2")
+    assert "└ conv2" in table(app)["Keras layer"].tolist()
+    click(app, "Next row")
+    assert app.query_params["layer"] in ("encoder/flatten", ["encoder/flatten"]) and "encoder/flatten" in texts(app)
+    click(app, "Previous row")
+    assert app.query_params["layer"] in ("encoder/conv2", ["encoder/conv2"])
+    app.query_params["layer"] = "nobody"
+    app.run()
+    assert "no layer nobody" in app.warning[0].value and not app.exception
+    app.text_input[0].set_value("encoder/conv").run()
+    assert table(app)["Keras layer"].tolist() == ["encoder/conv1", "encoder/conv2"]
 
 
 def test_an_alternative_stays_over_pages_and_is_undone(show, project):
@@ -93,16 +119,19 @@ def test_constructor_arguments_are_changed_and_wrong_ones_refused(show, project)
     assert found.recipe.overrides == ()
 
 
-def test_a_snippet_replaces_a_layer(show, project):
+def test_a_snippet_is_checked_as_it_is_typed_and_replaces_a_layer(show, project):
     found = project("square")
     app = show("mapping", found, layer="square1")
-    app.text_area[0].set_value("torch.tanh(x @ w['kernel'] + w['bias'])").run()
+    write(app, found, "square1", "x @ w['kernel'] + w['bias']")
+    assert "Would differ" in texts(app) and not found.recipe.overrides
+    write(app, found, "square1", "torch.tanh(x @ w['kernel'] + w['bias'])")
+    assert "Would agree" in texts(app)
     click(app, "Apply this code")
     assert found.recipe.overrides[0].kind == "snippet"
     assert "This layer alone agrees" in texts(app)
-    app.text_area[0].set_value("x = 1").run()
-    click(app, "Apply this code")
-    assert "not one Python expression" in app.error[0].value
+    for wrong, words in (("x = 1", "Not one Python expression"), ("x @ w['kernel'].T[:3]", "RuntimeError"), ("y", "NameError")):
+        write(app, found, "square1", wrong)
+        assert words in texts(app) and next(button for button in app.button if button.label == "Apply this code").disabled
     assert "tanh" in found.recipe.overrides[0].value
 
 
@@ -121,6 +150,28 @@ def test_preprocessing_of_strings_is_cut_off_and_put_back(show, tmp_path):
     assert found.report.passed
     click(app, "Put it back")
     assert found.recipe.overrides == () and found.plan.problems
+
+
+def test_arguments_are_fields_of_their_types(show, project):
+    found = project("unet")
+    app = show("mapping", found, layer="down1_norm")
+    assert next(field for field in app.toggle if field.label == "track_running_stats").value is True
+    next(field for field in app.number_input if field.label == "eps").set_value(0.5)
+    click(app, "Apply arguments")
+    assert found.recipe.overrides[0].value == {"eps": 0.5} and "This layer alone **differs**" in texts(app)
+    app = show("mapping", found, layer="down1_conv")
+    choice = next(box for box in app.selectbox if box.label == "padding_mode")
+    assert choice.options == ["zeros", "reflect", "replicate", "circular"]
+    choice.set_value("circular")
+    click(app, "Apply arguments")
+    assert found.recipe.of("down1_conv")[0].value == {"padding_mode": "circular"} and "This layer alone **differs**" in texts(app)
+    for page in ("load", "convert", "verify", "learn"):
+        app.switch_page(f"pages/{page}.py").run()
+        assert [badge.value for badge in app.get("badge")] or "2 overrides" in texts(app), page
+    click(app, "Undo")
+    assert [override.layer for override in found.recipe.overrides] == ["down1_norm"]
+    click(app, "Redo")
+    assert len(found.recipe.overrides) == 2
 
 
 def test_of_a_recipe_for_another_model_what_fits_is_taken(show, project):
@@ -146,13 +197,18 @@ def test_of_a_recipe_for_another_model_what_fits_is_taken(show, project):
 
 def test_a_duel_of_two_readings(show, project):
     found = project("square")
-    app = show("mapping", found, layer="square1")
-    next(t for t in app.toggle if t.label.startswith("Duel")).set_value(True).run()
+    app = show("mapping", found, layer="square1", duel="1")  # as a lesson links to it
+    assert next(t for t in app.toggle if t.label.startswith("Duel")).value
     assert not app.exception
     other = next(box for box in app.selectbox if box.label == "The other")
     assert other.value == "weight transposed by (0, 1)" and other.options[0] == "in force"
     words = texts(app)
     assert "Agrees: relative difference" in words and "Differs: relative difference" in words and "The **one** is nearer to Keras" in words
+    click(app, "Follow both through the later layers")
+    later = next(frame.value for frame in app.dataframe if "The other" in frame.value)
+    assert later["Layer"].tolist() == ["square1", "square2"]
+    assert all(later["The one"] < 1e-5) and all(later["The other"] > 0.1) and all(later["Change"] > 1e3)
+    assert not found.recipe.overrides and not found.has_conversion
     click(app, "Put this in force")
     assert found.recipe.overrides[0].value == {"key": "weight", "axes": [0, 1]}
     assert "This layer alone **differs**" in texts(app)

@@ -1,0 +1,31 @@
+"""Ending long work that its user does not want any more: the work asks now and then, and stops where nothing is half done."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+_here = threading.local()
+
+
+class Cancelled(BaseException):
+    """Raised by `check`. Not an Exception: code that catches whatever a framework or an override raises must let it pass."""
+
+
+@contextmanager
+def interruptible(wanted: Callable[[], bool]) -> Iterator[None]:
+    """In this thread, `check` raises Cancelled from the moment when ``wanted()`` is true."""
+    before = getattr(_here, "wanted", None)
+    _here.wanted = wanted
+    try:
+        yield
+    finally:
+        _here.wanted = before
+
+
+def check() -> None:
+    """Called by long loops. Does nothing where nobody can cancel: in a script, or at the command line."""
+    wanted = getattr(_here, "wanted", None)
+    if wanted is not None and wanted():
+        raise Cancelled

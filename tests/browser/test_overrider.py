@@ -1,0 +1,74 @@
+"""An overrider: code checked while it is typed, arguments, a duel, undo on any page, two verifications compared, a new server."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.browser.conftest import button, load, settled, to, verdict
+
+pytestmark = pytest.mark.browser
+
+
+def test_an_overrider(page, serve, example):
+    address = serve()
+    project = load(page, address, example("square"))
+    verdict(page, "Both compute the same")
+
+    # Code, checked as it is typed; nothing is in force before it is applied.
+    page.goto(f"{address}mapping?project={project}&layer=square1")
+    page.get_by_text("Replace by PyTorch code").click()
+    editor = page.get_by_role("textbox", name="PyTorch code")
+    editor.click()
+    page.keyboard.type("torch.tanh(x @ w['kernel']")
+    page.get_by_text("Not one Python expression").wait_for()
+    assert button(page, "Apply this code").is_disabled()
+    page.keyboard.type(")")
+    page.get_by_text("Would differ").wait_for()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.type(" + w['bias']")
+    page.get_by_text("Would agree").wait_for()
+    assert editor.locator(".tok-string").count() == 2
+    page.get_by_text("no overrides").wait_for()
+    settled(page)
+    button(page, "Apply this code").click()
+    page.get_by_text("1 override").first.wait_for()
+    page.get_by_text("This layer alone agrees").wait_for()
+    settled(page)
+
+    # The count is on every page, and what it counts can be undone there.
+    for name in ("Load", "Convert", "Verify", "Learn"):
+        to(page, name)
+        page.get_by_text("1 override").first.wait_for()
+    button(page, "Undo").click()
+    page.get_by_text("no overrides").wait_for()
+    button(page, "Redo").click()
+    page.get_by_text("1 override").first.wait_for()
+    button(page, "Undo").click()
+    page.get_by_text("no overrides").wait_for()
+    settled(page)
+
+    # A wrong permutation, after a duel that says what it would do to every later layer.
+    page.goto(f"{address}mapping?project={project}&layer=square1&duel=1")
+    page.get_by_text("nearer to Keras").wait_for()
+    settled(page)
+    button(page, "Follow both through the later layers").click()
+    page.get_by_text("Accumulated relative difference at square1").wait_for()
+    settled(page)
+    button(page, "Put this in force").click()
+    page.get_by_text("This layer alone differs").wait_for()
+    settled(page)
+    verdict(page, "The PyTorch model differs")
+    page.get_by_text("From the one to the other").wait_for()
+    page.get_by_test_id("stPlotlyChart").filter(has_text="Each layer, accumulated").wait_for()
+
+    # A new server knows all of it.
+    serve(again=True)
+    page.goto(f"{address}verify?project={project}")
+    page.get_by_text("The PyTorch model differs").first.wait_for()
+    page.get_by_text("1 override").first.wait_for()
+    settled(page)
+    page.get_by_role("button", name="Apply this change").first.click()
+    page.get_by_text("convert and verify again").first.wait_for()
+    settled(page)
+    button(page, "Convert and verify again").click()
+    page.get_by_text("Both compute the same").wait_for()
