@@ -1,4 +1,4 @@
-"""Two cores for everyone, quiet frameworks, and the bundled models built once a session."""
+"""One core a process, quiet frameworks, and the bundled models built once a session."""
 
 from __future__ import annotations
 
