@@ -30,8 +30,10 @@ def navigation() -> Any:
     """The app's title, looks and pages; `app.py` runs the page that it returns."""
     # An icon of our own: Streamlit fetches those that it is given by name from a font server.
     st.set_page_config(page_title="k2t: Keras to PyTorch", page_icon=str(Path(__file__).with_name("icon.svg")), layout="wide")
-    # White words on the light blue of the dark theme could not be read, nor Streamlit's grey captions and colours of code on white.
-    on_dark = "[data-testid*=stBaseButton-primary] :is(p, span) { color: #0E1117; }"
+    # White words on the light blue of the dark theme could not be read, nor some of Streamlit's greys and colours of code.
+    on_dark = """[data-testid*=stBaseButton-primary] :is(p, span) { color: #0E1117; }
+        .stCode .token:is(.keyword, .operator) { color: #FFA366 !important; } .stCode .token:is(.number, .boolean, .builtin) { color: #8CCBF5 !important; }
+        .stCode .token.string { color: #6FD9B5 !important; } .stCode .token.comment { color: #BDBDBD !important; } .stCode .token:is(.function, .class-name, .decorator) { color: #EBB8D9 !important; }"""
     on_light = """[data-testid=stCaptionContainer], .stMainBlockContainer kbd { opacity: .8 !important; }
         .stCode .token { color: #31333F !important; } .stCode .token.comment { color: #4D4D4D !important; } .stCode .token.string { color: #00523B !important; }
         .stCode .token:is(.number, .boolean, .builtin) { color: #004F80 !important; } .stCode .token:is(.keyword, .operator) { color: #8A2D00 !important; }
