@@ -38,6 +38,7 @@ def test_the_call_in_keras_makes_the_same_layer(example, name):
 
 
 def test_calls_are_written_as_a_person_would():
+    keras.utils.clear_session()  # Keras counts the names that it gives, over all tests
     image = keras.Input((8, 8, 3), name="image")
     x = layers.Conv2D(4, 3, padding="same", activation="relu", name="conv")(image)
     x = layers.TimeDistributed(layers.Dense(2, name="inner"), name="each row")(x)
