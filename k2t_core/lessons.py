@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from k2t_core.tensors import torch_to_itself
 from k2t_core.verification.report import Difference
 
 KERAS_GATES = ("i", "f", "c", "o")  # keras/src/layers/rnn/lstm.py: the splits of z
@@ -81,6 +82,7 @@ class Experiment:
         return "all" if others >= NEARLY_ALL else "some"
 
 
+@torch_to_itself
 def flatten_order(height: int, width: int, channels: int, seed: int, units: int = 4) -> Experiment:
     """Flatten, then Dense, on a channels-last image; torch flattens the same image channels first.
 
@@ -113,6 +115,7 @@ def flatten_order(height: int, width: int, channels: int, seed: int, units: int 
     return Experiment(expected, wrong, right, pictures)
 
 
+@torch_to_itself
 def transposed_kernel(size: int, seed: int, ones: bool) -> Experiment:
     """A square Dense kernel, copied without and with its transpose. With ``ones`` no output can tell the two apart."""
     import keras
@@ -134,6 +137,7 @@ def transposed_kernel(size: int, seed: int, ones: bool) -> Experiment:
     return Experiment(expected, *answers, {"kernel": kernel})
 
 
+@torch_to_itself
 def dense_kernel(inputs: int, units: int, seed: int) -> Experiment:
     """A Dense layer; torch's weight is the kernel as it stands, or its transpose."""
     import keras
@@ -157,6 +161,7 @@ def dense_kernel(inputs: int, units: int, seed: int) -> Experiment:
     return Experiment(expected, wrong, right, {"kernel": kernel, "weight": kernel.T})
 
 
+@torch_to_itself
 def lstm_gates(units: int, features: int, steps: int, seed: int, order: str = "i f o g", bias: str = "doubled") -> Experiment:
     """An LSTM's last output. The wrong module takes Keras's gate blocks in ``order`` and places the bias by ``bias``.
 
@@ -193,6 +198,7 @@ def lstm_gates(units: int, features: int, steps: int, seed: int, order: str = "i
     return Experiment(expected, wrong, answer(f"gates i f g o, {BIASES['first']}", right), pictures)
 
 
+@torch_to_itself
 def same_padding(size: int, kernel: int, stride: int, seed: int) -> Experiment:
     """A strided convolution with padding="same" over a row. Keras pads what is odd on the right, torch both sides alike.
 
@@ -224,6 +230,7 @@ def same_padding(size: int, kernel: int, stride: int, seed: int) -> Experiment:
     return Experiment(expected, *answers, {**padded, "torch pads": np.array(torch_pads), "keras pads": np.array(keras_pads)})
 
 
+@torch_to_itself
 def convolution_kernel(kernel: int, channels: int, seed: int, size: int = 5) -> Experiment:
     """A square convolution kernel, its axes reversed (every shape fits) or moved as they must be: (H, W, in, out) → (out, in, H, W)."""
     import keras
@@ -248,6 +255,7 @@ def convolution_kernel(kernel: int, channels: int, seed: int, size: int = 5) -> 
     return Experiment(expected, *answers, {"keras kernel": weight[:, :, 0, 0], "wrong kernel": wrong, "right kernel": right})
 
 
+@torch_to_itself
 def average_pooling(size: int, window: int, seed: int) -> Experiment:
     """Average pooling with padding="same": at the border Keras divides by the values that are there, torch by the whole window.
 
@@ -270,6 +278,7 @@ def average_pooling(size: int, window: int, seed: int) -> Experiment:
     return Experiment(expected, *answers, {"row": x[:, :, 0], "divided by": sums[None]})
 
 
+@torch_to_itself
 def batch_norm_epsilon(variance: float, seed: int, channels: int = 4) -> Experiment:
     """BatchNormalization in inference: Keras adds 1e-3 to the variance, torch 1e-5."""
     import keras
@@ -292,6 +301,7 @@ def batch_norm_epsilon(variance: float, seed: int, channels: int = 4) -> Experim
     return Experiment(expected, *answers, {"variance": spread})
 
 
+@torch_to_itself
 def batch_norm_momentum(steps: int, seed: int, channels: int = 4) -> Experiment:
     """The moving mean after some steps of training. Keras's momentum is what stays, torch's what comes."""
     import keras
@@ -314,6 +324,7 @@ def batch_norm_momentum(steps: int, seed: int, channels: int = 4) -> Experiment:
     return Experiment(expected, *answers, {"mean of the data": batches.mean((0, 1))})
 
 
+@torch_to_itself
 def gru_reset(units: int, features: int, steps: int, seed: int, reset_after: bool = True, reordered: bool = False) -> Experiment:
     """A GRU's last output. Keras stacks z r h, torch r z n; and torch has reset_after=True only, for the other a loop is needed.
 
@@ -363,6 +374,7 @@ ACTIVATIONS = {
 }
 
 
+@torch_to_itself
 def activation_default(name: str, seed: int) -> Experiment:
     """An activation whose default or habit differs between the frameworks. Picture: x."""
     import keras
@@ -388,6 +400,7 @@ def activation_default(name: str, seed: int) -> Experiment:
 ATTENTION = {"heads": "heads mixed up", "mask": "mask as Keras has it"}
 
 
+@torch_to_itself
 def attention(heads: int, key_dim: int, steps: int, seed: int, wrong: str = "heads") -> Experiment:
     """Self-attention with a causal mask. Keras's kernels are (features, heads, key_dim), torch stacks all heads in one matrix;
     Keras's mask is True where a place may be looked at, torch's where it may not.
@@ -426,6 +439,7 @@ def attention(heads: int, key_dim: int, steps: int, seed: int, wrong: str = "hea
 FORMATS = {"reshape": "x.reshape(N, C, H, W)", "declare": "x.to(memory_format=torch.channels_last)"}
 
 
+@torch_to_itself
 def memory_format(height: int, width: int, channels: int, seed: int, wrong: str = "reshape") -> Experiment:
     """A convolution on a channels-last image. Only a permutation of the axes brings channels first; a memory format moves
     numbers in memory and leaves shape and meaning as they are.
@@ -455,6 +469,7 @@ def memory_format(height: int, width: int, channels: int, seed: int, wrong: str 
     return Experiment(expected, answer, right, orders)
 
 
+@torch_to_itself
 def inference_mode(layer: str, seed: int, rate: float = 0.3) -> Experiment:
     """A Dropout or BatchNormalization: Keras infers where nobody says training=True, a fresh torch module trains."""
     import keras

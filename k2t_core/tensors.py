@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +31,34 @@ def to_array(tensor: torch.Tensor) -> np.ndarray:
 
     tensor = tensor.detach().cpu()
     return tensor.float().numpy().astype(float_dtype("bfloat16")) if tensor.dtype == torch.bfloat16 else tensor.numpy()
+
+
+_one_at_a_time = RLock()
+
+
+@contextmanager
+def default_dtype(dtype: Any | None = None) -> Iterator[None]:
+    """Torch with another default dtype, or with its own (None). It is the whole process's: threads wait for each other."""
+    import torch
+
+    with _one_at_a_time:
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(dtype or before)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(before)
+
+
+def torch_to_itself(function: Callable) -> Callable:
+    """The function, run while no other thread has changed torch's default dtype."""
+
+    @wraps(function)
+    def alone(*args: Any, **kwargs: Any) -> Any:
+        with default_dtype():
+            return function(*args, **kwargs)
+
+    return alone
 
 
 def unfilled() -> Any:

@@ -384,3 +384,26 @@ def test_a_folder_of_images(converted, example, tmp_path):
         k2t.verify(converted("convnet"), example("convnet"), inputs=tmp_path)
     with pytest.raises(k2t.InputError, match="not images"):
         k2t.verify(converted("dense"), example("dense"), inputs=tmp_path)
+
+
+def test_two_verifications_at_once(example, tmp_path):
+    """Two people on one server: what is process-wide in torch, its default dtype, must not leak from one thread into the other."""
+    from threading import Thread
+
+    traced = {name: k2t.trace(k2t.load(example(name))) for name in ("convnet", "lstm")}
+    said: list[str] = []
+
+    def work(name: str) -> None:
+        try:
+            for _ in range(8):
+                k2t.convert(k2t.plan(traced[name]), tmp_path / name)
+                said.append(k2t.verify(tmp_path / name, traced[name]).verdict)
+        except BaseException as error:  # a thread's own errors end with it
+            said.append(repr(error))
+
+    threads = [Thread(target=work, args=(name,)) for name in traced]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(said) == 16 and all(words.startswith("agrees (") for words in said), said

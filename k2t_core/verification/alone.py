@@ -17,12 +17,12 @@ from k2t_core.graph import Graph, Node, Tensor
 from k2t_core.layout import Layout
 from k2t_core.planning import Plan, plan
 from k2t_core.recipe import Recipe
-from k2t_core.tensors import to_array, to_tensor
+from k2t_core.tensors import default_dtype, to_array, to_tensor
 from k2t_core.tracing import Traced
 from k2t_core.transforms import is_float
 from k2t_core.verification import closeups
 from k2t_core.verification.report import Difference, Rounding, layer_passes
-from k2t_core.verification.taps import compile_module, default_dtype
+from k2t_core.verification.taps import compile_module
 
 
 @dataclass(frozen=True, eq=False)

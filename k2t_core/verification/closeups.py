@@ -15,7 +15,7 @@ import numpy as np
 
 from k2t_core import reference
 from k2t_core.graph import Node
-from k2t_core.tensors import to_array
+from k2t_core.tensors import to_array, torch_to_itself
 from k2t_core.tracing import Traced
 from k2t_core.verification.report import Difference, LayerResult
 
@@ -48,6 +48,7 @@ def of_normalisations(traced: Traced, places: Mapping[tuple[str, Node], str], mo
         yield tensor, LayerResult(f"{tensor} {name}", node.layer.path, None, difference, difference.relative <= EPSILON_TOLERANCE)
 
 
+@torch_to_itself
 def _close(traced: Traced, scope: str, node: Node, values: Values, module: Any, given: Any, double: bool = False) -> Difference:
     import torch
 

@@ -19,7 +19,7 @@ from k2t_core import reference
 from k2t_core.errors import K2TError, OutputError
 from k2t_core.graph import Graph, Layer, Node
 from k2t_core.layout import Layout
-from k2t_core.tensors import to_array, to_tensor
+from k2t_core.tensors import to_array, to_tensor, torch_to_itself
 from k2t_core.tracing import Traced
 from k2t_core.transforms import is_float
 from k2t_core.verification import closeups, memory
@@ -58,6 +58,7 @@ class Written:
     exact: TappedModel | None
 
     @classmethod
+    @torch_to_itself
     def load(cls, folder: Path, manifest: dict[str, Any], state: dict[str, np.ndarray] | None = None) -> Written:
         """``state``: the torch state_dict as numpy arrays, None for the one in the folder."""
         module = load_module(folder)
@@ -113,6 +114,7 @@ class Written:
             raise OutputError(f"{self.folder / 'model.py'}: does not compute {tensor!r} any more")
         return found[0]
 
+    @torch_to_itself
     def guard(self, run: Callable[[], Any]) -> tuple[Any, ...]:
         try:
             outputs = run()

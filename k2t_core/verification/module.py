@@ -12,6 +12,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from k2t_core.errors import OutputError
+from k2t_core.tensors import torch_to_itself
 
 _count = itertools.count()
 
@@ -34,6 +35,7 @@ def import_model(folder: str | Path) -> ModuleType:
     return module
 
 
+@torch_to_itself
 def load_module(folder: str | Path) -> Any:
     """``load_model()`` of the folder's model.py: the nn.Module with its weights, in eval mode."""
     module = import_model(folder)

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from threading import RLock
 from types import ModuleType
 from typing import Any
 
@@ -19,7 +17,7 @@ from k2t_core.emit.forwards import forward_hash, forwards
 from k2t_core.errors import OutputError
 from k2t_core.interruption import check
 from k2t_core.layout import Flat, Layout
-from k2t_core.tensors import unfilled
+from k2t_core.tensors import default_dtype, unfilled
 
 TAP, BEFORE = "__k2t_tap__", "__k2t_before__"
 # Functions that flatten what goes in, so that an error before them is seen small or not at all after them.
@@ -172,20 +170,3 @@ def _tap_before(statement: ast.stmt, index: int, name: str) -> None:
     function = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
     if function in HIDING and call.args and not isinstance(call.args[0], ast.Name):
         call.args[0] = ast.Call(ast.Name(BEFORE, ast.Load()), [ast.Name("self", ast.Load()), ast.Constant(index), ast.Constant(name), call.args[0]], [])
-
-
-_one_at_a_time = RLock()
-
-
-@contextmanager
-def default_dtype(dtype: Any | None) -> Iterator[None]:
-    """Torch with another default dtype, or with its own (None). It is the whole process's: threads wait for each other."""
-    import torch
-
-    with _one_at_a_time:
-        before = torch.get_default_dtype()
-        torch.set_default_dtype(dtype or before)
-        try:
-            yield
-        finally:
-            torch.set_default_dtype(before)

@@ -15,7 +15,7 @@ import numpy as np
 
 from k2t_core import reference
 from k2t_core.graph import Node
-from k2t_core.tensors import to_array, to_tensor
+from k2t_core.tensors import to_array, to_tensor, torch_to_itself
 from k2t_core.tracing import Traced
 from k2t_core.transforms import apply_chain, from_json
 from k2t_core.verification import memory
@@ -30,6 +30,7 @@ DROPOUT_BYTES = 1 << 28  # nor with more than that in the layers
 REORDERING = {"permute", "reshape", "reorder gates", "reorder flatten", "take"}
 
 
+@torch_to_itself
 def training_results(written: Written, traced: Traced, arrays: Sequence[np.ndarray], seed: int) -> list[TrainingResult]:
     """Gradients by inputs and weights, the moving averages of every BatchNormalization after a step in training mode, and what
     dropout and noise do there to ones.
