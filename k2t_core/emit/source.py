@@ -299,7 +299,7 @@ def _forward(scope, items: list[_Item], parameters: list[str], inputs, outputs, 
         if single:
             lines = [f"{', '.join(targets)} = {lines[0]}"]
         else:
-            lines = [_OUT.sub(lambda m: targets[int(m[1])], line) for line in lines]
+            lines = [_OUT.sub(lambda m, targets=targets: targets[int(m[1])], line) for line in lines]
         statements += lines
         if item.layer is not None:
             taps += [
