@@ -11,6 +11,7 @@ from typing import Any
 
 from k2t_core.errors import OverrideError
 from k2t_core.loading import Source
+from k2t_core.opening import calls_of
 from k2t_core.tracing import Cut, Traced, trace
 
 
@@ -44,7 +45,7 @@ def cut(traced: Traced, names: Sequence[str]) -> Traced:
     starts.sort(key=lambda start: min(places[id(x)] for x in _starts([start], {})))
     fresh = [keras.Input(batch_shape=x.shape, dtype=x.dtype, name=cut_at.get(id(x), x._keras_history.operation.name)) for x in starts]
     known = {id(x): y for x, y in zip(starts, fresh)}
-    for node in _nodes(traced):
+    for node in calls_of(whole):
         if all(id(x) in known for x in node.input_tensors) and not all(id(x) in known for x in node.outputs):
             args, kwargs = node.arguments.fill_in(known)
             known.update(zip(map(id, node.outputs), keras.tree.flatten(node.operation(*args, **kwargs))))
@@ -79,12 +80,7 @@ def obstacle(traced: Traced, name: str) -> str | None:
 
 def _live(traced: Traced) -> dict[str, Any]:
     """Keras's own nodes of the top graph by the graph's ids."""
-    return {traced.scope.node_ids[id(node)]: node for node in _nodes(traced) if id(node) in traced.scope.node_ids}
-
-
-def _nodes(traced: Traced) -> list[Any]:
-    """The calls of the top graph in Keras's order."""
-    return [node for _, nodes in sorted(traced.scope.functional._nodes_by_depth.items(), reverse=True) for node in nodes if not node.is_input]
+    return {traced.scope.node_ids[id(node)]: node for node in calls_of(traced.scope.functional) if id(node) in traced.scope.node_ids}
 
 
 def _starts(ends: Sequence[Any], cut_at: Collection[int]) -> list[Any]:

@@ -18,6 +18,11 @@ from typing import Any
 import numpy as np
 
 
+def calls_of(function: Any) -> list[Any]:
+    """The nodes of a keras.Function or functional model in the order in which Keras runs them, without its inputs."""
+    return [node for _, nodes in sorted(function._nodes_by_depth.items(), reverse=True) for node in nodes if not node.is_input]
+
+
 class CannotOpen(Exception):
     """Why a layer stays closed."""
 
@@ -52,7 +57,7 @@ class Opened:
 
     def nodes(self) -> list[Any]:
         """The calls inside, in order."""
-        return [node for _, nodes in sorted(self.function._nodes_by_depth.items(), reverse=True) for node in nodes if not node.is_input]
+        return calls_of(self.function)
 
     def values(self, leaves: Sequence[Any]) -> list[Any]:
         """The inputs of ``function`` in a run on values: ``leaves`` are those of the bound arguments."""
@@ -70,7 +75,7 @@ def opened(op: Any, args: tuple, kwargs: dict, record: Callable, bind: Callable)
 
     Raises CannotOpen.
     """
-    from keras import KerasTensor, tree
+    from keras import tree
 
     one, outputs = _run(op, args, kwargs, record, bind)
     again, _ = _run(op, args, kwargs, record, bind)  # random numbers would be others
@@ -84,8 +89,6 @@ def opened(op: Any, args: tuple, kwargs: dict, record: Callable, bind: Callable)
         raise CannotOpen(f"what becomes of its variable {lost[0]!r} cannot be followed")
     if any(_is_variable(leaf) for node in one.nodes() for leaf in tree.flatten((node.arguments.args, node.arguments.kwargs))):
         raise CannotOpen("it keeps weights in a list or another place that k2t does not look into; keep each in an attribute of its own")
-    if not all(isinstance(y, KerasTensor) for y in tree.flatten(one.result)):
-        raise CannotOpen("it returns a constant")
     return one, outputs
 
 
@@ -111,15 +114,15 @@ def _run(op: Any, args: tuple, kwargs: dict, record: Callable, bind: Callable) -
     def symbolic_call(*call_args: Any, **call_kwargs: Any) -> Any:
         leaves = tree.flatten(bind(op, call_args, call_kwargs))
         arriving: dict[int, tuple[Any, tuple[int, bool]]] = {}  # id of a tensor → (the tensor, where it comes from)
-        for of_mask in (False, True):
-            for i, leaf in enumerate(leaves):
-                x = leaf if isinstance(leaf, KerasTensor) and not of_mask else get_keras_mask(leaf) if isinstance(leaf, KerasTensor) else None
-                if x is not None:
-                    arriving.setdefault(id(x), (x, (i, of_mask)))
+        symbolic = [(i, leaf) for i, leaf in enumerate(leaves) if isinstance(leaf, KerasTensor)]
+        masked = [(i, leaf) for i, leaf in symbolic if get_keras_mask(leaf) is not None]
+        for i, leaf in symbolic:
+            arriving.setdefault(id(leaf), (leaf, (i, False)))
+        for i, leaf in masked:
+            arriving.setdefault(id(get_keras_mask(leaf)), (get_keras_mask(leaf), (i, True)))
         fresh = {key: Input(batch_shape=x.shape, dtype=x.dtype) for key, (x, _) in arriving.items()}
-        for leaf in leaves:
-            if isinstance(leaf, KerasTensor) and get_keras_mask(leaf) is not None:
-                set_keras_mask(fresh[id(leaf)], fresh[id(get_keras_mask(leaf))])
+        for _, leaf in masked:
+            set_keras_mask(fresh[id(leaf)], fresh[id(get_keras_mask(leaf))])
         call_args, call_kwargs = tree.map_structure(lambda leaf: fresh.get(id(leaf), leaf), (call_args, call_kwargs))
         with _recorded(op, calls, sources, record, inside), _free_sizes():
             result = inside(op, call_args, call_kwargs)

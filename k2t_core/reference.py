@@ -21,7 +21,7 @@ import numpy as np
 from k2t_core.errors import K2TError
 from k2t_core.graph import Graph, Node, Ref
 from k2t_core.interruption import check
-from k2t_core.opening import Opened, StandIn
+from k2t_core.opening import Opened, StandIn, calls_of
 from k2t_core.tracing import MASKED_MERGES, Scope, Traced, bound_arguments
 
 T = TypeVar("T")
@@ -320,10 +320,10 @@ def _run(scope: Scope, inputs: Sequence[Any], prefix: str, record: dict[str, np.
         if get_keras_mask(value) is not None:
             set_keras_mask(tensor, get_keras_mask(value))
         live[id(reference)] = tensor
-    nodes = [node for depth in sorted(functional._nodes_by_depth, reverse=True) for node in functional._nodes_by_depth[depth]]
+    nodes = calls_of(functional)
     readers = Counter(id(x) for node in nodes for x in node.input_tensors) + Counter(id(x) for x in functional.outputs)
     for node in nodes:
-        if not node.operation or node.is_input or any(id(x) not in live for x in node.input_tensors):
+        if not node.operation or any(id(x) not in live for x in node.input_tensors):
             continue
         check()
         args, kwargs = node.arguments.fill_in(live)

@@ -20,7 +20,7 @@ import numpy as np
 from k2t_core.errors import UnsupportedError
 from k2t_core.graph import Graph, Layer, Node, Ref, Tensor, Variable
 from k2t_core.loading import Source
-from k2t_core.opening import CannotOpen, Opened, StandIn, opened
+from k2t_core.opening import CannotOpen, Opened, StandIn, calls_of, opened
 from k2t_core.rules import registry
 
 FORMS = ("sparse", "ragged")  # attributes of a KerasTensor
@@ -192,13 +192,13 @@ class _Tracer:
         live = {id(x): y for x, y in zip(references, fresh)}
         nested: dict[int, Scope] = {}
         opened_nodes: dict[int, Opened] = {}
-        nodes = [n for depth in sorted(functional._nodes_by_depth, reverse=True) for n in functional._nodes_by_depth[depth]]
+        nodes = calls_of(functional)
         uses: dict[int, int] = {}
         for node in nodes:
             uses[id(node.operation)] = uses.get(id(node.operation), 0) + 1
         with _untouched(functional.operations):
             for node in nodes:
-                if not node.operation or node.is_input or any(id(x) not in live for x in node.input_tensors):
+                if not node.operation or any(id(x) not in live for x in node.input_tensors):
                     continue
                 args, kwargs = node.arguments.fill_in(live)
                 operation = node.operation
