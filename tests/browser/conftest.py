@@ -108,11 +108,20 @@ def page(browser, tmp_path):
     assert asked and not outside, outside
 
 
+# Rest is a stretch of time, not a moment: several quick inputs make several runs, one after the other, and between two of them the page
+# is "not running" while it still holds elements of the one before, some of them twice.
+AT_REST = """() => {
+    const resting = document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning'
+        && !document.querySelector('[data-testid=stSkeleton], [data-testid=stElementContainer][data-stale=true]');
+    window.restingSince = resting ? window.restingSince ?? performance.now() : null;
+    return resting && performance.now() - window.restingSince > 400;
+}"""
+
+
 def settled(page) -> None:
-    """Wait until Streamlit has drawn the page to its end."""
-    page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
-    page.wait_for_function("document.querySelectorAll('[data-testid=stSkeleton]').length === 0")
-    page.wait_for_timeout(250)
+    """Wait until Streamlit has drawn the page to its end, and has stayed there."""
+    page.evaluate("window.restingSince = null")
+    page.wait_for_function(AT_REST)
 
 
 def to(page, name: str) -> None:
@@ -131,7 +140,7 @@ def load(page, address: str, path: Path, upload: bool = True) -> str:
         page.get_by_role("tab", name="Path").click()
         page.get_by_role("textbox", name="Path of a file").fill(str(path))
         button(page, "Load file").click()
-    page.get_by_text("Every layer can be converted.").wait_for()
+    page.get_by_text("Every layer can be converted.").first.wait_for()
     settled(page)
     return re.search(r"project=([\w-]+)", page.url)[1]
 
@@ -157,14 +166,14 @@ def opened(serve, browser, example):
     project = load(page, address, example("convnet"))
     page.goto(f"{address}mapping?project={project}&layer=flatten")
     page.get_by_text("plain flatten", exact=True).click()
-    page.get_by_text("This layer alone differs").wait_for()
+    page.get_by_text("This layer alone differs").first.wait_for()
     page.get_by_text("Duel: two readings").click()
     page.get_by_text("nearer to Keras").first.wait_for()
     page.goto(f"{address}verify?project={project}")
     page.get_by_role("button", name="Verify", exact=True).click()
-    page.get_by_text("Likely causes").wait_for()
+    page.get_by_text("Likely causes").first.wait_for()
     page.goto(f"{address}learn?project={project}&lesson=attention")
     page.get_by_text("It raises an error").click()
-    page.get_by_text("Not as you predicted.").wait_for()
+    page.get_by_text("Not as you predicted.").first.wait_for()
     page.close()
     return address, project

@@ -34,7 +34,7 @@ def test_nothing_serious(page, opened, name, theme):
     address, project = opened
     page.emulate_media(color_scheme=theme)
     page.goto(f"{address}{name}?project={project}&{MORE.get(name, '')}")
-    page.get_by_text("The same by hand").wait_for()
+    page.get_by_text("The same by hand").first.wait_for()
     settled(page)
     for words in PAGES[name]:
         page.get_by_text(words).first.click()

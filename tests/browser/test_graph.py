@@ -26,7 +26,7 @@ def projects(serve, browser, example, tmp_path_factory):
         page.goto(serve())
         page.get_by_role("tab", name="Upload").click()
         page.locator("input[type=file]").first.set_input_files(path if name == "tower" else example(name))
-        page.get_by_text("Every layer can be converted.").wait_for()
+        page.get_by_text("Every layer can be converted.").first.wait_for()
         settled(page)
         project = re.search(r"project=([\w-]+)", page.url)[1]
         page.close()
@@ -48,7 +48,7 @@ def fold_all(page, boxes: int) -> None:
 
 def drawn(page, boxes: int | None = None) -> None:
     """Wait until the graph is there, with so many boxes."""
-    page.locator(".k2t-graph[data-drawn]" if boxes is None else f".k2t-graph[data-drawn='{boxes}']").wait_for()
+    page.locator(".k2t-graph[data-drawn]" if boxes is None else f".k2t-graph[data-drawn='{boxes}']").first.wait_for()
     settled(page)
 
 
@@ -67,7 +67,7 @@ def focused(page) -> str | None:
 
 def heading(page, words: str) -> None:
     """Wait for the details of a row, below the table."""
-    page.get_by_role("heading", name=words).wait_for()
+    page.get_by_role("heading", name=words).first.wait_for()
     settled(page)
 
 
@@ -111,7 +111,7 @@ def test_the_wheel_scrolls_the_page_and_zooms_with_ctrl(page, projects):
     before = page.locator(".react-flow__viewport").evaluate(TRANSFORM)
     page.locator(".canvas").hover()
     page.mouse.wheel(0, 100)
-    page.get_by_text("Ctrl and the wheel zoom").wait_for()
+    page.get_by_text("Ctrl and the wheel zoom").first.wait_for()
     page.wait_for_function("() => document.querySelector('[data-testid=stMain]').scrollTop > 0")
     assert page.locator(".react-flow__viewport").evaluate(TRANSFORM) == before
     page.locator(".canvas").hover()
@@ -172,14 +172,14 @@ def test_searching_counts_what_is_folded_and_goes_there(page, projects):
     page.locator(".canvas").focus()
     page.keyboard.press("/")
     page.keyboard.type("relu")
-    page.locator(".hits", has_text="12").wait_for()
+    page.locator(".hits", has_text="12").first.wait_for()
     page.get_by_text("12", exact=True).first.wait_for()
     page.keyboard.press("Enter")
     drawn(page, 19)
-    page.get_by_text("1 of 12").wait_for()
+    page.get_by_text("1 of 12").first.wait_for()
     assert "hit" in node(page, "stage0_relu").get_attribute("class") and "dim" in node(page, "stage0_first").get_attribute("class")
     page.keyboard.press("Shift+Enter")
-    page.get_by_text("12 of 12").wait_for()
+    page.get_by_text("12 of 12").first.wait_for()
     page.keyboard.press("Escape")
     page.locator(".card.dim").first.wait_for(state="detached")
 
@@ -191,7 +191,7 @@ def test_it_is_coloured_at_will_and_remembers_it(page, projects):
     assert colour.locator("option", has_text="Error (verify first)").is_disabled()
     before = fill("classes")
     colour.select_option("parameters")
-    page.locator(".k2t-graph[data-colour=parameters]").wait_for()
+    page.locator(".k2t-graph[data-colour=parameters]").first.wait_for()
     assert fill("classes") != before and fill("classes") != fill("conv")
     settled(page)
     to(page, "Verify")
@@ -205,7 +205,7 @@ def test_it_is_coloured_at_will_and_remembers_it(page, projects):
     assert page.get_by_text("1e-8").is_visible()
     settled(page)
     page.reload()
-    page.locator(".k2t-graph[data-colour=error]").wait_for()
+    page.locator(".k2t-graph[data-colour=error]").first.wait_for()
 
 
 def test_the_keyboard_walks_selects_and_folds(page, projects):

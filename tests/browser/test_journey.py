@@ -20,20 +20,20 @@ def test_a_wrong_override_is_caught_and_undone(page, serve, example, tmp_path):
 
     # A row selected through the address; the wrong reading chosen.
     page.goto(f"{address}mapping?project={project}&layer=flatten")
-    page.get_by_text("Overrule this mapping").wait_for()
+    page.get_by_text("Overrule this mapping").first.wait_for()
     settled(page)
     page.get_by_label("Reason").fill("to see it caught")
     page.get_by_label("Reason").press("Enter")
     settled(page)
     page.get_by_text("plain flatten", exact=True).click()
-    page.get_by_text("Overrides in force: 1").wait_for()
-    page.get_by_text("This layer alone differs").wait_for()  # judged at once, without being asked
+    page.get_by_text("Overrides in force: 1").first.wait_for()
+    page.get_by_text("This layer alone differs").first.wait_for()  # judged at once, without being asked
     settled(page)
     page.get_by_text("to see it caught").first.wait_for()
 
     to(page, "Convert")
     button(page, "Convert").click()
-    page.get_by_text("Converted with the overrides in force.").wait_for()
+    page.get_by_text("Converted with the overrides in force.").first.wait_for()
     settled(page)
     with page.expect_download() as download:
         page.get_by_text("All in a zip").click()
@@ -46,11 +46,11 @@ def test_a_wrong_override_is_caught_and_undone(page, serve, example, tmp_path):
 
     to(page, "Verify")
     button(page, "Verify").click()
-    page.get_by_text("The PyTorch model differs").wait_for()
+    page.get_by_text("The PyTorch model differs").first.wait_for()
     settled(page)
     page.get_by_text("The first layer that diverges is").first.wait_for()
     page.get_by_role("button", name=re.compile("on the Mapping page")).click()
-    page.get_by_text("Overrule this mapping").wait_for()
+    page.get_by_text("Overrule this mapping").first.wait_for()
     settled(page)
     assert "project=" in page.url
 
@@ -59,31 +59,31 @@ def test_a_wrong_override_is_caught_and_undone(page, serve, example, tmp_path):
     to(page, "Mapping")
     page.get_by_text("Overrides in force: 1").first.wait_for()
     page.reload()
-    page.get_by_text("Overrides in force: 1").wait_for()
+    page.get_by_text("Overrides in force: 1").first.wait_for()
     assert project in page.url
     serve(again=True)
     page.goto(f"{address}mapping?project={project}")
-    page.get_by_text("Overrides in force: 1").wait_for()
+    page.get_by_text("Overrides in force: 1").first.wait_for()
     settled(page)
     page.get_by_text("to see it caught").first.wait_for()
 
     button(page, "Take back").click()
-    page.get_by_text("Overrides in force: 0").wait_for()
+    page.get_by_text("Overrides in force: 0").first.wait_for()
     to(page, "Convert")
-    page.get_by_text("The overrides have changed since the last conversion.").wait_for()
+    page.get_by_text("The overrides have changed since the last conversion.").first.wait_for()
     button(page, "Convert").click()
-    page.get_by_text("Converted with the overrides in force.").wait_for()
+    page.get_by_text("Converted with the overrides in force.").first.wait_for()
     settled(page)
     to(page, "Verify")
-    page.get_by_text(re.compile("what follows is the result", re.IGNORECASE)).wait_for()  # of an earlier conversion
+    page.get_by_text(re.compile("what follows is the result", re.IGNORECASE)).first.wait_for()  # of an earlier conversion
     button(page, "Verify").click()
-    page.get_by_text("Both compute the same").wait_for()
+    page.get_by_text("Both compute the same").first.wait_for()
 
     to(page, "Learn")
     settled(page)
     assert page.get_by_text("Agrees.").count() == 0  # the reader predicts first
     page.get_by_text("It runs, and nearly all of its numbers are others").click()
-    page.get_by_text("As you predicted.").wait_for()
+    page.get_by_text("As you predicted.").first.wait_for()
     page.get_by_text("Differs.").first.wait_for()
     page.get_by_text("Agrees.").first.wait_for()
 
@@ -93,7 +93,7 @@ def test_a_bad_file_is_explained_and_the_model_stays(page, serve, example, tmp_p
     bad = tmp_path / "notes.keras"
     bad.write_text("not a model")
     page.locator("input[type=file]").first.set_input_files(bad)
-    page.get_by_text("not a Keras model").wait_for()
+    page.get_by_text("not a Keras model").first.wait_for()
     settled(page)
     assert page.get_by_text("Traceback").count() == 0
     page.get_by_role("heading", name="dense.keras").first.wait_for()

@@ -34,7 +34,7 @@ PALE = """() => {
 def test_nothing_runs_out_of_a_page(page, opened, name):
     address, project = opened
     page.goto(f"{address}{name}?project={project}&{PAGES[name]}")
-    page.get_by_text("The same by hand").wait_for()
+    page.get_by_text("The same by hand").first.wait_for()
     settled(page)
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": 1000})
@@ -46,6 +46,6 @@ def test_nothing_runs_out_of_a_page(page, opened, name):
         assert page.evaluate("document.scrollingElement.scrollWidth") <= width, width
     page.emulate_media(color_scheme="dark")
     page.reload()
-    page.get_by_text("The same by hand").wait_for()
+    page.get_by_text("The same by hand").first.wait_for()
     settled(page)
     assert not page.evaluate(PALE)

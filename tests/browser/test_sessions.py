@@ -20,7 +20,7 @@ def test_two_at_once_see_their_own(page, serve, example):
     for one in (page, other):
         button(one, "Verify").click()
     for one in (page, other):
-        one.get_by_text("Both compute the same").wait_for()
+        one.get_by_text("Both compute the same").first.wait_for()
         settled(one)
     for name in ("Mapping", "Convert", "Verify"):
         for one, own, foreign in ((page, "convnet.keras", "lstm.keras"), (other, "lstm.keras", "convnet.keras")):
@@ -32,7 +32,7 @@ def test_two_at_once_see_their_own(page, serve, example):
     page.get_by_text("plain flatten", exact=True).click()
     page.get_by_text("1 override").first.wait_for()
     to(other, "Convert")
-    other.get_by_text("no overrides").wait_for()
+    other.get_by_text("no overrides").first.wait_for()
     other.context.close()
 
 
@@ -43,7 +43,7 @@ def test_a_new_visitor_sees_nothing(page, serve, example):
     other.set_default_timeout(60_000)
     for name in ("mapping", "convert", "verify"):
         other.goto(f"{address}{name}")
-        other.get_by_text("No model is loaded yet.").wait_for()
+        other.get_by_text("No model is loaded yet.").first.wait_for()
         assert other.get_by_text("dense.keras").count() == 0
     other.context.close()
 
@@ -53,8 +53,8 @@ def test_long_work_is_cancelled(page, serve, example):
     to(page, "Verify")
     button(page, "Verify").click()
     button(page, "Cancel").click()
-    page.get_by_text("Cancelled. Everything is as it was before.").wait_for()
+    page.get_by_text("Cancelled. Everything is as it was before.").first.wait_for()
     settled(page)
     assert page.get_by_text("Both compute the same").count() == 0
     button(page, "Verify").click()
-    page.get_by_text("Both compute the same").wait_for()
+    page.get_by_text("Both compute the same").first.wait_for()
