@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError
 
+from k2t_core import keras2
 from k2t_core.emit.forwards import forward_hashes
 from k2t_core.errors import K2TError
 from k2t_core.interruption import check
@@ -154,7 +155,7 @@ def manifest(plan: Plan) -> dict[str, Any]:
         "class": root.class_name,
         "fingerprint": plan.source.fingerprint,
         "source_sha256": hashlib.sha256(plan.code.text.encode()).hexdigest(),
-        "reference": {"package": "keras", "version": keras.__version__, "backend": keras.backend.backend()},
+        "reference": keras2.reference() if plan.source.original else {"package": "keras", "version": keras.__version__, "backend": keras.backend.backend()},
         "inputs": [side(t, n, layout) for t, n, layout in zip(graph.inputs, graph.input_names, root.input_layouts)],
         "cut": [c.layer.path for c in plan.traced.cuts],
         "closed": sorted(plan.traced.closed),

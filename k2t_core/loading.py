@@ -24,7 +24,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from k2t_core import keras2
 from k2t_core.errors import K2TError, ModelFileError, UnsafeModelError, UnsupportedError
+from k2t_core.keras2 import Original
 
 # A .keras archive is stored, or at most deflated, and weights hardly shrink: a larger ratio is a zip bomb. Small
 # archives may shrink more (a config of many equal layers), and do no harm.
@@ -47,6 +49,7 @@ class Source:
     path: the file, None for a model that was passed in memory.
     fingerprint: SHA-256 of the file, or of the config and variables of a model in memory.
     lock: held while the model runs: a comparison changes its layers for a moment.
+    original: for a file of Keras 2, the model as tf_keras has it; ``model`` is the same in Keras 3.
     """
 
     model: Any
@@ -54,6 +57,7 @@ class Source:
     fingerprint: str
     info: dict[str, Any] = field(default_factory=dict)
     lock: Any = field(default_factory=threading.RLock, repr=False)
+    original: Original | None = None
 
     @property
     def name(self) -> str:
@@ -65,7 +69,7 @@ def load(model: Any, *, allow_unsafe: bool = False) -> Source:
 
     allow_unsafe: run Python code stored in the file (Lambda layers).
 
-    Raises ModelFileError for anything that is not a whole Keras 3 model, UnsafeModelError for stored code,
+    Raises ModelFileError for anything that is not a whole model of Keras 2 or 3, UnsafeModelError for stored code,
     UnsupportedError for classes that nobody has registered.
     """
     if isinstance(model, Source):
@@ -79,8 +83,18 @@ def load(model: Any, *, allow_unsafe: bool = False) -> Source:
     if not path.is_file():
         raise ModelFileError(f"{path}: no such file")
     info = read_info(path)
-    check_safety(path.name, info, allow_unsafe)
-    return Source(_load_with_keras(path, info, allow_unsafe), path, file_fingerprint(path), info)
+    if is_keras2(info):
+        keras2.check_config(path.name, objects(info["config"]))
+        model, original = keras2.load(path, info, lambda need, shapes: _check_sizes(path.name, need, shapes, info["weight_bytes"]))
+    else:
+        check_safety(path.name, info, allow_unsafe)
+        model, original = _load_with_keras(path, info, allow_unsafe), None
+    return Source(model, path, file_fingerprint(path), info, original=original)
+
+
+def is_keras2(info: dict[str, Any]) -> bool:
+    """Whether Keras 2 (or 1) wrote the file: Keras 3 reads some of it differently without a word."""
+    return str(info.get("keras_version") or "").split(".")[0] in ("1", "2")
 
 
 def check_backend() -> None:
@@ -135,12 +149,6 @@ def read_info(path: Path) -> dict[str, Any]:
         raise ModelFileError(f"{path.name}: not a Keras model: neither a .keras archive (zip) nor an HDF5 file; save it with model.save('model.keras')")
     if not isinstance(info["config"], dict) or "class_name" not in info["config"]:
         raise ModelFileError(f"{path.name}: its config describes no model; save it again with model.save('model.keras')")
-    version = str(info.get("keras_version") or "")
-    if version.split(".")[0] in ("1", "2"):
-        raise ModelFileError(
-            f"{path.name}: written by Keras {version}, which Keras 3 reads differently in places (hard_sigmoid, RNN options); "
-            "load it with tf_keras, rebuild it in Keras 3, copy the weights over and save that as .keras"
-        )
     suffixes = (".keras",) if info["format"] == ".keras" else (".h5", ".hdf5")
     if path.suffix not in suffixes:
         raise ModelFileError(f"{path.name}: holds the {info['format']} format; rename it to {path.stem}{suffixes[0]}, because Keras goes by the name")
@@ -259,7 +267,8 @@ def _load_with_keras(path: Path, info: dict[str, Any], allow_unsafe: bool) -> An
     import keras
 
     try:
-        _check_sizes(path.name, _build_without_memory(info, safe_mode=not allow_unsafe), info["weight_bytes"])
+        sketch = _build_without_memory(info, safe_mode=not allow_unsafe)
+        _check_sizes(path.name, _bytes_of(sketch), _tensor_shapes(sketch), info["weight_bytes"])
         model = keras.saving.load_model(path, compile=False, safe_mode=not allow_unsafe)
     except K2TError:
         raise
@@ -290,17 +299,22 @@ def _build_without_memory(info: dict[str, Any], safe_mode: bool) -> Any:
         global_state.set_global_attribute("uninitialized_variables", [])
 
 
-def _check_sizes(name: str, model: Any, stored: int) -> None:
-    """Refuse an architecture that asks for far more weights than the file holds, or for a tensor that no machine has."""
+def _bytes_of(model: Any) -> dict[str, int]:
     import numpy as np
 
-    variables = getattr(model, "variables", [])
-    need = {v.path: math.prod(v.shape) * (2 if v.dtype == "bfloat16" else np.dtype(v.dtype).itemsize) for v in variables}
+    return {v.path: math.prod(v.shape) * (2 if v.dtype == "bfloat16" else np.dtype(v.dtype).itemsize) for v in getattr(model, "variables", [])}
+
+
+def _check_sizes(name: str, need: dict[str, int], shapes: Iterator[tuple[str, tuple]], stored: int) -> None:
+    """Refuse an architecture that asks for far more weights than the file holds, or for a tensor that no machine has.
+
+    need: variable → bytes. shapes: (layer, shape of a tensor that it computes). stored: the bytes of weights in the file.
+    """
     total = sum(need.values())
     if total > max(HARMLESS_BYTES, MAX_GROWTH * stored):
         largest = max(need, key=need.__getitem__)
         raise ModelFileError(f"{name}: an absurd shape: its layers ask for {total:,} bytes of weights, but the file holds {stored:,}; the largest is {largest!r}")
-    for layer, shape in _tensor_shapes(model):
+    for layer, shape in shapes:
         if math.prod(n for n in shape if n is not None) > MAX_ELEMENTS:
             raise ModelFileError(f"{name}: an absurd shape: layer {layer!r} computes a tensor of shape {tuple(shape)}")
 

@@ -165,6 +165,8 @@ def plan(model: Any, recipe: Any = None, *, allow_unsafe: bool = False, arriving
     Raises OverrideError for a recipe that does not fit the model.
     """
     traced = model if isinstance(model, Traced) else trace(load(model, allow_unsafe=allow_unsafe))
+    if traced.source.original is not None:
+        _check_original(traced)
     recipe = read_recipe(recipe)
     if recipe.fingerprint not in (None, traced.source.fingerprint):
         raise OverrideError(f"the recipe was made for another model than {traced.source.name}, or the file has changed since; keep what still applies with --merge-recipe (k2t.merge in Python)")
@@ -174,6 +176,14 @@ def plan(model: Any, recipe: Any = None, *, allow_unsafe: bool = False, arriving
     planner.check_recipe(root, traced)
     recipe = replace(recipe, fingerprint=traced.source.fingerprint)
     return Plan(traced.source, traced, root, recipe, tuple(_weights(root)))
+
+
+def _check_original(traced: Traced) -> None:
+    """A file of Keras 2: its layers compute in Keras 3 what they do in tf_keras. Raises UnsupportedError."""
+    from k2t_core.verification.inputs import random_batch  # which needs this module
+
+    with traced.source.lock:
+        traced.source.original.check(random_batch(traced.graph, 2))
 
 
 def merge(recipe: Any, model: Any, *, allow_unsafe: bool = False) -> tuple[Recipe, list[str]]:

@@ -81,9 +81,11 @@ def alone(function: Callable[..., T]) -> Callable[..., T]:
 @remembered
 @alone
 def predict(traced: Traced, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """The model's outputs in inference mode, flat, as Keras computes them when called."""
+    """The model's outputs in inference mode, flat, as Keras computes them when called; those of tf_keras for a file of Keras 2."""
     from keras import tree
 
+    if traced.source.original is not None:
+        return traced.source.original.predict(arrays)
     model = traced.source.model
     inputs = tree.pack_sequence_as(_inputs_struct(traced), list(arrays))
     return [np.asarray(y) for y in tree.flatten(model(inputs, training=False))]
@@ -93,6 +95,8 @@ def predict(traced: Traced, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
 @alone
 def streamed(traced: Traced, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     """`predict` node by node, each tensor let go as soon as nothing needs it: the same calls in the same order."""
+    if traced.source.original is not None:
+        return traced.source.original.predict(arrays)
     return [np.asarray(y) for y in _run(traced.scope, list(arrays), "", {}, ())]
 
 

@@ -18,8 +18,6 @@ import k2t_core as k2t
 from k2t_core.loading import load_rules
 from k2t_core.randomise import randomise
 
-DATA = Path(__file__).parent / "data"
-
 
 def refused(path, *words: str, error: type = k2t.ModelFileError, **options) -> str:
     """Loading must raise ``error`` with one line that names the file and holds ``words``."""
@@ -275,12 +273,6 @@ def test_rules_file(tmp_path):
 
 
 # Versions and formats
-
-
-@pytest.mark.parametrize("name", ["keras2.h5", "keras2.keras"])
-def test_a_file_of_keras_2(name):
-    """Written by tf_keras 2.21: Sequential([Input((4,)), Dense(3, "hard_sigmoid")])."""
-    refused(DATA / name, "written by Keras 2.21", "tf_keras")
 
 
 def test_a_whole_h5_of_keras_3_converts(h5, tmp_path):

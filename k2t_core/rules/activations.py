@@ -44,8 +44,11 @@ EXPRESSIONS = {
     "sparse_plus": "sparse_plus({x})",
     "sparse_sigmoid": "((({x}) + 1) / 2).clamp(0, 1)",
     "sparsemax": "sparsemax({x}, dim={axis})",
+    "keras2_hard_sigmoid": "(0.2 * {operand} + 0.5).clamp(0, 1)",
 }
-ALIASES = {"swish": "silu", "hard_swish": "hard_silu"}
+# The name under which k2t registers Keras 2's hard_sigmoid in Keras 3, which has another one.
+KERAS2_HARD_SIGMOID = "k2t>keras2_hard_sigmoid"
+ALIASES = {"swish": "silu", "hard_swish": "hard_silu", KERAS2_HARD_SIGMOID: "keras2_hard_sigmoid"}
 
 TANH_GELU = Alternative(
     "tanh approximation", 'F.gelu(x, approximate="tanh")', "where the network was trained with the approximation, as GPT-2 was; Keras's name gelu means the exact one"
@@ -79,7 +82,7 @@ def apply_activation(identifier: Any, expression: str, layout: Layout) -> str:
     """
     name = activation_name(identifier)
     if name in EXPRESSIONS:
-        return EXPRESSIONS[name].format(x=expression, axis=_axis(layout, -1))
+        return EXPRESSIONS[name].format(x=expression, operand=_operand(expression), axis=_axis(layout, -1))
     if isinstance(identifier, dict) and name in LAYER_EXPRESSIONS:
         config = identifier["config"]
         read: set[str] = set()
@@ -127,6 +130,7 @@ WHY = {
     "gelu": "Keras's activation is the exact one, x·Φ(x); keras.ops.gelu and many papers use the tanh approximation.",
     "leaky_relu": "By name the slope is 0.2, in the layer LeakyReLU 0.3, in torch 0.01.",
     "hard_sigmoid": "Keras 3 and torch: relu6(x + 3) / 6. Keras 2 had clip(0.2·x + 0.5, 0, 1).",
+    "keras2_hard_sigmoid": "Keras 2's hard_sigmoid, clip(0.2·x + 0.5, 0, 1). Keras 3 and torch have relu6(x + 3) / 6.",
     "sparsemax": "As Keras computes it: its threshold adds up all partial sums, not the last one only.",
 }
 

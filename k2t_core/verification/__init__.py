@@ -232,10 +232,13 @@ def _randomised_copy(traced: Traced, seed: int) -> Traced:
                 model(keras.tree.pack_sequence_as(traced.scope.functional._inputs_struct, zeros))  # makes its variables
     except Exception as error:  # custom classes may not rebuild from their config
         raise K2TError(f"{traced.source.name}: Keras cannot copy the model to randomise its weights ({' '.join(str(error).split())[:200]}); verify with weights='model'") from error
-    copy = _named_alike(trace(Source(model, traced.source.path, traced.source.fingerprint, traced.source.info), traced.closed), traced)
-    for path, variable in copy.variables.items():
-        if is_weight(path):
-            variable.assign(random_value(path, tuple(variable.shape), str(variable.dtype), seed))
+    source = traced.source
+    values = {path: random_value(path, tuple(variable.shape), str(variable.dtype), seed) for path, variable in traced.variables.items() if is_weight(path)}
+    paths = {id(variable): path for path, variable in traced.variables.items()}
+    original = source.original and source.original.with_values(lambda variable: values.get(paths.get(id(variable))))
+    copy = _named_alike(trace(Source(model, source.path, source.fingerprint, source.info, original=original), traced.closed), traced)
+    for path, value in values.items():
+        copy.variables[path].assign(value)
     settle(model)
     return copy
 
