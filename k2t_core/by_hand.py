@@ -51,6 +51,7 @@ def judge_python(project: Project, layer: str) -> str:
 def convert_command(project: Project) -> str:
     words = ["k2t", "convert", _model(project), "--out", FOLDER]
     words += ["--recipe", "recipe.json"] if project.recipe.overrides else []
+    words += ["--onnx"] if project.onnx else []
     words += _rules()
     words += ["--allow-unsafe"] if project.allow_unsafe else []
     return shlex.join(words)
@@ -58,7 +59,8 @@ def convert_command(project: Project) -> str:
 
 def convert_python(project: Project) -> str:
     recipe = ', "recipe.json"' if project.recipe.overrides else ""
-    return f'{_import()}\n\nresult = k2t.convert({_model(project)!r}, "{FOLDER}"{recipe}{_unsafe(project)})\nprint(result.model_path)'
+    onnx = ", onnx=True" if project.onnx else ""
+    return f'{_import()}\n\nresult = k2t.convert({_model(project)!r}, "{FOLDER}"{recipe}{onnx}{_unsafe(project)})\nprint(result.model_path)'
 
 
 def verify_command(project: Project) -> str:

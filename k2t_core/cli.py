@@ -52,6 +52,7 @@ def convert(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="The folder to write to.")],
     recipe: Annotated[Path | None, typer.Option("--recipe", metavar="R", help="A recipe.json with overrides to replay.")] = None,
     merge_recipe: Annotated[bool, typer.Option("--merge-recipe", help="Where the recipe was made for another version of the model, keep what still applies.")] = False,
+    onnx: Annotated[bool, typer.Option("--onnx", help="Write model.onnx as well, compared with the module in onnxruntime. Needs k2t[onnx].")] = False,
     rules: Rules = None,
     allow_unsafe: AllowUnsafe = False,
 ) -> None:
@@ -64,15 +65,15 @@ def convert(
         overrides, left = recipe, []
         if recipe is not None and merge_recipe:
             overrides, left = k2t.merge(recipe, model, allow_unsafe=allow_unsafe)
-        result = k2t.convert(model, out, overrides, allow_unsafe=allow_unsafe, progress=say)
+        result = k2t.convert(model, out, overrides, onnx=onnx, allow_unsafe=allow_unsafe, progress=say)
     for reason in left:
         print(f"k2t: left out of the recipe: {reason}", file=sys.stderr)
-    from k2t_core.conversion import FILES
+    from k2t_core.conversion import FILES, ONNX
 
     plan = result.plan
     count = sum(1 for _ in plan.root.walk())
     print(f"{model.name}: {count} {'call' if count == 1 else 'calls'} of layers → {result.model_path}, {len(plan.code.text.splitlines())} lines")
-    for name in FILES:
+    for name in (*FILES, ONNX) if onnx else FILES:
         print(f"  {result.folder / name}  {_size((result.folder / name).stat().st_size)}")
     unsafe = " --allow-unsafe" if allow_unsafe else ""
     registered = f" --rules {rules}" if rules else ""

@@ -26,6 +26,7 @@ from k2t_core.tensors import to_tensor, unfilled
 from k2t_core.transforms import apply_chain
 
 FILES = ("model.py", "model.safetensors", "manifest.json", "recipe.json")
+ONNX = "model.onnx"  # on demand
 MANIFEST_VERSION = 1
 
 Progress = Callable[[float, str], None]
@@ -43,10 +44,11 @@ class Conversion:
         return self.folder / "model.py"
 
 
-def convert(model: Any, out: str | Path, recipe: Any = None, *, allow_unsafe: bool = False, progress: Progress | None = None) -> Conversion:
+def convert(model: Any, out: str | Path, recipe: Any = None, *, onnx: bool = False, allow_unsafe: bool = False, progress: Progress | None = None) -> Conversion:
     """Convert a Keras model file (or a loaded `Source`, `Plan` or ``keras.Model``) into the folder ``out``.
 
     recipe: a path to recipe.json, a `Recipe`, or None. progress: called with (share done, what is being done).
+    onnx: write model.onnx as well, compared with the module (`onnx_export`). Without it an earlier conversion's goes.
 
     Nothing is written unless everything can be: the files appear together.
     Raises K2TError; UnsupportedError lists all layers that cannot be converted.
@@ -55,10 +57,14 @@ def convert(model: Any, out: str | Path, recipe: Any = None, *, allow_unsafe: bo
     say(0.0, "Reading the model")
     plan = model if isinstance(model, Plan) else make_plan(model, recipe, allow_unsafe=allow_unsafe)
     plan.raise_for_problems()
+    if onnx:
+        from k2t_core.onnx_export import need_packages, write_onnx
+
+        need_packages()
     say(0.3, "Writing the source")
     code = plan.code
     folder = Path(out)
-    for name in FILES:
+    for name in (*FILES, ONNX) if onnx else FILES:
         if (folder / name).is_dir():
             raise K2TError(f"{folder / name}: a folder is in the way; give another output folder")
     existed = folder.exists()
@@ -75,10 +81,16 @@ def convert(model: Any, out: str | Path, recipe: Any = None, *, allow_unsafe: bo
         (staging / "manifest.json").write_text(json.dumps(manifest(plan), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         (staging / "recipe.json").write_text(plan.recipe.to_json(), encoding="utf-8")
         check_state_dict(staging)
+        if onnx:
+            write_onnx(staging, plan.root.graph, lambda share, text: say(0.92 + 0.07 * share, text))
+        if (folder / "manifest.json").is_file() and (folder / ONNX).is_file():  # of another conversion: it would not fit this one
+            (folder / ONNX).unlink()
         # A folder without a manifest is no conversion: a process that dies here leaves nothing that could be mistaken for one.
         (folder / "manifest.json").unlink(missing_ok=True)
         for name in sorted(FILES, key=lambda name: name == "manifest.json"):
             os.replace(staging / name, folder / name)
+        if onnx:
+            os.replace(staging / ONNX, folder / ONNX)
         existed = True
     except (OSError, SafetensorError) as error:
         raise K2TError(f"{folder}: cannot write the conversion: {getattr(error, 'strerror', None) or error}") from error

@@ -743,6 +743,21 @@ class Project:
     def start_convert(self) -> Job:
         return self.start("convert", "Converting", self.convert)
 
+    @property
+    def onnx(self) -> Path | None:
+        """model.onnx of the conversion, once it was asked for."""
+        path = self.out / "model.onnx"
+        return path if path.is_file() else None
+
+    def write_onnx(self, progress: Progress | None = None) -> None:
+        """Write model.onnx beside the conversion. Raises K2TError; the other files stay as they are."""
+        from k2t_core.onnx_export import write_onnx
+
+        write_onnx(self.out, self.plan.root.graph, progress)
+
+    def start_onnx(self) -> Job:
+        return self.start("onnx", "Exporting to ONNX", self.write_onnx)
+
     def start_verify(self) -> Job:
         return self.start("verify", "Verifying", self.verify)
 

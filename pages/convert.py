@@ -60,6 +60,11 @@ def downloads(project: Project) -> None:
             size = size_text((project.out / name).stat().st_size)
             st.download_button(f"{name} ({size})", partial(open, project.out / name, "rb"), name, "application/octet-stream", icon=":material/download:", help=CONTENTS[name], on_click="ignore")
         st.download_button("All in a zip", zipped(project.out), f"{stem}-pytorch.zip", "application/zip", icon=":material/folder_zip:", on_click="ignore", type="primary")
+        if project.onnx:
+            st.download_button(f"model.onnx ({size_text(project.onnx.stat().st_size)})", partial(open, project.onnx, "rb"), "model.onnx", "application/octet-stream", icon=":material/download:", help="runs without Python; onnxruntime gave the same as the module", on_click="ignore")
+        else:
+            st.button("ONNX", icon=":material/deployed_code:", help="Make model.onnx and compare it with the module in onnxruntime", on_click=common.attempt, args=(project.start_onnx,))
+    common.job_error(project, "onnx")
 
 
 def zipped(folder: Path) -> Callable[[], io.BytesIO]:
