@@ -138,9 +138,10 @@ def _quiet() -> Iterator[None]:
 
 
 def _in_other_words() -> Any:
-    """A context in which two functions are said in a way that torch exports; the module is what the result is compared with.
+    """A context in which three functions are said in a way that torch exports; the module is what the result is compared with.
 
-    take_along_dim is exported for the traced sizes alone: it becomes a gather. A stable argsort is not exported: an
+    take_along_dim is exported for the traced sizes alone: it becomes a gather. So is clamp between free sizes: it
+    becomes minimum and maximum. A stable argsort is not exported: an
     ordinary one becomes ONNX's TopK, which puts the lower index first among equals.
     """
     import torch
@@ -154,7 +155,11 @@ def _in_other_words() -> Any:
     def argsort(input, dim=-1, descending=False, stable=False):
         return torch.sort(input if input.is_floating_point() else input.long(), dim=dim, descending=descending)[1]
 
-    said = {torch.take_along_dim: gather, torch.Tensor.take_along_dim: gather, torch.argsort: argsort, torch.Tensor.argsort: argsort}
+    def clamp(input, min=None, max=None):
+        input = input if min is None else torch.maximum(input, torch.ones_like(input) * min) if isinstance(min, torch.SymInt) else torch.clamp(input, min=min)
+        return input if max is None else torch.minimum(input, torch.ones_like(input) * max) if isinstance(max, torch.SymInt) else torch.clamp(input, max=max)
+
+    said = {torch.take_along_dim: gather, torch.Tensor.take_along_dim: gather, torch.clamp: clamp, torch.Tensor.clamp: clamp, torch.argsort: argsort, torch.Tensor.argsort: argsort}
 
     class InOtherWords(TorchFunctionMode):
         def __torch_function__(self, function, types, args=(), kwargs=None):

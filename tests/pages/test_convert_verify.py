@@ -135,3 +135,25 @@ def test_inputs_of_ones_own(show, project, name, shape, agrees):
         assert "(3, 15)" in error.value and "\n" not in error.value
     click(app, "Use random inputs")
     assert found.settings["verify.inputs"] is None
+
+
+def test_onnx_is_made_on_demand(show, project):
+    pytest.importorskip("onnxscript")
+    found = project("dense")
+    app = show("convert", found)
+    click(app, "Convert")
+    assert found.onnx is None and "--onnx" not in app.code[0].value
+    click(app, "ONNX")
+    assert found.onnx is not None and "--onnx" in app.code[0].value and "onnx=True" in app.code[1].value
+    assert any(button.label.startswith("model.onnx (") for button in app.get("download_button"))
+    assert not [button for button in app.button if button.label == "ONNX"]
+
+
+def test_without_the_packages_the_page_says_what_to_install(show, project, monkeypatch):
+    found = project("dense")
+    app = show("convert", found)
+    click(app, "Convert")
+    monkeypatch.setattr("k2t_core.onnx_export.PACKAGES", ("onnx_that_nobody_has",))
+    click(app, "ONNX")
+    assert "k2t\\[onnx\\]" in texts(app) or "k2t[onnx]" in texts(app)
+    assert found.onnx is None and found.is_converted
