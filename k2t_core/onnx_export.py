@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import logging
 import os
 import tempfile
@@ -78,17 +79,30 @@ def _export(module: Any, inputs: tuple[Any, ...], manifest: dict[str, Any]) -> b
 
     free = tuple({axis: torch.export.Dim.DYNAMIC for axis, size in enumerate(side["torch_shape"]) if size is None} for side in manifest["inputs"])
     names = {f"{side}_names": [entry["name"] for entry in manifest[f"{side}s"]] for side in ("input", "output")}
-    try:
-        with _quiet(), _in_other_words(), torch.no_grad():
+    with _quiet(), _in_other_words(), torch.no_grad():
+        try:
             proto = torch.onnx.export(module, inputs, dynamo=True, dynamic_shapes=free, verbose=False, **names).model_proto
-    except Exception as error:  # torch.export raises whatever its parts raise
-        raise K2TError(f"no ONNX: torch cannot export this model: {_reason(error)}") from error
+        except Exception as error:  # torch.export raises whatever its parts raise
+            try:  # it unrolls recurrent layers, which fixes the number of steps; torch's earlier exporter does not
+                proto = _traced(module, inputs, manifest, names)
+            except Exception as second:
+                raise K2TError(f"no ONNX: torch cannot export this model: {_reason(error)}; its earlier exporter neither: {_reason(second)}") from error
     for part in (proto.graph, *proto.functions):  # traces with paths of this machine, and counters
         for item in (part, *part.node, *part.value_info, *(getattr(part, "input", ()) if part is proto.graph else ()), *(part.output if part is proto.graph else ()), *getattr(part, "initializer", ())):
             item.ClearField("metadata_props")
             if hasattr(item, "doc_string"):
                 item.ClearField("doc_string")
     return proto.SerializeToString(deterministic=True)
+
+
+def _traced(module: Any, inputs: tuple[Any, ...], manifest: dict[str, Any], names: dict[str, list[str]]) -> Any:
+    import onnx
+    import torch
+
+    axes = {side["name"]: {axis: f"{side['name']}_{axis}" for axis, size in enumerate(side["torch_shape"]) if size is None} for side in manifest["inputs"] + manifest["outputs"]}
+    file = io.BytesIO()
+    torch.onnx.export(module, inputs, file, dynamo=False, dynamic_axes=axes, opset_version=18, **names)
+    return onnx.load_model_from_string(file.getvalue())
 
 
 def _prove(module: Any, path: Path, manifest: dict[str, Any], batches: list[tuple[str, list[np.ndarray]]], say: Callable[[float, str], None]) -> float:
@@ -140,9 +154,8 @@ def _quiet() -> Iterator[None]:
 def _in_other_words() -> Any:
     """A context in which three functions are said in a way that torch exports; the module is what the result is compared with.
 
-    take_along_dim is exported for the traced sizes alone: it becomes a gather. So is clamp between free sizes: it
-    becomes minimum and maximum. A stable argsort is not exported: an
-    ordinary one becomes ONNX's TopK, which puts the lower index first among equals.
+    take_along_dim is exported for the traced sizes alone: it becomes a gather. A stable argsort is not exported: an
+    ordinary one becomes ONNX's TopK, which puts the lower index first among equals. ONNX adds up no bools: they become integers.
     """
     import torch
     from torch.overrides import TorchFunctionMode
@@ -155,11 +168,10 @@ def _in_other_words() -> Any:
     def argsort(input, dim=-1, descending=False, stable=False):
         return torch.sort(input if input.is_floating_point() else input.long(), dim=dim, descending=descending)[1]
 
-    def clamp(input, min=None, max=None):
-        input = input if min is None else torch.maximum(input, torch.ones_like(input) * min) if isinstance(min, torch.SymInt) else torch.clamp(input, min=min)
-        return input if max is None else torch.minimum(input, torch.ones_like(input) * max) if isinstance(max, torch.SymInt) else torch.clamp(input, max=max)
+    def cumsum(input, dim):
+        return torch.cumsum(input.long() if input.dtype == torch.bool else input, dim)
 
-    said = {torch.take_along_dim: gather, torch.Tensor.take_along_dim: gather, torch.clamp: clamp, torch.Tensor.clamp: clamp, torch.argsort: argsort, torch.Tensor.argsort: argsort}
+    said = {torch.cumsum: cumsum, torch.Tensor.cumsum: cumsum, torch.take_along_dim: gather, torch.Tensor.take_along_dim: gather, torch.argsort: argsort, torch.Tensor.argsort: argsort}
 
     class InOtherWords(TorchFunctionMode):
         def __torch_function__(self, function, types, args=(), kwargs=None):
