@@ -51,7 +51,7 @@ def write_onnx(folder: str | Path, graph: Graph, progress: Callable[[float, str]
         raise K2TError("no ONNX: an ONNX file holds no more than 2 GiB, and the weights are larger")
     say(0.0, "Exporting to ONNX")
     module = load_module(folder)
-    data = _export(module, _inputs(manifest, random_batch(graph, TRACED)), manifest)
+    data, reason = _export(module, _inputs(manifest, random_batch(graph, TRACED)), manifest)
     say(0.6, "Running it in onnxruntime")
     batches = [(f"batch of {n}", random_batch(graph, n, seed=n)) for n in (TRACED, OTHER)] + edge_batches(graph)
     try:
@@ -62,6 +62,10 @@ def write_onnx(folder: str | Path, graph: Graph, progress: Callable[[float, str]
             os.chmod(staging, (folder / "model.py").stat().st_mode & 0o777)
             worst = _prove(module, Path(staging), manifest, batches, say)
             os.replace(staging, folder / ONNX)
+        except K2TError as error:
+            if reason is None:
+                raise
+            raise K2TError(f"no ONNX: torch cannot export this model: {reason}; nor does its earlier exporter help ({str(error).removeprefix('no ONNX: ')})") from error
         finally:
             Path(staging).unlink(missing_ok=True)
     except OSError as error:
@@ -74,25 +78,28 @@ def _inputs(manifest: dict[str, Any], arrays: list[np.ndarray]) -> tuple[Any, ..
     return tuple(to_tensor(a.transpose(side["permutation"]) if side["permutation"] else a) for a, side in zip(arrays, manifest["inputs"]))
 
 
-def _export(module: Any, inputs: tuple[Any, ...], manifest: dict[str, Any]) -> bytes:
+def _export(module: Any, inputs: tuple[Any, ...], manifest: dict[str, Any]) -> tuple[bytes, str | None]:
+    """The file, and why torch's present exporter could not make it, None where it did."""
     import torch
 
     free = tuple({axis: torch.export.Dim.DYNAMIC for axis, size in enumerate(side["torch_shape"]) if size is None} for side in manifest["inputs"])
     names = {f"{side}_names": [entry["name"] for entry in manifest[f"{side}s"]] for side in ("input", "output")}
+    reason = None
     with _quiet(), _in_other_words(), torch.no_grad():
         try:
             proto = torch.onnx.export(module, inputs, dynamo=True, dynamic_shapes=free, verbose=False, **names).model_proto
         except Exception as error:  # torch.export raises whatever its parts raise
+            reason = _reason(error)
             try:  # it unrolls recurrent layers, which fixes the number of steps; torch's earlier exporter does not
                 proto = _traced(module, inputs, manifest, names)
             except Exception as second:
-                raise K2TError(f"no ONNX: torch cannot export this model: {_reason(error)}; its earlier exporter neither: {_reason(second)}") from error
+                raise K2TError(f"no ONNX: torch cannot export this model: {reason}; its earlier exporter neither: {_reason(second)}") from error
     for part in (proto.graph, *proto.functions):  # traces with paths of this machine, and counters
         for item in (part, *part.node, *part.value_info, *(getattr(part, "input", ()) if part is proto.graph else ()), *(part.output if part is proto.graph else ()), *getattr(part, "initializer", ())):
             item.ClearField("metadata_props")
             if hasattr(item, "doc_string"):
                 item.ClearField("doc_string")
-    return proto.SerializeToString(deterministic=True)
+    return proto.SerializeToString(deterministic=True), reason
 
 
 def _traced(module: Any, inputs: tuple[Any, ...], manifest: dict[str, Any], names: dict[str, list[str]]) -> Any:
@@ -168,8 +175,8 @@ def _in_other_words() -> Any:
     def argsort(input, dim=-1, descending=False, stable=False):
         return torch.sort(input if input.is_floating_point() else input.long(), dim=dim, descending=descending)[1]
 
-    def cumsum(input, dim):
-        return torch.cumsum(input.long() if input.dtype == torch.bool else input, dim)
+    def cumsum(input, dim, **options):
+        return torch.cumsum(input.long() if input.dtype == torch.bool else input, dim, **options)
 
     said = {torch.cumsum: cumsum, torch.Tensor.cumsum: cumsum, torch.take_along_dim: gather, torch.Tensor.take_along_dim: gather, torch.argsort: argsort, torch.Tensor.argsort: argsort}
 
