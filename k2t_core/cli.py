@@ -14,7 +14,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -261,7 +261,15 @@ def _console() -> Any:
 
 @contextmanager
 def progress() -> Iterator[Callable[[float, str], None]]:
-    """A progress bar on stderr, where that is a terminal: yields ``say(share done, what is being done)``."""
+    """A progress bar on stderr, where that is a terminal: yields ``say(share done, what is being done)``.
+
+    What others print meanwhile (a model.py, rules, a Lambda) goes to stderr: stdout has the results alone.
+    """
+    with redirect_stdout(sys.stderr):
+        yield from _progress()
+
+
+def _progress() -> Iterator[Callable[[float, str], None]]:
     if not sys.stderr.isatty():
         yield lambda share, text: None
         return

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 
 from k2t_core import keras2
 from k2t_core.emit.forwards import forward_hashes
-from k2t_core.errors import K2TError
+from k2t_core.errors import RAISED, K2TError
 from k2t_core.interruption import check
 from k2t_core.layout import Layout
 from k2t_core.planning import Plan, PlannedScope
@@ -130,7 +130,7 @@ def check_state_dict(folder: Path) -> None:
     try:
         with torch.device("meta"), unfilled():
             model = getattr(module, root_class(folder))()
-    except Exception as error:  # an override of a constructor argument can be anything
+    except RAISED as error:  # an override of a constructor argument can be anything
         raise K2TError(f"the module cannot be built: {type(error).__name__}: {' '.join(str(error).split())[:200]}; look at the overrides of constructor arguments") from error
     expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     with safe_open(folder / "model.safetensors", "pt") as file:

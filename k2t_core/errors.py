@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+# What code of a user's own can raise: sys.exit() in it may end neither k2t, with its exit code, nor a job of the app.
+RAISED = (Exception, SystemExit)
+
 
 class K2TError(Exception):
     """Base of all errors that a user can cause and mend."""

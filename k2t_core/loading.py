@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from k2t_core import keras2
-from k2t_core.errors import K2TError, ModelFileError, UnsafeModelError, UnsupportedError
+from k2t_core.errors import RAISED, K2TError, ModelFileError, UnsafeModelError, UnsupportedError
 from k2t_core.keras2 import Original
 
 # A .keras archive is stored, or at most deflated, and weights hardly shrink: a larger ratio is a zip bomb. Small
@@ -126,7 +126,7 @@ def load_rules(path: str | Path) -> None:
     sys.modules[path.stem] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # the user's own code can raise anything
+    except RAISED as error:  # the user's own code can raise anything
         del sys.modules[path.stem]
         raise K2TError(f"rules {path.name}: {type(error).__name__}: {_one_line(error)}") from error
 
@@ -272,7 +272,7 @@ def _load_with_keras(path: Path, info: dict[str, Any], allow_unsafe: bool) -> An
         model = keras.saving.load_model(path, compile=False, safe_mode=not allow_unsafe)
     except K2TError:
         raise
-    except Exception as error:  # Keras raises every type there is for a file that it cannot rebuild
+    except RAISED as error:  # Keras raises every type there is for a file that it cannot rebuild
         hint = "; .h5 files lose operators such as x + 1 and the homes of custom classes, so save the model as .keras" if info["format"] == ".h5" else ""
         raise ModelFileError(f"{path.name}: Keras cannot rebuild the model: {_one_line(error)}{hint}") from error
     if not isinstance(model, keras.Model):

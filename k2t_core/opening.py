@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from k2t_core.errors import RAISED
+
 
 def calls_of(function: Any) -> list[Any]:
     """The nodes of a keras.Function or functional model in the order in which Keras runs them, without its inputs."""
@@ -139,7 +141,7 @@ def _run(op: Any, args: tuple, kwargs: dict, record: Callable, bind: Callable) -
         outer = tree.flatten(op(*args, **kwargs))
     except CannotOpen as error:
         raise CannotOpen(_words(error)) from error
-    except Exception as error:  # call() may do anything
+    except RAISED as error:  # call() may do anything
         raise CannotOpen(f"its call() does not run on symbolic tensors ({type(error).__name__}: {_words(error)})") from error
     finally:
         object.__delattr__(op, "symbolic_call")

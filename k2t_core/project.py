@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import k2t_core as k2t
-from k2t_core.errors import K2TError, OverrideError, UnsafeModelError
+from k2t_core.errors import RAISED, K2TError, OverrideError, UnsafeModelError
 from k2t_core.interruption import Cancelled, check, interruptible
 from k2t_core.loading import load_rules
 from k2t_core.recipe import Override, Recipe, read_recipe
@@ -938,7 +938,7 @@ def _check_modules(plan: Any) -> None:
         exec(compile(plan.code.text, "model.py", "exec"), namespace)  # the source that a conversion would write and import
         with torch.device("meta"):
             model = namespace[plan.root.class_name]()
-    except Exception as error:  # torch raises every type there is for arguments that it does not take
+    except RAISED as error:  # torch raises every type there is for arguments that it does not take
         raise OverrideError(f"with this override the module cannot be built: {type(error).__name__}: {' '.join(str(error).split())[:200]}") from error
     shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     for weight in plan.weights:

@@ -54,6 +54,8 @@ class Override:
     reason: str = ""
 
     def __post_init__(self):
+        if not isinstance(self.layer, str) or not isinstance(self.reason, str):
+            raise OverrideError(f"recipe: an override names its layer and its reason in words, not {self.layer!r} and {self.reason!r}")
         if self.kind not in KINDS:
             raise OverrideError(f"layer {self.layer!r}: unknown kind of override {self.kind!r}; one of {', '.join(KINDS)}")
         if not WELL_FORMED[self.kind](self.value):
@@ -124,6 +126,7 @@ def read_recipe(recipe: Recipe | str | Path | dict | Iterable[Override] | None) 
             raise OverrideError(f"recipe {recipe}: {error.strerror or error}") from error
         except ValueError as error:
             raise OverrideError(f"recipe {recipe}: not JSON ({error})") from error
+        recipe = recipe if isinstance(recipe, dict) else {}
     if isinstance(recipe, dict):
         if recipe.get("k2t_recipe") != VERSION or not isinstance(recipe.get("overrides"), list):
             raise OverrideError(f"not a k2t recipe of version {VERSION}: export one from the app or take recipe.json from a conversion")

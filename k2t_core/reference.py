@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from k2t_core.errors import K2TError
+from k2t_core.errors import RAISED, InputError, K2TError
 from k2t_core.graph import Graph, Node, Ref
 from k2t_core.interruption import check
 from k2t_core.opening import Opened, StandIn, calls_of
@@ -78,8 +79,25 @@ def alone(function: Callable[..., T]) -> Callable[..., T]:
     return locked
 
 
+def willing(function: Callable[..., T]) -> Callable[..., T]:
+    """The function, where Keras refuses the batch that it is given (a token beyond a vocabulary, a size too small for a kernel): an InputError."""
+
+    @wraps(function)
+    def run(*args: Any, **kwargs: Any) -> T:
+        from tensorflow.errors import OpError
+
+        try:
+            return function(*args, **kwargs)
+        except (OpError, ValueError) as error:
+            words = re.sub("\\x1b\\[[0-9;]*m|\\{\\{[^}]*\\}\\}", "", str(error).split("Arguments received by")[0])
+            raise InputError(f"Keras itself refuses this batch: {' '.join(words.split())[:220]}; give inputs that the model is made for") from error
+
+    return run
+
+
 @remembered
 @alone
+@willing
 def predict(traced: Traced, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     """The model's outputs in inference mode, flat, as Keras computes them when called; those of tf_keras for a file of Keras 2."""
     from keras import tree
@@ -93,6 +111,7 @@ def predict(traced: Traced, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 @remembered
 @alone
+@willing
 def streamed(traced: Traced, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     """`predict` node by node, each tensor let go as soon as nothing needs it: the same calls in the same order."""
     if traced.source.original is not None:
@@ -102,6 +121,7 @@ def streamed(traced: Traced, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 @remembered
 @alone
+@willing
 def tensors(traced: Traced, arrays: Sequence[np.ndarray], only: Collection[str] | None = None) -> dict[str, np.ndarray]:
     """The graph's tensors by scope and id (``"conv1"``, ``"encoder#2/dense"``), in Keras's layout; ``only`` these, or all."""
     record: dict[str, np.ndarray] = {}
@@ -193,7 +213,7 @@ def in_float64(traced: Traced, scope: str, node: Node, values: Mapping[str, np.n
             copy = type(layer).from_config(_widened(layer.get_config()))
         call(traced, scope, node, wide, copy)  # builds it
         copy.set_weights(layer.get_weights())
-    except Exception as error:  # a custom layer may not rebuild from its config
+    except RAISED as error:  # a custom layer may not rebuild from its config
         raise K2TError(f"layer {node.layer.path!r}: Keras cannot rebuild it in float64 ({' '.join(str(error).split())[:160]})") from error
     if isinstance(copy, keras.layers.Normalization):
         copy.finalize_state()

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     import torch
 
 
-def to_tensor(array: np.ndarray) -> torch.Tensor:
-    """A torch tensor with the array's values and dtype, in memory of its own order."""
+def to_tensor(array: np.ndarray, copy: bool = False) -> torch.Tensor:
+    """A torch tensor with the array's values and dtype, in memory of its own order. copy: what is done to it leaves the array alone."""
     import torch
 
     if array.dtype.name == "bfloat16":
         return torch.from_numpy(np.array(array, dtype="float32", order="C")).to(torch.bfloat16)
-    return torch.from_numpy(np.array(array, order="C", copy=not array.flags.c_contiguous or not array.flags.writeable))
+    return torch.from_numpy(np.array(array, order="C", copy=copy or not array.flags.c_contiguous or not array.flags.writeable))
 
 
 def to_array(tensor: torch.Tensor) -> np.ndarray:

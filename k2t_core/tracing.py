@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from k2t_core.errors import UnsupportedError
+from k2t_core.errors import RAISED, UnsupportedError
 from k2t_core.graph import Graph, Layer, Node, Ref, Tensor, Variable
 from k2t_core.loading import Source
 from k2t_core.opening import CannotOpen, Opened, StandIn, calls_of, opened
@@ -133,7 +133,7 @@ def _around(model: Any) -> Any:
     inputs = inputs if several else inputs[0]
     try:
         return keras.Model(inputs, model(inputs, training=False) if model._call_has_training_arg else model(inputs), name=model.name)
-    except Exception as error:  # call() may do anything
+    except RAISED as error:  # call() may do anything
         raise UnsupportedError([f"model {model.name!r} is a subclassed {type(model).__name__}, and Keras cannot follow its call() ({' '.join(str(error).split())[:160]}); rebuild it with the functional API"]) from error
 
 

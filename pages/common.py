@@ -104,6 +104,8 @@ def show_error(error: Exception) -> None:
         st.error("k2t cannot convert this model:\n" + "".join(f"\n- {plain(problem)}" for problem in error.problems), icon=":material/block:")
     elif isinstance(error, K2TError):
         st.error(plain(str(error)), icon=":material/error:")
+    elif isinstance(error, MemoryError):
+        st.error(f"There is not enough memory ({plain(str(error)) or 'an allocation failed'}): give fewer samples, or a machine with more. What you had before is unchanged.", icon=":material/memory:")
     else:
         st.error("Something failed inside k2t or one of the frameworks. What you had before is unchanged.", icon=":material/error:")
         with st.expander("Details for a bug report"):

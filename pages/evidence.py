@@ -54,9 +54,10 @@ def evidence(project: Project, report: Report) -> None:
 
 def looked_at(project: Project, run: Run) -> Run:
     """The run at the tolerance of the slider, and what that makes of it."""
-    options = sorted({*STEPS, run.tolerance})
+    own = run.worst.allowed(run.tolerance) or run.tolerance
+    options = sorted({*STEPS, own})
     current = project.settings["verify.look"]
-    common.within("verify.look", project, run.tolerance if current not in options else current)
+    common.within("verify.look", project, own if current not in options else current)
     tolerance = common.bound(
         st.select_slider,
         "Look at it with a tolerance of",

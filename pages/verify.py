@@ -10,12 +10,12 @@ import streamlit as st
 
 from k2t_core import by_hand
 from k2t_core.project import Project
-from k2t_core.verification.inputs import DISTRIBUTIONS
+from k2t_core.verification.inputs import DISTRIBUTIONS, IMAGES
 from k2t_core.verification.report import Cause, Report, Run
 from pages import common, evidence
 
 WEIGHTS = {"both": "As loaded, then randomised in a copy", "model": "As loaded", "randomised": "Randomised, in a copy"}
-OWN = ["npy", "npz", "csv", "png", "jpg", "jpeg"]
+OWN = ["npy", "npz", "csv", *sorted(kind.removeprefix(".") for kind in IMAGES)]
 
 
 def main() -> None:
@@ -96,7 +96,7 @@ def controls(project: Project, plan: Any) -> None:
                 with st.popover("Use my own inputs", icon=":material/dataset:"):
                     names = ", ".join(plan.root.graph.input_names)
                     st.markdown(
-                        f"A **.npz** with an array for each of: {common.plain(names)}. For a model of one input also a **.npy**, a **.csv** with a sample in each row, or an **image**. "
+                        f"A **.npz** with an array for each of: {common.plain(names)}. Or a **.csv** with a sample in each row, its columns named after the inputs or in order; for a model of one input also a **.npy**, or an **image**. "
                         "In Keras's order of axes."
                     )
                     st.file_uploader("Your file", type=OWN, key="inputs", on_change=receive, args=(project,), label_visibility="collapsed")
@@ -231,8 +231,10 @@ def results(project: Project, report: Report) -> None:
 
 
 def verdict(project: Project, report: Report, run: Run) -> None:
-    worst = max((o.difference.relative for o in run.outputs), default=0.0)
-    numbers = f"The largest relative difference of an output is **{worst:.2g}**; allowed is {run.tolerance:.2g} of the largest Keras value, {run.tolerance / 2**-23:,.0f} float32 roundings."
+    worst = run.worst
+    numbers = f"The largest relative difference of an output is **{worst.difference.relative:.2g}**; allowed is {worst.allowed(run.tolerance):.2g} of the largest Keras value, {run.tolerance / 2**-23:,.0f} {worst.keras.dtype.name} roundings."
+    if run.why_worst:
+        numbers += f" {common.plain(run.why_worst[0].upper() + run.why_worst[1:])}."
     if not report.passed:
         layer = report.first_divergence
         when = f", {report.diverges_from}" if report.diverges_from else ""

@@ -15,7 +15,7 @@ import k2t_core as k2t
 from k2t_core.bundled import examples
 from k2t_core.randomise import randomise
 from k2t_core.tracing import trace
-from k2t_core.verification.inputs import DISTRIBUTIONS, random_batch
+from k2t_core.verification.inputs import DISTRIBUTIONS, random_batch, read_inputs
 from k2t_core.verification.report import Difference
 
 NAMES = list(examples().EXAMPLES)
@@ -367,8 +367,26 @@ def test_a_table_of_numbers(converted, example, tmp_path):
     for name, words in (("few.csv", "3 columns.*takes 10"), ("words.csv", "not a table of numbers"), ("none.csv", "no such file")):
         with pytest.raises(k2t.InputError, match=words):
             k2t.verify(converted("dense"), example("dense"), inputs=tmp_path / name)
-    with pytest.raises(k2t.InputError, match="2 inputs"):
-        k2t.verify(converted("two_in_two_out"), example("two_in_two_out"), inputs=tmp_path / "rows.csv")
+
+
+def test_the_columns_of_a_table_find_their_inputs(tmp_path):
+    size, age = keras.Input((3,), name="size"), keras.Input((1,), dtype="int32", name="age")
+    model = keras.Model([size, age], keras.layers.Concatenate()([size, keras.layers.Flatten()(keras.layers.Embedding(9, 2)(age))]))
+    graph = trace(k2t.load(model)).graph
+
+    def read(text: str) -> list[list]:
+        (tmp_path / "t.csv").write_text(text)
+        return [array.tolist() for array in read_inputs(tmp_path / "t.csv", graph)]
+
+    right = [[[1, 2, 3], [4, 5, 6]], [[7], [8]]]
+    assert read("age,size_2,size_0,size_1\n7,3,1,2\n8,6,4,5\n") == right, "by name"
+    assert read("a,b,c,d\n1,2,3,7\n4,5,6,8\n") == right, "in order"
+    assert read("1,2,3,7\n4,5,6,8\n") == right, "without a line of names"
+    assert read("age,id,size[0],size[1],size[2]\n7,0,1,2,3\n8,0,4,5,6\n") == right, "beside columns that nothing takes"
+    with pytest.raises(k2t.InputError, match=r"has 3 columns, the model takes 4 numbers \(size 3, age 1\), by the name of the input or in order"):
+        read("a,b,c\n1,2,3\n")
+    with pytest.raises(k2t.InputError, match="'age' holds tokens from 70"):
+        read("1,2,3,70\n")
 
 
 def test_a_folder_of_images(converted, example, tmp_path):

@@ -55,7 +55,7 @@ def _disagreement(written: Written, traced: Traced, arrays: Sequence[np.ndarray]
     for x in inputs:
         if x.is_floating_point():
             x.requires_grad_(gradients)
-    got = written.guard(lambda: written.module(*inputs))
+    got = written.guard(lambda: written.module(*(x.clone() for x in inputs)))
     sides = written.manifest["outputs"]
     actual = [_back(to_array(y), side["permutation"]) for y, side in zip(got, sides)]
     relative = max(Difference.of(want, have).relative for want, have in zip(expected, actual))
@@ -67,7 +67,7 @@ def _disagreement(written: Written, traced: Traced, arrays: Sequence[np.ndarray]
     factors = {k: f / np.abs(f).max() for k, f in factors.items() if np.any(f) and np.isfinite(f).all()}  # near float32's own rounding, tiny factors would vanish
     by_keras, _ = reference.gradients(traced, arrays, factors)
     total: Any = sum((got[k] * to_tensor(f.transpose(sides[k]["permutation"]) if sides[k]["permutation"] else f)).sum() for k, f in factors.items())
-    total.backward()
+    written.guard(total.backward, "backward()")
     slopes = []
     for x, want, side in zip(inputs, by_keras, written.manifest["inputs"]):
         slopes.append(None if want is None or x.grad is None else want - _back(to_array(x.grad), side["permutation"]))

@@ -12,7 +12,7 @@ import numpy as np
 
 from k2t_core import reference
 from k2t_core.conversion import weight_arrays
-from k2t_core.errors import K2TError
+from k2t_core.errors import RAISED, K2TError
 from k2t_core.graph import Graph, Node, Tensor
 from k2t_core.layout import Layout
 from k2t_core.planning import Plan, plan
@@ -84,13 +84,13 @@ class Probe:
 
         planned.raise_for_problems()
         state = {key: to_tensor(array) for key, array in weight_arrays(planned, lambda path: self.traced.value(path) * (path not in case.zeroed)).items()}
-        tensors = [to_tensor(layout.to_torch(a)) for layout, a in zip(planned.root.input_layouts, case.inputs)]
+        tensors = [to_tensor(layout.to_torch(a), copy=True) for layout, a in zip(planned.root.input_layouts, case.inputs)]
         with default_dtype(torch.float64 if double else None), torch.no_grad():
             try:
                 model = compile_module(planned.code.text, double)[planned.root.class_name]().eval()
                 model.load_state_dict({k: v.double() if double and v.is_floating_point() else v for k, v in state.items()})
                 outputs = model(*(x.double() if double and x.is_floating_point() else x for x in tensors))
-            except Exception as error:  # an override can be anything
+            except RAISED as error:  # an override can be anything
                 if double:
                     return None
                 raise K2TError(f"layer {self.node.layer.path!r}: {type(error).__name__}: {' '.join(str(error).split())[:200]}") from error

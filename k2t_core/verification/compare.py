@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from k2t_core import reference
-from k2t_core.errors import K2TError, OutputError
+from k2t_core.errors import RAISED, K2TError, OutputError
 from k2t_core.graph import Graph, Layer, Node
 from k2t_core.layout import Layout
 from k2t_core.tensors import to_array, to_tensor, torch_to_itself
@@ -72,16 +72,17 @@ class Written:
         return cls(folder, manifest, module, tapped, exact)
 
     def inputs(self, arrays: Sequence[np.ndarray]) -> list[Any]:
-        """The batch as the module takes it."""
+        """The batch as the module takes it, in memory of its own: forward() may work in place."""
         permutations = [side["permutation"] for side in self.manifest["inputs"]]
-        return [to_tensor(a.transpose(p) if p else a) for a, p in zip(arrays, permutations)]
+        return [to_tensor(a.transpose(p) if p else a, copy=True) for a, p in zip(arrays, permutations)]
 
     def outputs(self, inputs: list[Any]) -> tuple[Any, ...]:
         """What the module gives. Raises OutputError where its forward() does."""
         import torch
 
         with torch.no_grad():
-            return self.guard(lambda: self.module(*inputs))
+            (given,) = self.guard(lambda: (self.module(*(x.clone() for x in inputs)),))
+        return tuple(given) if isinstance(given, (tuple, list)) and len(given) != 1 else (given,)
 
     def alone(self, traced: Traced, arrays: Sequence[np.ndarray], scope: str, values: Mapping[str, np.ndarray], tensor: str) -> np.ndarray:
         """What the module makes of ``values``, by the ids of its input tensors, in the layer that gives ``tensor``; in Keras's layout.
@@ -101,7 +102,7 @@ class Written:
             if key == tensor:
                 found.append(layout.to_keras(to_array(value)))
                 raise _Enough
-            return to_tensor(layout.to_torch(given[key])).to(value.dtype) if key in given else value
+            return to_tensor(layout.to_torch(given[key]), copy=True).to(value.dtype) if key in given else value
 
         def run() -> Any:
             try:
@@ -115,11 +116,11 @@ class Written:
         return found[0]
 
     @torch_to_itself
-    def guard(self, run: Callable[[], Any]) -> tuple[Any, ...]:
+    def guard(self, run: Callable[[], Any], what: str = "forward()") -> tuple[Any, ...]:
         try:
             outputs = run()
-        except Exception as error:  # hand-edited or overridden code can raise anything
-            raise OutputError(f"{self.folder / 'model.py'}: forward() raises {type(error).__name__}: {' '.join(str(error).split())[:300]}") from error
+        except RAISED as error:  # hand-edited or overridden code can raise anything
+            raise OutputError(f"{self.folder / 'model.py'}: {what} raises {type(error).__name__}: {' '.join(str(error).split())[:300]}") from error
         return tuple(outputs) if isinstance(outputs, (tuple, list)) else (outputs,)
 
 
@@ -148,12 +149,17 @@ def compare(written: Written, traced: Traced, arrays: Sequence[np.ndarray], weig
     if foreign is not None or len(outputs) != len(expected):
         what = f"a {foreign}" if foreign is not None else _count(len(outputs))
         raise OutputError(f"{written.folder / 'model.py'}: forward() returns {what}, and the Keras model has {_count(len(expected))}; return {'a tensor' if len(expected) == 1 else 'a tuple of tensors in the order of its outputs'}")
+    if written.module.training:
+        notes.append("load_model() returns the module in training mode, in which Dropout and BatchNormalization act otherwise: return model.eval().")
+    for side, want, got in zip(written.manifest["outputs"], expected, outputs):
+        if is_float(want.dtype) and got.dtype.is_floating_point and (given := str(got.dtype).removeprefix("torch.")) != want.dtype.name:
+            notes.append(f"Output {side['name']!r} is {given}, in Keras {want.dtype.name}: its numbers are compared, its dtype is another.")
     exact_inputs = [x.double() if x.is_floating_point() else x for x in inputs]
     exact = None
     if written.exact is not None:
         try:
             exact = written.exact.run(exact_inputs, lambda tensor, layer, layout, value: value)
-        except Exception as error:  # code that insists on a dtype: the fixed tolerances judge alone
+        except RAISED as error:  # code that insists on a dtype: the fixed tolerances judge alone
             written.exact = None
             notes.append(f"No float64 run to measure rounding by ({type(error).__name__}: {' '.join(str(error).split())[:160]}): layers are judged by fixed tolerances.")
     layers: list[LayerResult] = []
@@ -206,7 +212,7 @@ def _where(written: Written, traced: Traced, inputs: list[Any]) -> str:
             wrong.append(f"layer {layer!r} is the first that gives another shape: {got}, in Keras {want}")
         return value
 
-    with suppress(Exception):  # it raises: that is why it is run
+    with suppress(*RAISED):  # it raises: that is why it is run
         written.tapped.run(inputs, look)
     if wrong:
         return wrong[0]
@@ -251,7 +257,7 @@ def _layers(written: Written, traced: Traced, arrays, inputs, exact_inputs, want
                 return value
             if tensor in wanted:
                 found[tensor] = layout.to_keras(to_array(value))
-            return to_tensor(layout.to_torch(record[tensor])).to(value.dtype)
+            return to_tensor(layout.to_torch(record[tensor]), copy=True).to(value.dtype)
 
         return replace
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
@@ -38,6 +39,8 @@ def random_batch(graph: Graph, batch: int = 4, seed: int = 0, distribution: str 
         raise InputError(f"unknown input distribution {distribution!r}; one of {', '.join(DISTRIBUTIONS)}")
     if batch < 1:
         raise InputError(f"the batch size is {batch}; it must be at least 1")
+    if seed < 0:
+        raise InputError(f"the seed is {seed}; it must be a whole number from 0 up")
     check_batch(graph, batch)
     rng = np.random.default_rng(seed)
     return [_draw(graph, t, batch, rng, distribution) for t in graph.inputs]
@@ -54,7 +57,8 @@ def edge_batches(graph: Graph, seed: int = 0) -> list[tuple[str, list[np.ndarray
     if floats:
         for name, scale in (("tiny numbers (normal · 0.001), batch of 1", 1e-3), ("large numbers (normal · 1000), batch of 1", 1e3)):
             arrays = [_draw(graph, t, 1, rng, "normal") for t in graph.inputs]
-            found.append((name, [a * a.dtype.type(scale) if "float" in graph.tensors[t].dtype else a for a, t in zip(arrays, graph.inputs)]))
+            scaled = ["float" in graph.tensors[t].dtype and _vocabulary(graph, t)[0] is None for t in graph.inputs]
+            found.append((name, [a * a.dtype.type(scale) if one else a for a, one in zip(arrays, scaled)]))
     if any(n is None for t in graph.inputs for n in graph.tensors[t].shape[1:]):
         found.append(("other sizes, batch of 1", [_draw(graph, t, 1, rng, "normal", sizes=(FREE_SIZE + 7, FREE_IMAGE_SIZE + 32)) for t in graph.inputs]))
     return found
@@ -145,14 +149,14 @@ def _draw(graph: Graph, tensor: str, batch: int, rng: np.random.Generator, distr
         return tokens.astype(spec.dtype)
     if spec.dtype == "bool":
         return rng.random(shape) < 0.75
+    if distribution in ("zeros", "ones"):
+        return np.full(shape, float(distribution == "ones")).astype(spec.dtype)
     if "int" in spec.dtype:
         return rng.integers(0, 10, shape).astype(spec.dtype)
     if distribution == "uniform":
         return rng.random(shape).astype(spec.dtype)
     if distribution == "image":
         return rng.integers(0, 256, shape).astype(spec.dtype)
-    if distribution in ("zeros", "ones"):
-        return np.full(shape, float(distribution == "ones")).astype(spec.dtype)
     return rng.standard_normal(shape).astype(spec.dtype)
 
 
@@ -179,15 +183,17 @@ def _vocabulary(graph: Graph, tensor: str) -> tuple[int | None, bool]:
 def read_inputs(path: str | Path, graph: Graph) -> list[np.ndarray]:
     """The user's batch, in Keras's layout.
 
-    ``.npz``: an array for each input, by name or in order. For a model of one input also ``.npy``; ``.csv``, a sample a
-    row, its columns in order; an image, or a folder of images, brought to the input's size, pixels 0…255.
+    ``.npz``: an array for each input, by name or in order. ``.csv``: a sample a row; the columns that are named after an
+    input (``age``; ``size_0``, ``size_1``), or all in order. For a model of one input also ``.npy``; an image, or a folder of images, brought to the input's size, pixels 0…255.
     Raises InputError.
     """
     path = Path(path)
     if path.is_dir() or path.suffix.lower() in IMAGES:
         return check_inputs([_read_images(path, graph)], graph, path.name)
     if path.suffix.lower() == ".csv":
-        return check_inputs([_read_table(path, graph)], graph, path.name)
+        return check_inputs(_read_table(path, graph), graph, path.name)
+    if path.suffix.lower() not in (".npy", ".npz"):
+        raise InputError(f"{path.name}: not a kind of file that inputs are read from: .npz, .npy, .csv, or images ({', '.join(sorted(IMAGES))})")
     try:
         check_file(path, sum(item.file_size for item in zipfile.ZipFile(path).infolist()) if path.suffix.lower() == ".npz" else path.stat().st_size)
         data = np.load(path, allow_pickle=False)
@@ -199,7 +205,8 @@ def read_inputs(path: str | Path, graph: Graph) -> list[np.ndarray]:
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{path.name}: not a .npy or .npz file of numbers ({' '.join(str(error).split())[:120]})") from error
+        why = "it holds Python objects, or is damaged" if "pickle" in str(error) else " ".join(str(error).split())[:120]
+        raise InputError(f"{path.name}: not a .npy or .npz file of numbers ({why})") from error
     names = graph.input_names
     arrays = [named[name] for name in names] if set(names) <= set(named) else list(named.values())
     return check_inputs(arrays, graph, path.name)
@@ -212,21 +219,48 @@ def _only_input(graph: Graph, path: Path) -> Shape:
     return graph.tensors[graph.inputs[0]].shape
 
 
-def _read_table(path: Path, graph: Graph) -> np.ndarray:
+def _read_table(path: Path, graph: Graph) -> list[np.ndarray]:
     import pandas as pd
 
-    shape = _only_input(graph, path)
     try:
         table = pd.read_csv(path)
+        if all(_is_number(name) for name in table.columns):  # no line of names
+            table = pd.read_csv(path, header=None)
         values = table.to_numpy(dtype="float64")
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
     except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
-        raise InputError(f"{path.name}: not a table of numbers with a line of column names ({' '.join(str(error).split())[:120]})") from error
-    size = [n for n in shape[1:] if n is not None]
-    if len(size) == len(shape) - 1 and values.shape[1] != math.prod(size):
-        raise InputError(f"{path.name}: has {values.shape[1]} columns, the input takes {math.prod(size)} numbers ({', '.join(map(str, size))})")
-    return values.reshape(len(values), *(-1 if n is None else n for n in shape[1:])) if shape.count(None) <= 2 else values
+        raise InputError(f"{path.name}: not a table of numbers with commas between them ({' '.join(str(error).split())[:120]})") from error
+    shapes = [graph.tensors[t].shape[1:] for t in graph.inputs]
+    if len(shapes) == 1 and shapes[0].count(None) == 1:
+        known = math.prod(n for n in shapes[0] if n is not None)
+        if known and not values.shape[1] % known:
+            return [values.reshape(len(values), *(-1 if n is None else n for n in shapes[0]))]
+    if any(None in shape for shape in shapes):
+        raise InputError(f"{path.name}: its {values.shape[1]} columns do not tell the sizes that the model leaves free; give a .npz")
+    sizes = [math.prod(shape) for shape in shapes]
+    columns = [_columns(name, list(map(str, table.columns))) for name in graph.input_names]
+    if [len(found) for found in columns] != sizes:
+        if values.shape[1] != sum(sizes):
+            wanted = ", ".join(f"{name} {size}" for name, size in zip(graph.input_names, sizes))
+            raise InputError(f"{path.name}: has {values.shape[1]} columns, the model takes {sum(sizes)} numbers ({wanted}), by the name of the input or in order")
+        ends = np.cumsum(sizes)
+        columns = [list(range(end - size, end)) for size, end in zip(sizes, ends)]
+    return [values[:, found].reshape(len(values), *shape) for found, shape in zip(columns, shapes)]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _columns(name: str, names: Sequence[str]) -> list[int]:
+    """The columns of an input: that of its name, or those of its name and a number, in the order of the numbers."""
+    numbered = [(int(found[1] or 0), index) for index, column in enumerate(names) if (found := re.fullmatch(re.escape(name) + r"(?:[ _.\[]*(\d+)\]?)?", column))]
+    return [index for _, index in sorted(numbered)]
 
 
 def _read_images(path: Path, graph: Graph) -> np.ndarray:
@@ -267,6 +301,8 @@ def check_inputs(arrays: Sequence[np.ndarray], graph: Graph, name: str = "inputs
         if array.ndim != len(spec.shape) or any(want is not None and want != got for want, got in zip(spec.shape, array.shape)):
             wanted = "(" + ", ".join("any" if n is None else str(n) for n in spec.shape) + ")"
             raise InputError(f"{name}: input {label!r} has shape {array.shape}, the model takes {wanted} in Keras's axis order")
+        if not array.size and 0 not in spec.shape:
+            raise InputError(f"{name}: input {label!r} has shape {array.shape}: there is nothing in it")
         if array.dtype.kind not in "biuf":
             raise InputError(f"{name}: input {label!r} is of dtype {array.dtype}, not numbers")
         if array.dtype.kind == "f" and not np.isfinite(array).all():
@@ -276,6 +312,9 @@ def check_inputs(arrays: Sequence[np.ndarray], graph: Graph, name: str = "inputs
         vocabulary, _ = _vocabulary(graph, t)
         if vocabulary is not None and (array.min() < 0 or array.max() >= vocabulary):
             raise InputError(f"{name}: input {label!r} holds tokens from {array.min():g} to {array.max():g}, but the Embedding knows 0 to {vocabulary - 1}")
-        checked.append(array.astype(spec.dtype))
+        with np.errstate(over="ignore"):
+            checked.append(array.astype(spec.dtype))
+        if array.dtype.kind == "f" and not np.isfinite(checked[-1].astype("float64")).all():
+            raise InputError(f"{name}: input {label!r} holds numbers up to {np.abs(array).max():.3g}, beyond the range of {spec.dtype}")
     check_batch(graph, len(checked[0]))
     return checked

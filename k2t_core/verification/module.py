@@ -11,7 +11,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from k2t_core.errors import OutputError
+from k2t_core.errors import RAISED, OutputError
 from k2t_core.tensors import torch_to_itself
 
 _count = itertools.count()
@@ -28,7 +28,7 @@ def import_model(folder: str | Path) -> ModuleType:
     previous, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # a hand-edited file can raise anything
+    except RAISED as error:  # a hand-edited file can raise anything
         raise OutputError(f"{path}: does not import: {type(error).__name__}: {error}") from error
     finally:
         sys.dont_write_bytecode = previous
@@ -38,15 +38,20 @@ def import_model(folder: str | Path) -> ModuleType:
 @torch_to_itself
 def load_module(folder: str | Path) -> Any:
     """``load_model()`` of the folder's model.py: the nn.Module with its weights, in eval mode."""
+    import torch
+
     module = import_model(folder)
     if not hasattr(module, "load_model"):
         raise OutputError(f"{Path(folder) / 'model.py'}: has no load_model()")
     weights = Path(folder) / "model.safetensors"
     try:
-        return module.load_model()
+        loaded = module.load_model()
     except (OSError, SafetensorError) as error:
         raise OutputError(f"{weights}: cannot be read ({' '.join(str(error).split())[:200]}); convert the model again") from error
-    except Exception as error:  # missing or extra keys, a constructor that raises
+    except RAISED as error:  # missing or extra keys, a constructor that raises
         text = " ".join(str(error).split())[:300]
         culprit = "model.safetensors does not fit: " if "state_dict" in text else ""
         raise OutputError(f"{Path(folder) / 'model.py'}: load_model() fails: {culprit}{text}") from error
+    if not isinstance(loaded, torch.nn.Module):
+        raise OutputError(f"{Path(folder) / 'model.py'}: load_model() returns a {type(loaded).__name__}, not a torch.nn.Module")
+    return loaded

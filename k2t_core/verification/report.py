@@ -110,6 +110,10 @@ class OutputResult:
     torch: np.ndarray = field(repr=False)
     rounding: Rounding | None = None
 
+    def allowed(self, tolerance: float) -> float:
+        """The tolerance, which is stated for float32, in the output's own dtype."""
+        return tolerance * coarseness(self.keras.dtype) if is_float(self.keras.dtype) else 0.0
+
 
 @dataclass(frozen=True)
 class TimeStep:
@@ -173,6 +177,24 @@ class Run:
     @property
     def passed(self) -> bool:
         return all(o.passed for o in self.outputs) and all(layer.passed for layer in self.layers)
+
+    @property
+    def worst(self) -> OutputResult:
+        """The output of the largest relative difference."""
+        return max(self.outputs, key=lambda o: o.difference.relative)
+
+    @property
+    def why_worst(self) -> str:
+        """What the number of the worst output does not say by itself, in words; mostly empty."""
+        o = self.worst
+        if o.keras.shape != o.torch.shape:
+            return f"output {o.name!r} has shape {o.torch.shape}, in Keras {o.keras.shape}"
+        if o.difference.relative == float("inf"):
+            lost = sum(int((~np.isfinite(side)).sum()) for side in (o.torch, o.keras))
+            return f"output {o.name!r} holds NaN or infinity on one side" if lost else f"output {o.name!r} is 0 throughout in Keras"
+        if o.passed and o.difference.relative > o.allowed(self.tolerance):
+            return "what lies beyond the tolerance is rounding: every layer alone agrees, and a run in float64 bears it out"
+        return ""
 
 
 @dataclass(frozen=True)
@@ -282,8 +304,9 @@ class Report:
     def verdict(self) -> str:
         """One line for a person."""
         run = self.deciding
-        worst = max((o.difference.relative for o in run.outputs), default=0.0)
-        numbers = f"largest relative difference {worst:.2g}, tolerance {run.tolerance:g}"
+        worst, allowed = run.worst, run.worst.allowed(run.tolerance)
+        told = "" if allowed == run.tolerance else f" in {worst.keras.dtype.name}"
+        numbers = f"largest relative difference {worst.difference.relative:.2g}, tolerance {allowed:.2g}{told}" + (f"; {run.why_worst}" if run.why_worst else "")
         if not self.passed:
             when = f", {self.diverges_from}" if self.diverges_from else ""
             where = f"; layer {self.first_divergence!r} diverges first{when}" if self.first_divergence else ""

@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from k2t_core.emit.forwards import forward_hash, forwards
-from k2t_core.errors import OutputError
+from k2t_core.errors import RAISED, OutputError
 from k2t_core.interruption import check
 from k2t_core.layout import Flat, Layout
 from k2t_core.tensors import default_dtype, unfilled
@@ -67,7 +67,7 @@ class TappedModel:
         self.observer, self.before, self.counts = observer, before, {}
         try:
             with torch.no_grad(), default_dtype(self.dtype):
-                outputs = self.model(*inputs)
+                outputs = self.model(*(x.clone() for x in inputs))  # forward() may work in place
         finally:
             self.observer = self.before = None
         return outputs if isinstance(outputs, tuple) else (outputs,)
@@ -154,7 +154,7 @@ def _compile(path: Path, places: Mapping[tuple[str, int], list[str]], hashes: Ma
     module.__file__ = str(path)
     try:
         exec(compile(ast.fix_missing_locations(tree), str(path), "exec"), module.__dict__)
-    except Exception as error:  # a hand-edited file can raise anything
+    except RAISED as error:  # a hand-edited file can raise anything
         raise OutputError(f"{path}: does not import: {type(error).__name__}: {error}") from error
     return module.__dict__
 

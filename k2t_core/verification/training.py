@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from k2t_core import reference
+from k2t_core.errors import OutputError
 from k2t_core.graph import Node
 from k2t_core.tensors import to_array, to_tensor, torch_to_itself
 from k2t_core.tracing import Traced
@@ -55,11 +56,17 @@ def _gradients(written: Written, traced: Traced, arrays: Sequence[np.ndarray], s
             x.requires_grad_(True)
     module = written.module
     module.zero_grad()
-    got = written.guard(lambda: module(*inputs))
-    total = sum((got[k] * to_tensor(_forward(factors[k], manifest["outputs"][k]["permutation"]))).sum() for k in chosen)
+    got = written.guard(lambda: module(*(x.clone() for x in inputs)))
+    factors = {k: to_tensor(_forward(f, manifest["outputs"][k]["permutation"])) for k, f in factors.items()}
+    if any(got[k].shape != f.shape for k, f in factors.items()):
+        return []  # which the comparison of the outputs has told
+    total = sum((got[k] * f).sum() for k, f in factors.items())
     if not total.requires_grad:
         return []
-    total.backward()
+    try:
+        written.guard(total.backward, "backward()")
+    except OutputError as error:
+        return [TrainingResult("gradients", str(error), None, Difference(*[float("inf")] * 3, 0.0), False)]
     results = []
     for side, x, want in zip(manifest["inputs"], inputs, by_input):
         if want is not None and x.grad is not None:
