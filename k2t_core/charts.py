@@ -164,7 +164,7 @@ def ulp_bins(outputs: Sequence[OutputResult]) -> tuple[list[str], np.ndarray]:
 
     found = []
     for output in outputs:
-        if output.keras.shape == output.torch.shape and output.keras.dtype.name in ("float16", "float32", "float64"):
+        if output.keras.shape == output.torch.shape and output.keras.dtype.name in ("float16", "bfloat16", "float32", "float64"):
             finite = np.isfinite(output.keras).ravel() & np.isfinite(output.torch).ravel()
             found.append(ulps(output.keras, output.torch)[finite])
     values = np.concatenate(found) if found else np.zeros(0)
@@ -188,6 +188,8 @@ def ulp_histogram(run: Run, log_counts: bool = False) -> go.Figure:
         **_FRAME,
         height=300,
     )
+    if not counts.any():
+        figure.add_annotation(x=0.5, y=0.5, xref="paper", yref="paper", text="No finite floating-point numbers of one shape to count", showarrow=False)
     _counts(figure, log_counts)
     return figure
 

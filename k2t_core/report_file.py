@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from k2t_core.recipe import Override, Recipe
+from k2t_core.transforms import float_dtype
 from k2t_core.verification.report import Cause, Difference, Effect, LayerResult, OutputResult, Report, Rounding, Run, TimeStep, TrainingResult, Weakness
 
-VERSION = 7
+VERSION = 8
 
 
 def write_report(report: Report, folder: Path, key: str) -> None:
@@ -23,7 +24,7 @@ def write_report(report: Report, folder: Path, key: str) -> None:
     arrays.update({f"{r}.input.{k}": array for r, run in enumerate(report.runs) for k, array in enumerate(run.batch)})
     exotic = {name: str(array.dtype) for name, array in arrays.items() if array.dtype.kind == "V" or array.dtype.name == "bfloat16"}
     np.savez(folder / "arrays.npz", **{name: array.astype("float32") if name in exotic else array for name, array in arrays.items()})
-    data = {"k2t_report": VERSION, "key": key, **report.to_json()}
+    data = {"k2t_report": VERSION, "key": key, "dtypes": exotic, **report.to_json()}
     staging = folder / "report.json.new"
     staging.write_text(json.dumps(data, indent=2, ensure_ascii=False), encoding="utf-8")
     os.replace(staging, folder / "report.json")
@@ -34,7 +35,8 @@ def read_report(folder: Path) -> Report | None:
     data = _read(folder)
     if data is None:
         return None
-    with np.load(folder / "arrays.npz", allow_pickle=False) as arrays:
+    with np.load(folder / "arrays.npz", allow_pickle=False) as file:
+        arrays = {name: file[name].astype(float_dtype(data["dtypes"][name])) if name in data["dtypes"] else file[name] for name in file.files}
         runs = tuple(_run(run, index, arrays) for index, run in enumerate(data["runs"]))
     return Report(runs, tuple(Weakness(**w) for w in data["weaknesses"]), tuple(data["notes"]), data["reference"], tuple(map(_training, data["training"])), tuple(map(_effect, data["overrides"])), tuple(map(_cause, data["causes"])))
 
@@ -53,13 +55,13 @@ def _read(folder: Path) -> dict[str, Any] | None:
     return data if data.get("k2t_report") == VERSION else None
 
 
-def _run(run: dict[str, Any], index: int, arrays: Any) -> Run:
+def _run(run: dict[str, Any], index: int, arrays: dict[str, np.ndarray]) -> Run:
     outputs = tuple(
         OutputResult(o["name"], tuple(o["shape"]), tuple(o["torch_shape"]), _difference(o), o["passed"], arrays[f"{index}.{k}.keras"], arrays[f"{index}.{k}.torch"], _rounding(o))
         for k, o in enumerate(run["outputs"])
     )
     layers = tuple(LayerResult(r["tensor"], r["layer"], _difference(r["cumulative"]), _difference(r["isolated"]), r["passed"], _rounding(r), _difference(r["double"]), tuple(TimeStep(**step) for step in r["steps"])) for r in run["layers"])
-    batch = tuple(arrays[name] for name in (f"{index}.input.{k}" for k in range(len(arrays.files))) if name in arrays.files)
+    batch = tuple(arrays[name] for name in (f"{index}.input.{k}" for k in range(len(arrays))) if name in arrays)
     return Run(run["weights"], run["inputs"], outputs, layers, run["first_divergence"], run["tolerance"], batch)
 
 

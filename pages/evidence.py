@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -11,12 +12,17 @@ from k2t_core import charts
 from k2t_core.project import PastRun, Project
 from k2t_core.run_comparison import changes, comparisons, worst_output
 from k2t_core.run_view import TOP, at_tolerance, beyond, class_name, classes, image, labels, narrowed, predictions
-from k2t_core.verification.report import Report, Run
+from k2t_core.verification.report import Report, Rounding, Run, measures
 from pages import common
 
 STEPS = tuple(float(f"{digit}e{power}") for power in range(-9, 0) for digit in (1, 2, 5)) + (1.0,)
 VERDICTS = {"agrees": "✓", "differs": "✕", "proves nothing": "?"}
 SCIENTIFIC = st.column_config.NumberColumn(format="scientific")
+FROM_FLOAT64 = {
+    name: st.column_config.NumberColumn(format="scientific", help="Largest distance to a run of the same module in float64: two sides that only round are about equally far from it.")
+    for name in ("Keras from float64", "PyTorch from float64")
+}
+MEASURES = {"cosine": "Cosine similarity", "top1_agreement": "First class alike", "top5_agreement": "First five alike"}
 SHOWN = 24  # values of a sample that is no image
 
 
@@ -115,11 +121,12 @@ def by_layer(project: Project, run: Run) -> None:
                 "Layer": [r.tensor for r in run.layers],
                 "Alone": [r.isolated and r.isolated.relative for r in run.layers],
                 "Accumulated": [r.cumulative and r.cumulative.relative for r in run.layers],
+                **from_float64([r.rounding for r in run.layers]),
                 "Verdict": ["✓ agrees" if r.passed else "✕ differs" for r in run.layers],
                 "At this tolerance": ["✕ beyond" if beyond(r, run.tolerance) else "✓ within" for r in run.layers],
             },
             hide_index=True,
-            column_config={"Alone": SCIENTIFIC, "Accumulated": SCIENTIFIC},
+            column_config={"Alone": SCIENTIFIC, "Accumulated": SCIENTIFIC, **FROM_FLOAT64},
         )
         layers = list(dict.fromkeys(layer.layer for layer in run.layers))
         wanted = st.selectbox("Show a layer on the Mapping page", layers, index=None, placeholder="Choose a layer")
@@ -127,8 +134,16 @@ def by_layer(project: Project, run: Run) -> None:
             common.go("mapping", project, layer=wanted)
 
 
+def from_float64(found: Iterable[Rounding | None]) -> dict[str, list[float | None]]:
+    """How far either side lies from a float64 run of the module, as columns of a table."""
+    found = list(found)
+    return {"Keras from float64": [r and r.keras for r in found], "PyTorch from float64": [r and r.torch for r in found]}
+
+
 def by_output(run: Run) -> None:
     st.markdown("**Outputs**")
+    measured = [measures(o.keras, o.torch) for o in run.outputs]
+    more = {words: [m.get(name) for m in measured] for name, words in MEASURES.items() if any(name in m for m in measured)}
     st.dataframe(
         {
             "Output": [o.name for o in run.outputs],
@@ -139,9 +154,16 @@ def by_output(run: Run) -> None:
             "Mean absolute": [o.difference.mean_abs for o in run.outputs],
             "Max relative": [o.difference.relative for o in run.outputs],
             "At this tolerance": ["✓ agrees" if o.passed else "✕ differs" for o in run.outputs],
+            **more,
+            **from_float64([o.rounding for o in run.outputs]),
         },
         hide_index=True,
-        column_config={name: SCIENTIFIC for name in ("Largest |Keras|", "Max absolute", "Mean absolute", "Max relative")},
+        column_config={
+            **{name: SCIENTIFIC for name in ("Largest |Keras|", "Max absolute", "Mean absolute")},
+            "Max relative": st.column_config.NumberColumn(format="scientific", help="Max |torch − keras| over the largest |Keras| of the output."),
+            **{words: st.column_config.NumberColumn(format="%.8f" if words == MEASURES["cosine"] else "percent") for words in more},
+            **FROM_FLOAT64,
+        },
     )
 
 

@@ -190,16 +190,6 @@ def test_the_verdict_says_what_an_infinite_difference_is(change, words, example,
     assert not report.passed and words in report.verdict
 
 
-def test_the_verdict_states_the_tolerance_of_the_outputs_own_dtype(tmp_path):
-    x = keras.Input((10,), dtype="float32")
-    model = keras.Model(x, keras.layers.Dense(3, dtype="bfloat16")(keras.layers.Dense(8, dtype="bfloat16")(x)))
-    model.save(tmp_path / "m.keras")
-    k2t.convert(tmp_path / "m.keras", tmp_path / "out")
-    report = k2t.verify(tmp_path / "out", tmp_path / "m.keras", edge_cases=False)
-    worst = report.deciding.worst
-    assert report.passed and worst.difference.relative <= worst.allowed(report.deciding.tolerance) and "tolerance 0.1 in bfloat16" in report.verdict
-
-
 def with_embedding(offset: int, dtype: str) -> keras.Model:
     x = keras.Input((None,), dtype=dtype)
     return keras.Model(x, keras.layers.Embedding(4, 3)(x + offset if offset else x))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import keras
 import numpy as np
 import pytest
 
@@ -110,3 +111,18 @@ def test_points_beyond_the_tolerance_have_a_colour_of_their_own():
     figure = charts.layer_chart(run(layers=[layer("a", 1e-7), layer("b", 1e-2, passed=False)], first="b"))
     assert figure.data[0].marker.color == (charts.BLUE, charts.VERMILION)
     assert [point[0] for point in figure.data[0].customdata] == ["a", "b"] and figure.data[2].customdata[0][0] == "b"
+
+
+def test_the_verdict_states_the_tolerance_of_the_outputs_own_dtype(tmp_path):
+    x = keras.Input((10,), dtype="float32")
+    model = keras.Model(x, keras.layers.Dense(3, dtype="bfloat16")(keras.layers.Dense(8, dtype="bfloat16")(x)))
+    model.save(tmp_path / "m.keras")
+    k2t.convert(tmp_path / "m.keras", tmp_path / "out")
+    report = k2t.verify(tmp_path / "out", tmp_path / "m.keras", edge_cases=False)
+    worst = report.deciding.worst
+    assert report.passed and worst.difference.relative <= worst.allowed(report.deciding.tolerance) and "tolerance 0.1 in bfloat16" in report.verdict
+    write_report(report, tmp_path / "kept", "key")
+    again = read_report(tmp_path / "kept")
+    assert again.verdict == report.verdict and again.deciding.worst.keras.dtype.name == "bfloat16", "after a restart of the server as well"
+    names, counts = charts.ulp_bins(report.outputs)
+    assert counts.sum() == report.outputs[0].keras.size and len(names) <= 8

@@ -217,7 +217,7 @@ def _check_finite(manifest: dict[str, Any], traced: Traced) -> None:
         value = traced.value(path)
         if is_float(value.dtype) and not np.isfinite(value).all():
             bad = int((~np.isfinite(value)).sum())
-            raise K2TError(f"{traced.source.name}: its variable {path!r} holds NaN or infinity in {bad} of {value.size} places, through which nothing can be compared; verify the mapping with weights='randomised' (--weights randomised)")
+            raise K2TError(f"{traced.source.name}: its variable {path!r} holds NaN or infinity in {bad} of {value.size} places, through which nothing can be compared; verify the mapping with randomised weights (“Randomised, in a copy” in the app, --weights randomised, weights='randomised')")
 
 
 @remembered

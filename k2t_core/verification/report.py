@@ -426,8 +426,8 @@ def measures(keras: np.ndarray, torch: np.ndarray) -> dict[str, float]:
 
 
 def ulps(keras: np.ndarray, torch: np.ndarray) -> np.ndarray:
-    """How many representable numbers lie between the two values of each element (float32, float64, float16 only)."""
-    kinds = {"float16": np.int16, "float32": np.int32, "float64": np.int64}
+    """How many representable numbers lie between the two values of each element (float16, bfloat16, float32, float64 only)."""
+    kinds = {"float16": np.int16, "bfloat16": np.int16, "float32": np.int32, "float64": np.int64}
     whole = kinds[keras.dtype.name]
 
     def ordered(array: np.ndarray) -> np.ndarray:

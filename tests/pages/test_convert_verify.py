@@ -88,6 +88,8 @@ def test_settings_of_the_evidence_are_kept_and_used(show, project):
     assert command.split()[:3] == ["k2t", "verify", "out"] and command.endswith("square.keras --search 1 --no-edge-cases --training"), command
     assert "search=1, edge_cases=False, training=True" in python
     click(app, "Verify")
+    outputs = next(frame.value for frame in app.dataframe if "Mean absolute" in frame.value)
+    assert outputs["Cosine similarity"][0] > 0.999999 and 0 <= outputs["Keras from float64"][0] < 1e-4 > outputs["PyTorch from float64"][0] >= 0
     assert len(found.report.runs) == 3 and "search" in found.report.runs[-1].inputs
     assert any(f"of {len(found.report.training)} agree" in expander.label for expander in app.expander)
     assert [button.label for button in app.get("download_button")] == ["HTML report", "report.json"]
