@@ -8,7 +8,9 @@ os.environ["KERAS_BACKEND"] = "tensorflow"
 
 import streamlit as st  # noqa: E402
 
-from pages.common import navigation  # noqa: E402
+from pages.common import guarded, navigation  # noqa: E402
 
 st.session_state["started by app.py"] = True
-navigation().run()
+page = navigation()
+with guarded():  # whatever a page does not expect ends in plain words
+    page.run()

@@ -9,10 +9,14 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
+
 from k2t_core.errors import K2TError
 from k2t_core.planning import Plan
 from k2t_core.planning import plan as make_plan
 from k2t_core.recipe import Recipe
+from k2t_core.transforms import apply_chain
+from k2t_core.verification.report import Difference
 
 CHOICES = 5  # layers to choose from, the broken one among them
 TRIED = 12  # layers of a large model that are looked at for one that can be broken
@@ -46,7 +50,10 @@ def exercise(plan: Plan, seed: int, say: Callable[[float, str], None] = lambda s
 
     Raises K2TError where no layer can be broken so that its shapes hide it.
     """
+    from safetensors.torch import load_file, save_file
+
     from k2t_core.conversion import convert
+    from k2t_core.tensors import to_tensor
     from k2t_core.verification import verify
     from k2t_core.verification.alone import probe
     from k2t_core.verification.diagnosis import candidates
@@ -63,24 +70,33 @@ def exercise(plan: Plan, seed: int, say: Callable[[float, str], None] = lambda s
     arrays = random_batch(plan.traced.graph, 2, seed)
     for index, name in enumerate(names[:TRIED]):
         say(0.5 * index / min(len(names), TRIED), "Looking for a layer to break")
-        patient = probe(plan.traced, name, arrays, base)
+        try:
+            patient = probe(plan.traced, name, arrays, base)
+        except K2TError:  # a weight by itself
+            continue
         readings = list(candidates(patient, base.recipe))
         found = _fault(patient, base.recipe, readings, rng)
         if found is not None:
+            (fault, recipe), damage = found, {}
             break
-    else:
-        raise K2TError("no layer of this model can be read wrongly without an error: there is nothing to guess; load another model")
-    fault, recipe = found
+    else:  # no wrong reading fits: then its numbers in the file are wrong
+        recipe, readings = base.recipe, []
+        name, fault, damage = next(((n, *found) for n in names if (found := _damage(base, n)) is not None), (None, None, None))
+        if name is None:
+            raise K2TError("no layer of this model can be read wrongly without an error: there is nothing to guess; load another model")
     others = rng.sample([n for n in names if n != name], min(CHOICES - 1, len(names) - 1))
     own = [text for text, _ in readings if text != fault]
     reasons = [fault, *own[: REASONS - 1]]
-    reasons += rng.sample(ELSEWHERE, REASONS - len(reasons))
+    reasons += rng.sample([text for text in ELSEWHERE if text != fault], REASONS - len(reasons))
     rng.shuffle(reasons)
     order = list(kinds)
     shown = sorted([name, *others], key=order.index)
     with tempfile.TemporaryDirectory(prefix="k2t-exercise-") as folder:
         say(0.5, "Converting with the fault")
         convert(make_plan(plan.traced, recipe), Path(folder))
+        if damage:
+            file = Path(folder) / "model.safetensors"
+            save_file({**load_file(file), **{key: to_tensor(array) for key, array in damage.items()}}, file, metadata={"format": "pt"})
         report = verify(folder, plan.traced, batch=2, seed=seed, weights="model", edge_cases=False, explain=False, progress=lambda share, text: say(0.6 + 0.4 * share, text))
     return Exercise(seed, name, fault, recipe, {n: _words(kinds[n]) for n in shown}, tuple(reasons), report)
 
@@ -97,6 +113,24 @@ def _fault(patient: Any, recipe: Recipe, readings: list[tuple[str, Recipe]], rng
             continue
         if not verdict.passed and SEEN < verdict.difference.relative < float("inf"):
             return text, changed
+    return None
+
+
+def _damage(plan: Plan, layer: str) -> tuple[str, dict[str, np.ndarray]] | None:
+    """A fault in a layer's weights that no shape shows, and the entries of the state_dict with it; None where it would not be seen."""
+    for weight in plan.weights:
+        if weight.layer != layer or weight.source is None:
+            continue
+        value = plan.traced.value(weight.source)
+        right = apply_chain(weight.steps, value)
+        if right.ndim > 1 and value.size == right.size:
+            wrong, fault = value.reshape(right.shape), f"{weight.key.rsplit('.', 1)[-1]} keeps Keras's order in memory: reshaped, not transposed"
+        elif weight.key.endswith("bias"):
+            wrong, fault = np.zeros_like(right), "the bias is left out"
+        else:
+            continue
+        if SEEN < Difference.of(right, wrong).relative < float("inf"):
+            return fault, {weight.key: wrong}
     return None
 
 

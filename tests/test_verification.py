@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from safetensors.torch import load_file, save_file
 
 import k2t_core as k2t
 from k2t_core.bundled import examples
@@ -425,3 +426,21 @@ def test_two_verifications_at_once(example, tmp_path):
     for thread in threads:
         thread.join()
     assert len(said) == 16 and all(words.startswith("agrees (") for words in said), said
+
+
+@pytest.mark.parametrize("policy", ["float16", "mixed_float16", "bfloat16", "mixed_bfloat16"])
+def test_few_digits_excuse_no_wrong_weight(policy, tmp_path):
+    """256 roundings of bfloat16 are twice the largest value, and once excused anything."""
+    x = keras.Input((12, 16))
+    attended = layers.MultiHeadAttention(4, 4, dtype=policy, name="attention")(x, x)
+    hidden = layers.Dense(10, dtype=policy, name="hidden", activation="relu")(layers.LayerNormalization(dtype=policy)(attended))
+    model = keras.Model(x, layers.Dense(3, dtype=policy, name="last")(hidden))
+    randomise(model, 0)
+    k2t.convert(model, tmp_path)
+    right = k2t.verify(tmp_path, model)
+    assert right.passed and right.proves, right.verdict
+    state = load_file(tmp_path / "model.safetensors")
+    state["hidden.weight"] = state["hidden.weight"].T.contiguous().reshape(state["hidden.weight"].shape)
+    save_file(state, tmp_path / "model.safetensors")
+    wrong = k2t.verify(tmp_path, model, weights="model")
+    assert not wrong.passed and wrong.first_divergence == "hidden", wrong.verdict

@@ -112,6 +112,8 @@ def probe(traced: Traced, layer: str, arrays: Sequence[np.ndarray], whole: Plan 
     given = tuple(dict.fromkeys(node.inputs))
     needed = {"".join(reference.source(traced.graph, scope, t)) for t in given}
     record = reference.tensors(traced, arrays, needed | {scope + t for t in node.outputs})
+    if any(scope + t not in record for t in node.outputs):
+        raise K2TError(f"layer {layer!r}: a weight by itself, which computes nothing: look at the layers that use it")
     inputs = tuple(reference.arguments(traced, scope, node, arrays, record).values())
     # The batch size of a call by itself is free, whatever the graph says.
     tensors = {t: Tensor(t, graph.tensors[t].shape, graph.tensors[t].dtype) for t in (*given, *node.outputs)}

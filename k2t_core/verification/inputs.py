@@ -55,7 +55,9 @@ def edge_batches(graph: Graph, seed: int = 0) -> list[tuple[str, list[np.ndarray
     floats = any("float" in graph.tensors[t].dtype for t in graph.inputs)
     found = [("zeros, batch of 1", [_draw(graph, t, 1, rng, "zeros") for t in graph.inputs])]
     if floats:
-        for name, scale in (("tiny numbers (normal · 0.001), batch of 1", 1e-3), ("large numbers (normal · 1000), batch of 1", 1e3)):
+        # float16 ends at 65504: a thousand times larger numbers would overflow on one side or the other.
+        large = 8 if any(t.dtype == "float16" for _, inner, _ in graph.walk() for t in inner.tensors.values()) else 1000
+        for name, scale in (("tiny numbers (normal · 0.001), batch of 1", 1e-3), (f"large numbers (normal · {large}), batch of 1", large)):
             arrays = [_draw(graph, t, 1, rng, "normal") for t in graph.inputs]
             scaled = ["float" in graph.tensors[t].dtype and _vocabulary(graph, t)[0] is None for t in graph.inputs]
             found.append((name, [a * a.dtype.type(scale) if one else a for a, one in zip(arrays, scaled)]))

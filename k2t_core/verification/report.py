@@ -22,6 +22,8 @@ ROUNDING_SLACK = 16
 # Roundings that one side may have and the other not: TensorFlow adds up a global average one element after the other
 # (38 roundings measured over 48 × 48 pixels in EfficientNetB0, 84 over 112 × 112), torch in pairs.
 SUM_ROUNDINGS = 256
+# Both, in float16 and bfloat16: frameworks add up in float32 there, and 256 roundings of bfloat16 would excuse anything.
+HALF_ROUNDINGS = 6
 # Rounding explains no more than this, relative to the largest value: a softmax over large, nearly equal scores comes near it.
 LAYER_LIMIT = 0.25
 # The tolerance of a layer for which there is no float64 run.
@@ -33,6 +35,12 @@ DOUBLE_TOLERANCE = 1e-8
 def rounding_unit(dtype: np.dtype) -> float:
     """The distance from 1 to the next number of a floating-point dtype."""
     return 2.0 ** -{"float16": 10, "bfloat16": 7, "float64": 52}.get(dtype.name, 23)
+
+
+def roundings(dtype: np.dtype, count: int, largest: float) -> float:
+    """So many roundings of the largest value; of a dtype with few digits fewer. Numbers of float16 below 2⁻¹⁴ lie no closer to each other."""
+    count = count if rounding_unit(dtype) < 2.0**-16 else min(count, HALF_ROUNDINGS)
+    return count * rounding_unit(dtype) * max(largest, 2.0**-14 if dtype.name == "float16" else 0.0)
 
 
 def coarseness(dtype: np.dtype) -> float:
@@ -93,7 +101,7 @@ class Rounding:
         both: nor the module farther than Keras, as it is where it computes in less than ``dtype``. That asks too much behind
         a softmax of large numbers, where one side may be exact by luck.
         """
-        allowed = SUM_ROUNDINGS * rounding_unit(dtype) * self.scale
+        allowed = roundings(dtype, SUM_ROUNDINGS, self.scale)
         return self.keras <= ROUNDING_SLACK * self.torch + allowed and (not both or self.torch <= ROUNDING_SLACK * self.keras + allowed)
 
 
@@ -387,11 +395,11 @@ def layer_passes(difference: Difference | None, rounding: Rounding | None, dtype
         return True
     if not is_float(dtype):
         return difference.max_abs == 0
-    if difference.relative <= LAYER_ROUNDINGS * rounding_unit(dtype):
+    if difference.max_abs <= roundings(dtype, LAYER_ROUNDINGS, difference.keras_max):
         return True
     if rounding is None or dtype.name == "float64":  # nothing computes more exactly than float64 itself
         return difference.relative <= LAYER_TOLERANCE * coarseness(dtype)
-    return difference.relative <= LAYER_LIMIT * coarseness(dtype) and rounding.explains(dtype, both=not settled)
+    return difference.relative <= LAYER_LIMIT and rounding.explains(dtype, both=not settled)
 
 
 def output_passes(difference: Difference, rounding: Rounding | None, dtype: np.dtype, tolerance: float, layers_pass: bool) -> bool:
@@ -405,7 +413,7 @@ def output_passes(difference: Difference, rounding: Rounding | None, dtype: np.d
         return True
     if tolerance < OUTPUT_TOLERANCE:
         return False
-    return layers_pass and rounding is not None and difference.relative <= LAYER_LIMIT * coarseness(dtype) and rounding.explains(dtype, both=False)
+    return layers_pass and rounding is not None and difference.relative <= LAYER_LIMIT and rounding.explains(dtype, both=False)
 
 
 def measures(keras: np.ndarray, torch: np.ndarray) -> dict[str, float]:

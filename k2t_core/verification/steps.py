@@ -11,7 +11,7 @@ from k2t_core import reference
 from k2t_core.graph import Node
 from k2t_core.tracing import Traced
 from k2t_core.verification.compare import Written
-from k2t_core.verification.report import LAYER_ROUNDINGS, TimeStep, rounding_unit
+from k2t_core.verification.report import LAYER_ROUNDINGS, TimeStep, roundings
 
 OVER_TIME = ("LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional", "TimeDistributed", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
 # Up to so many steps, every shorter sequence is run; of more, those that halving the sequence leads to.
@@ -33,7 +33,7 @@ def diverging_steps(written: Written, traced: Traced, arrays: Sequence[np.ndarra
     given = reference.arguments(traced, scope, node, arrays, record)
     layer = node.layer.children.get("forward_layer", node.layer)
     count, backwards = given[node.inputs[0]].shape[1], bool(layer.config.get("go_backwards"))
-    limit = LAYER_ROUNDINGS * rounding_unit(record[tensor].dtype) * float(np.abs(record[tensor]).max(initial=0.0))
+    limit = roundings(record[tensor].dtype, LAYER_ROUNDINGS, float(np.abs(record[tensor]).max(initial=0.0)))
 
     def differs(want: np.ndarray, got: np.ndarray) -> bool:
         return want.shape != got.shape or not np.abs(want - got).max(initial=0.0) <= limit
