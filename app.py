@@ -8,9 +8,9 @@ os.environ["KERAS_BACKEND"] = "tensorflow"
 
 import streamlit as st  # noqa: E402
 
-from pages.common import guarded, navigation  # noqa: E402
+from pages.common import navigation, safety_net  # noqa: E402
 
 st.session_state["started by app.py"] = True
 page = navigation()
-with guarded():  # whatever a page does not expect ends in plain words
+with safety_net():
     page.run()

@@ -73,7 +73,10 @@ def obstacle(traced: Traced, name: str) -> str | None:
         return f"it gives {'strings' if spec.dtype == 'string' else f'a {spec.form} tensor'}, which torch has no tensors for: cut the model off behind a later layer"
     if spec.id in traced.graph.outputs:
         return "it gives an output of the model, so it cannot be cut off"
-    if get_keras_mask(_live(traced)[calls[0].id].outputs[0]) is not None:
+    live = _live(traced).get(calls[0].id)
+    if live is None:
+        return "it is inside a layer that was opened, so it cannot be cut off"
+    if get_keras_mask(live.outputs[0]) is not None:
         return "what it gives carries a mask, which would be lost if it were cut off"
     return None
 

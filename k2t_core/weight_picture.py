@@ -66,6 +66,11 @@ class WeightPicture:
     keras: Side
     torch: Side
 
+    @property
+    def limit(self) -> float:
+        """The largest magnitude of either side, of what is finite; 1 where all is 0."""
+        return max(float(np.abs(side.sample[np.isfinite(side.sample)]).max(initial=0.0)) for side in (self.keras, self.torch)) or 1.0
+
 
 def is_drawable(weight: PlannedWeight) -> bool:
     """Whether a weight comes from a Keras variable by steps whose elements can be followed."""

@@ -7,7 +7,7 @@ import json
 import time
 import traceback
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +119,11 @@ def guarded() -> Iterator[None]:
         yield
     except Exception as error:
         show_error(error)
+
+
+def safety_net() -> AbstractContextManager[None]:
+    """Around a page as a whole: what it does not expect ends in plain words. The tests of the pages take it away, to see errors as they are."""
+    return guarded()
 
 
 def attempt(action: Callable[..., None], *arguments: Any) -> None:

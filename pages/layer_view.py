@@ -127,15 +127,14 @@ def pictures(project: Project, plan: Any, row: Row, drawn: list[Any]) -> None:
         with column:
             element.append(st.number_input(f"PyTorch axis {axis}", 0, size - 1, first, key=f"element:{weight.key}:{axis}:{weight.shape}"))
     picture = weight_picture(weight, plan.traced.value(weight.source), element, layer)
-    limit = max(float(abs(side.sample).max()) for side in (picture.keras, picture.torch)) or 1.0
     name = weight.source.rsplit("/", 1)[-1]
     left, middle, right = st.columns([10, 2, 10], vertical_alignment="center")
     with left:
-        common.chart(charts.weight_figure(picture.keras, f"Keras: {name} {axes_text(picture.keras)}", limit), "picture-keras")
+        common.chart(charts.weight_figure(picture.keras, f"Keras: {name} {axes_text(picture.keras)}", picture.limit), "picture-keras")
     with middle:
         st.markdown(f":material/arrow_forward:  \n**{common.plain(weight.transform)}**", text_alignment="center")
     with right:
-        common.chart(charts.weight_figure(picture.torch, f"PyTorch: {key.rsplit('.', 1)[-1]} {axes_text(picture.torch)}", limit), "picture-torch")
+        common.chart(charts.weight_figure(picture.torch, f"PyTorch: {key.rsplit('.', 1)[-1]} {axes_text(picture.torch)}", picture.limit), "picture-torch")
     value = picture.torch.values[picture.torch.mark]
     part = " The pictures show the part around it." if picture.keras.more or picture.torch.more else ""
     st.caption(f"Outlined on both sides: {name}{list(picture.keras.index)} = {key.rsplit('.', 1)[-1]}{list(picture.torch.index)} = {value:.5g}.{part}")

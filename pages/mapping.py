@@ -164,10 +164,16 @@ def table(project: Project, shown: list[Row], nested: bool) -> None:
     at = calls.index(selected) if selected in calls else None
     with st.container(horizontal=True, vertical_alignment="center"):
         # The grid lets nobody select a row by keyboard.
-        before, after = (at - 1, at + 1) if at is not None else (-1, 0)
-        st.button("Previous row", icon=":material/arrow_upward:", shortcut="Alt+Up", disabled=before < 0, on_click=select, args=(project, calls[max(before, 0)]))
-        st.button("Next row", icon=":material/arrow_downward:", shortcut="Alt+Down", disabled=after >= len(calls), on_click=select, args=(project, calls[min(after, len(calls) - 1)]))
+        st.button("Previous row", icon=":material/arrow_upward:", shortcut="Alt+Up", disabled=not at, on_click=step, args=(project, calls, -1))
+        st.button("Next row", icon=":material/arrow_downward:", shortcut="Alt+Down", disabled=at == len(calls) - 1, on_click=step, args=(project, calls, 1))
         st.caption(f"Row {at + 1} of {len(calls)}" if at is not None else f"{len(calls)} rows")
+
+
+def step(project: Project, calls: list[str], by: int) -> None:
+    """From the row that is selected now: a key held down presses the button of an earlier run of the page again."""
+    selected = project.settings["mapping.selected"]
+    at = calls.index(selected) if selected in calls else -1
+    select(project, calls[min(max(at + by, 0), len(calls) - 1)])
 
 
 def indented(call: str) -> str:
@@ -269,7 +275,8 @@ def alone(project: Project, row: Row) -> None:
         return
     difference = verdict.difference
     if not verdict.passed:
-        st.markdown(f":red[:material/cancel:] This layer alone **differs**: relative difference **{common.amount(difference)}**.")
+        numbers = verdict.shapes or f"relative difference **{common.amount(difference)}**"
+        st.markdown(f":red[:material/cancel:] This layer alone **differs**: {numbers}.")
         return
     st.markdown(f":green[:material/check_circle:] This layer alone agrees: relative difference {common.amount(difference)}.")
     weak = project.weak(row.layer)
@@ -347,7 +354,7 @@ def duellist(project: Project, row: Row, patient: Any, recipe: Any, key: str) ->
     lines = code.text.splitlines()
     st.code("\n".join(lines[number - 1].strip() for number in lines_by_layer(code).get(row.layer, [])) or "# nothing", wrap_lines=True)
     difference = verdict.difference
-    words = f"relative difference **{common.amount(difference)}**, largest {difference.max_abs:.2g}"
+    words = verdict.shapes or f"relative difference **{common.amount(difference)}**, largest {difference.max_abs:.2g}"
     st.markdown(f":green[:material/check_circle:] Agrees: {words}" if verdict.passed else f":red[:material/cancel:] Differs: {words}")
     if recipe.overrides != project.recipe.overrides:
         st.button("Put this in force", key=f"duel-apply:{key}", icon=":material/done:", on_click=common.attempt, args=(project.apply, recipe))

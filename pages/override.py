@@ -190,4 +190,4 @@ def told(checked: snippet_editor.Check | None) -> None:
         st.caption("It is one Python expression. Compare this layer, and it is run as you type.")
     else:
         word = ":green[:material/check_circle:] Would agree" if checked.verdict.passed else ":red[:material/cancel:] Would differ"
-        st.markdown(f"{word}: relative difference {common.amount(checked.verdict.difference)}")
+        st.markdown(f"{word}: {checked.verdict.shapes or f'relative difference {common.amount(checked.verdict.difference)}'}")

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 import k2t_core as k2t
 from k2t_core.randomise import randomise
+from k2t_core.verification.alone import probe
 
 L = layers
 
@@ -190,3 +191,11 @@ def test_an_argument_that_a_module_does_not_take_writes_nothing(tmp_path):
     with pytest.raises(k2t.K2TError, match="cannot be built: TypeError"):
         k2t.convert(model, tmp_path / "out", k2t.Recipe().with_override(k2t.Override("layer", "arguments", {"in_features": "x"})))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("code", "words"), [("x.flatten()", r"gives a tensor of shape \(8,\), where Keras gives \(2, 4\)"), ("3", "gives a int"), ("(x, x)", "gives 2 tensors")])
+def test_a_reading_of_another_structure_is_refused_in_words(code, words):
+    x = keras.Input((4,))
+    patient = probe(k2t.trace(k2t.load(keras.Model(x, L.Activation("tanh", name="layer")(x)))), "layer", [np.ones((2, 4), "float32")])
+    with pytest.raises(k2t.K2TError, match=words):
+        patient.judge(k2t.Recipe((k2t.Override("layer", "snippet", code),)))

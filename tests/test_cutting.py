@@ -98,3 +98,13 @@ def test_a_cut_model_is_not_cut_again():
     traced = k2t.trace(k2t.load(text_model()))
     once = cut(traced, ["words"])
     assert cut(once, ["words"]) is once and cut(traced, []) is traced and cut(traced, ["words"]) is once
+
+
+def test_what_is_inside_an_opened_layer_is_not_cut_off(tmp_path):
+    x = keras.Input((5,))
+    model = keras.Model(x, layers.Dense(2, name="last")(layers.Pipeline([layers.Dense(4, name="inner"), layers.ReLU(name="relu")], name="pipe")(x)))
+    traced = k2t.trace(k2t.load(model))
+    inside = [node.layer.path for node in traced.graph.nodes if node.layer.path.startswith("pipe/")]
+    assert len(inside) == 2 and all("inside a layer that was opened" in obstacle(traced, path) for path in inside)
+    with pytest.raises(k2t.OverrideError, match="inside a layer that was opened"):
+        k2t.plan(traced, k2t.Recipe(tuple(cut_off(inside[0]))))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from k2t_core import charts
 from k2t_core.graph import Layer
 from k2t_core.planning import PlannedWeight
 from k2t_core.transforms import Cast, Fill, Permute, ReorderBlocks, ReorderFlatten, Reshape, SqrtAtLeast, Take, apply_chain, chain_shape
@@ -102,3 +103,11 @@ def test_what_has_no_keras_variable_is_not_drawn():
 def test_the_first_mark_is_off_the_diagonal_where_it_can_be():
     assert first_element(CASES["dense"]) == (1, 2)
     assert first_element(weight((1, 1), Permute((1, 0)))) == (0, 0)
+
+
+def test_weights_that_are_no_numbers_are_drawn_all_the_same():
+    array = np.array([[1, np.nan], [-3, np.inf]], "float32")
+    picture = weight_picture(weight((2, 2), Permute((1, 0))), array, (1, 0))
+    assert picture.limit == 3 and charts.weight_figure(picture.keras, "Keras", picture.limit).data
+    picture = weight_picture(weight((2, 2), Permute((1, 0))), np.full((2, 2), np.nan, "float32"), (1, 0))
+    assert picture.limit == 1 and charts.weight_figure(picture.torch, "PyTorch", picture.limit).data

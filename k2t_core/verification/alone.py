@@ -29,12 +29,13 @@ from k2t_core.verification.taps import compile_module
 class Verdict:
     """A layer's outputs under one recipe: the largest difference among them, and whether all agree.
 
-    values: what torch computed, in Keras's order of axes.
+    values: what torch computed, in Keras's order of axes. shapes: how an output's shape differs, in words; mostly empty.
     """
 
     difference: Difference
     passed: bool
     values: tuple[np.ndarray, ...] = ()
+    shapes: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +73,8 @@ class Probe:
                 difference = Difference.of(want, have)
                 rounding = Rounding.of(want, have, exact[index]) if exact is not None and is_float(want.dtype) and want.shape == have.shape else None
                 verdicts.append(Verdict(difference, layer_passes(difference, rounding, want.dtype)))
-        return Verdict(max((v.difference for v in verdicts), key=lambda d: d.relative), all(v.passed for v in verdicts), values)
+        shapes = next((f"it gives {have.shape}, Keras {want.shape}" for want, have in zip(self.expected, values) if want.shape != have.shape), "")
+        return Verdict(max((v.difference for v in verdicts), key=lambda d: d.relative), all(v.passed for v in verdicts), values, shapes)
 
     def outputs(self, recipe: Recipe) -> list[np.ndarray]:
         """The layer's outputs under ``recipe``, in Keras's layout. Raises K2TError as `judge` does."""
@@ -94,7 +96,13 @@ class Probe:
                 if double:
                     return None
                 raise K2TError(f"layer {self.node.layer.path!r}: {type(error).__name__}: {' '.join(str(error).split())[:200]}") from error
-        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        outputs = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
+        for want, y in zip(case.expected, outputs):
+            if not isinstance(y, torch.Tensor) or y.dim() != want.ndim:
+                what = f"a tensor of shape {tuple(y.shape)}" if isinstance(y, torch.Tensor) else f"a {type(y).__name__}"
+                raise K2TError(f"layer {self.node.layer.path!r}: gives {what}, where Keras gives {want.shape}")
+        if len(outputs) != len(case.expected):
+            raise K2TError(f"layer {self.node.layer.path!r}: gives {len(outputs)} tensors, where Keras gives {len(case.expected)}")
         return [layout.to_keras(to_array(y)) for layout, y in zip(planned.root.output_layouts, outputs)]
 
 

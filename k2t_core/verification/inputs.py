@@ -41,6 +41,9 @@ def random_batch(graph: Graph, batch: int = 4, seed: int = 0, distribution: str 
         raise InputError(f"the batch size is {batch}; it must be at least 1")
     if seed < 0:
         raise InputError(f"the seed is {seed}; it must be a whole number from 0 up")
+    strings = next((name for name, t in zip(graph.input_names, graph.inputs) if "string" in graph.tensors[t].dtype), None)
+    if strings is not None:
+        raise InputError(f"input {strings!r} takes strings, and torch has none: cut the model off behind the layers that read them")
     check_batch(graph, batch)
     rng = np.random.default_rng(seed)
     return [_draw(graph, t, batch, rng, distribution) for t in graph.inputs]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from k2t_core.bundled import app_folder
 from k2t_core.project import Project
+from pages import common
 
 APP = str(app_folder() / "app.py")
 TIMEOUT = 120
@@ -19,6 +21,7 @@ TIMEOUT = 120
 def own_home(tmp_path, monkeypatch):
     monkeypatch.setenv("K2T_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(os.path.dirname(APP))
+    monkeypatch.setattr(common, "safety_net", nullcontext)
 
 
 @pytest.fixture

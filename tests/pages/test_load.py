@@ -8,6 +8,7 @@ import zipfile
 import pytest
 
 from k2t_core.project import Project
+from pages import common
 from tests.pages.conftest import click, texts
 
 
@@ -116,3 +117,10 @@ def test_others_see_no_projects(show, project, monkeypatch):
     app = show("load")
     assert "Continue where you left off" not in texts(app)
     assert "Path" not in [tab.label for tab in app.tabs]
+
+
+def test_what_a_page_does_not_expect_ends_in_plain_words(show, monkeypatch):
+    monkeypatch.setattr(common, "safety_net", common.guarded)
+    monkeypatch.setattr(Project, "recent", classmethod(lambda cls: {}["nothing"]))
+    app = show("load")
+    assert "Something failed inside k2t" in app.error[0].value and any("KeyError" in code.value for code in app.code)

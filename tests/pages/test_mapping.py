@@ -5,7 +5,12 @@ from __future__ import annotations
 import json
 import re
 
+import keras
+import numpy as np
+from keras import layers
+
 from k2t_core.project import Project
+from k2t_core.table import rows
 from tests.pages.conftest import click, texts
 
 
@@ -223,3 +228,42 @@ def test_the_graph_has_the_selection_of_the_table_and_can_be_put_away(show, proj
     assert json.loads(data["graph"])["nodes"]["encoder#2/conv2"]["row"] == "encoder/conv2"
     next(toggle for toggle in app.toggle if toggle.label == "Graph").set_value(False).run()
     assert not app.get("bidi_component") and held.settings["mapping.graph"] is False
+
+
+def test_a_key_held_down_does_not_stay_on_one_row(show, project):
+    """The button that is pressed again may be that of an earlier run of the page: it goes on from the row that is selected now."""
+    found = project("shared")
+    app = show("mapping", found, layer="encoder/conv1")
+    found.set("mapping.selected", "encoder/conv2")  # by a press that the page has not drawn yet
+    click(app, "Next row")
+    assert found.settings["mapping.selected"] == "encoder/flatten"
+
+
+def test_an_argument_that_changes_the_shape_is_told_by_shapes(show, project):
+    found = project("convnet")
+    layer = next(row.layer for row in rows(found.plan) if row.type == "Conv2D")
+    found.override(layer, "arguments", {"stride": 2})
+    assert "it gives (2, 14, 14, 32), Keras (2, 28, 28, 32)" in texts(show("mapping", found, layer=layer))
+
+
+def test_every_row_can_be_looked_at_whatever_stands_in_the_model(show, tmp_path):
+    """Strings at the input, an opened layer with a weight of its own, NaN among the weights, readings that lose an axis."""
+    from tests.test_cutting import text_model
+    from tests.test_exercise import Scaled
+
+    x = keras.Input((8, 8, 3))
+    y = layers.GlobalAveragePooling2D(name="pool")(layers.Pipeline([layers.Conv2D(4, 3), layers.ReLU()], name="pipe")(x))
+    model = keras.Model(x, layers.Dense(2, name="last")(Scaled(name="scaled")(y)))
+    model.get_layer("last").bias.assign([np.nan, 1])
+    for index, one in enumerate((model, text_model())):
+        one.save(tmp_path / f"{index}.keras")
+        found = Project.create()
+        found.load(tmp_path / f"{index}.keras")
+        found.set("mapping.duel", True)
+        app = show("mapping", found)
+        for row in rows(found.plan):
+            found.set("mapping.selected", row.call)
+            app.query_params["layer"] = row.call
+            app.run()
+            assert not app.exception and row.call.split("/")[-1].replace("_", "\\_") in texts(app), row.call
+    assert "takes strings, and torch has none" in texts(app)
