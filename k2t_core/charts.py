@@ -306,7 +306,7 @@ def layer_chart(run: Run) -> go.Figure:
     """
     import plotly.graph_objects as go
 
-    from k2t_core.verification.report import LAYER_ROUNDINGS, rounding_unit
+    from k2t_core.verification.report import LAYER_ROUNDINGS, rounding_unit, roundings
 
     names = [layer.tensor for layer in run.layers]
     positions = list(range(len(names)))
@@ -329,9 +329,10 @@ def layer_chart(run: Run) -> go.Figure:
     figure.add_hline(y=max(run.tolerance, ZERO), line={"dash": "dash", "width": 1.5, "color": GREY})
     figure.add_annotation(x=0, xref="paper", xanchor="left", y=np.log10(max(run.tolerance, ZERO)), yanchor="bottom", text=f"tolerance {_power(run.tolerance)}", font={"size": 11}, showarrow=False)
     # Not add_hline's own annotation: it misplaces words on a logarithmic axis.
-    allowed = LAYER_ROUNDINGS * rounding_unit(np.dtype("float32"))
+    few = next((o.keras.dtype for o in run.outputs if o.keras.dtype.name in ("float16", "bfloat16")), np.dtype("float32"))
+    allowed = roundings(few, LAYER_ROUNDINGS, 1.0)
     figure.add_hline(y=allowed, line={"dash": "dot", "width": 1, "color": GREY})
-    words = f"{LAYER_ROUNDINGS} float32 roundings"
+    words = f"{allowed / rounding_unit(few):.0f} {few.name} roundings"
     more = f"Beyond {words}, a float64 run must explain<br>what a layer alone differs by."
     figure.add_annotation(x=1, xref="paper", xanchor="right", y=np.log10(allowed), yanchor="bottom", text=words, hovertext=more, font={"size": 11}, showarrow=False)
     failed = [(index, layer) for index, layer in enumerate(run.layers) if not layer.passed]

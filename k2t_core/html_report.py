@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +52,10 @@ def html_report(report: Report, folder: str | Path, command: str) -> str:
     folder = Path(folder)
     data = facts(report, folder, command)
     deciding = report.deciding
-    figures = [charts.difference_histogram(deciding, relative=True), charts.difference_histogram(deciding, relative=False), charts.ulp_histogram(deciding)]
-    if deciding.layers:
-        figures.append(charts.layer_chart(deciding))
+    drawn = replace(deciding, tolerance=deciding.own_tolerance)
+    figures = [charts.difference_histogram(drawn, relative=True), charts.difference_histogram(drawn, relative=False), charts.ulp_histogram(drawn)]
+    if drawn.layers:
+        figures.append(charts.layer_chart(drawn))
     # The first figure carries plotly.js itself: the page asks nobody for anything.
     pictures = [figure.to_html(full_html=False, include_plotlyjs=index == 0, div_id=f"figure{index}") for index, figure in enumerate(figures)]
     environment = Environment(loader=PackageLoader("k2t_core"), autoescape=True)

@@ -60,7 +60,7 @@ def evidence(project: Project, report: Report) -> None:
 
 def looked_at(project: Project, run: Run) -> Run:
     """The run at the tolerance of the slider, and what that makes of it."""
-    own = run.worst.allowed(run.tolerance) or run.tolerance
+    own = run.own_tolerance
     options = sorted({*STEPS, own})
     current = project.settings["verify.look"]
     common.within("verify.look", project, own if current not in options else current)

@@ -124,5 +124,7 @@ def test_the_verdict_states_the_tolerance_of_the_outputs_own_dtype(tmp_path):
     write_report(report, tmp_path / "kept", "key")
     again = read_report(tmp_path / "kept")
     assert again.verdict == report.verdict and again.deciding.worst.keras.dtype.name == "bfloat16", "after a restart of the server as well"
+    words = str(charts.layer_chart(again.deciding).layout.annotations)
+    assert "6 bfloat16 roundings" in words and again.deciding.own_tolerance == pytest.approx(0.1024)
     names, counts = charts.ulp_bins(report.outputs)
     assert counts.sum() == report.outputs[0].keras.size and len(names) <= 8

@@ -192,6 +192,11 @@ class Run:
         return max(self.outputs, key=lambda o: o.difference.relative)
 
     @property
+    def own_tolerance(self) -> float:
+        """The tolerance in the dtype of the outputs, as the charts draw it."""
+        return self.worst.allowed(self.tolerance) or self.tolerance
+
+    @property
     def why_worst(self) -> str:
         """What the number of the worst output does not say by itself, in words; mostly empty."""
         o = self.worst
