@@ -21,7 +21,7 @@ import threading
 import time
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from math import prod
@@ -364,10 +364,10 @@ class Project:
             source = k2t.load(path, allow_unsafe=allow_unsafe)
             say(0.7, "Following the layers")
             traced = k2t.trace(source)
+            say(0.9, "Planning the conversion")
         except UnsafeModelError:
             self.refused = path
             raise
-            say(0.9, "Planning the conversion")
         except (K2TError, Cancelled):
             self._discard(path)
             raise
@@ -836,6 +836,21 @@ class Project:
         if (self.folder / "inputs").exists():
             shutil.rmtree(self.folder / "inputs")
         self.set("verify.inputs", None if name is None else str(self.receive(name, data, "inputs")))
+
+    def set_images(self, files: Sequence[tuple[str, BinaryIO]]) -> None:
+        """Keep several images, by name, as the user's own batch: a sample each, in this order. Raises K2TError for other files."""
+        from k2t_core.verification.inputs import IMAGES
+
+        other = next((name for name, _ in files if Path(name).suffix.lower() not in IMAGES), None)
+        if other is not None:
+            raise K2TError(f"{other}: several files at once can only be images; put arrays into one .npz")
+        self.set_inputs(None)
+        folder = self.folder / "inputs" / "images"
+        folder.mkdir(parents=True, mode=0o700)
+        for index, (name, data) in enumerate(files):
+            with open(folder / f"{index:03d} {Path(name.replace(chr(92), '/')).name}", "wb") as file:
+                shutil.copyfileobj(data, file)
+        self.set("verify.inputs", str(folder))
 
     def _save(self) -> None:
         data = {

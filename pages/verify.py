@@ -96,10 +96,10 @@ def controls(project: Project, plan: Any) -> None:
                 with st.popover("Use my own inputs", icon=":material/dataset:"):
                     names = ", ".join(plan.root.graph.input_names)
                     st.markdown(
-                        f"A **.npz** with an array for each of: {common.plain(names)}. Or a **.csv** with a sample in each row, its columns named after the inputs or in order; for a model of one input also a **.npy**, or an **image**. "
+                        f"A **.npz** with an array for each of: {common.plain(names)}. Or a **.csv** with a sample in each row, its columns named after the inputs or in order; for a model of one input also a **.npy**, or **images**. "
                         "In Keras's order of axes."
                     )
-                    st.file_uploader("Your file", type=OWN, key="inputs", on_change=receive, args=(project,), label_visibility="collapsed")
+                    st.file_uploader("Your file", type=OWN, key="inputs", accept_multiple_files=True, on_change=receive, args=(project,), label_visibility="collapsed")
             if not project.is_converted:
                 st.caption("The overrides have changed since the last conversion: it is made again first." if project.has_conversion else "The model is converted first.")
 
@@ -112,9 +112,11 @@ def start(project: Project, weights: str | None = None) -> None:
 
 
 def receive(project: Project) -> None:
-    upload = st.session_state["inputs"]
-    if upload is not None:
-        project.set_inputs(upload.name, upload)
+    uploads = st.session_state["inputs"]
+    if len(uploads) == 1:
+        project.set_inputs(uploads[0].name, uploads[0])
+    elif uploads:
+        common.attempt(project.set_images, [(upload.name, upload) for upload in uploads])
 
 
 def outdated(project: Project, report: Report) -> None:

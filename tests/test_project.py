@@ -407,3 +407,23 @@ def test_a_project_that_nobody_holds_takes_its_model_with_it(example):
     del project
     gc.collect()
     assert [reference() for reference in left] == [None, None, None]
+
+
+def test_several_images_are_a_batch(example, tmp_path):
+    from PIL import Image
+
+    def picture(shade: int) -> io.BytesIO:
+        file = io.BytesIO()
+        Image.new("RGB", (40, 30), (shade, shade, shade)).save(file, "png")
+        file.seek(0)
+        return file
+
+    found = Project.create()
+    found.load(example("convnet"))
+    found.set_images([("b.png", picture(200)), ("a.png", picture(100))])
+    found.settings["verify.edge_cases"] = False
+    found.verify()
+    assert found.report.passed and [int(image.max()) for image in found.report.runs[0].batch[0]] == [200, 100], "in the order in which they were given"
+    with pytest.raises(K2TError, match="x.npy: several files at once can only be images"):
+        found.set_images([("a.png", picture(1)), ("x.npy", picture(2))])
+    assert found.settings["verify.inputs"] is not None, "what was there stays"

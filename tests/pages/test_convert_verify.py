@@ -159,3 +159,10 @@ def test_without_the_packages_the_page_says_what_to_install(show, project, monke
     click(app, "ONNX")
     assert "k2t\\[onnx\\]" in texts(app) or "k2t[onnx]" in texts(app)
     assert found.onnx is None and found.is_converted
+
+
+def test_several_files_that_are_no_images_are_refused_in_words(show, project):
+    found = project("square")
+    app = show("verify", found)
+    app.file_uploader[0].upload("a.npy", b"", "application/octet-stream").upload("b.npy", b"", "application/octet-stream").run()
+    assert "several files at once can only be images" in app.error[0].value and found.settings["verify.inputs"] is None
