@@ -85,8 +85,6 @@ def candidates(patient: Probe, recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
     mapping = planned.mapping
     if mapping is None:
         return
-    if planned.choice not in (None, "default"):
-        yield "as k2t reads it by itself", recipe.with_override(_override(path, "alternative", "default"))
     for alternative in mapping.alternatives:
         if alternative.name != planned.choice:
             yield f"{alternative.name}: {alternative.meaning}", recipe.with_override(_override(path, "alternative", alternative.name))
