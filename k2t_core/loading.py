@@ -22,11 +22,12 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from k2t_core import keras2
 from k2t_core.errors import RAISED, K2TError, ModelFileError, UnsafeModelError, UnsupportedError
-from k2t_core.keras2 import Original
+
+if TYPE_CHECKING:
+    from k2t_core.keras2 import Original
 
 # A .keras archive is stored, or at most deflated, and weights hardly shrink: a larger ratio is a zip bomb. Small
 # archives may shrink more (a config of many equal layers), and do no harm.
@@ -84,6 +85,8 @@ def load(model: Any, *, allow_unsafe: bool = False) -> Source:
         raise ModelFileError(f"{path}: no such file")
     info = read_info(path)
     if is_keras2(info):
+        from k2t_core import keras2
+
         keras2.check_config(path.name, objects(info["config"]))
         model, original = keras2.load(path, info, lambda need, shapes: _check_sizes(path.name, need, shapes, info["weight_bytes"]))
     else:

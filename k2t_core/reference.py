@@ -109,6 +109,13 @@ def predict(traced: Traced, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     return [np.asarray(y) for y in tree.flatten(model(inputs, training=False))]
 
 
+@alone
+@willing
+def check_original(traced: Traced, arrays: Sequence[np.ndarray]) -> None:
+    """For a file of Keras 2: see `keras2.Original.check`. Raises UnsupportedError."""
+    traced.source.original.check(arrays)
+
+
 @remembered
 @alone
 @willing

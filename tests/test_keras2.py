@@ -368,3 +368,12 @@ def test_on_the_command_line(tmp_path):
         done = subprocess.run([sys.executable, "-m", "k2t_core.cli", *arguments], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
     assert "(0.2 * self.gate(x) + 0.5).clamp(0, 1)" in (tmp_path / "out" / "model.py").read_text()
+
+
+def test_a_model_that_takes_no_random_numbers_is_planned_and_compared_with_inputs_of_ones_own(tmp_path):
+    x = tf_keras.Input((6,), dtype="int32")
+    randomised(tf_keras.Model(x, L.Dense(2)(L.Flatten()(L.Embedding(4, 3)(x - 100))))).save(tmp_path / "model.h5")
+    k2t.convert(tmp_path / "model.h5", tmp_path / "out")
+    tokens = np.random.default_rng(0).integers(100, 104, (5, 6)).astype("int32")
+    report = k2t.verify(tmp_path / "out", tmp_path / "model.h5", inputs=tokens, edge_cases=False)
+    assert report.passed and report.reference["package"] == "tf_keras"

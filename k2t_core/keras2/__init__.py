@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from k2t_core.errors import ModelFileError, UnsupportedError
+from k2t_core.errors import RAISED, ModelFileError, UnsupportedError
 from k2t_core.keras2.operations import OPERATIONS
 
 # max|Keras 3 − tf_keras| / max|tf_keras| of a tensor: more than two implementations of one formula differ by rounding.
@@ -127,7 +127,7 @@ def load(path: Path, info: dict[str, Any], check_sizes: Callable[[dict[str, int]
         check_sizes(need, _shapes(model))
     except (ModelFileError, UnsupportedError):
         raise
-    except Exception as error:  # it raises every type there is for a file that it cannot rebuild
+    except RAISED as error:  # it raises every type there is for a file that it cannot rebuild
         raise ModelFileError(f"{path.name}: tf_keras {tf_keras.__version__} cannot rebuild the model: {' '.join(str(error).split())[:300]}") from error
     rebuilt = rebuild(model)
     return rebuilt.model, Original(model, rebuilt.model, rebuilt.variables, rebuilt.tensors)
