@@ -3,6 +3,7 @@
     python benchmarks/models.py                    the bundled examples and six networks of keras.applications
     python benchmarks/models.py --all              every network of keras.applications, those beside the six on small images
     python benchmarks/models.py ResNet50 lstm      these; prints the table and leaves docs/models.md alone
+    python benchmarks/models.py keras2/ResNet50    the network as Keras 2 has it, saved by tf_keras
     python benchmarks/models.py --size 96          smaller images, where the network allows them
     python benchmarks/models.py --all --rows FILE  keep the rows in FILE: an interrupted run goes on from there
 
@@ -31,6 +32,11 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 REPORT = ROOT / "docs" / "models.md"
 NETWORKS = ("ResNet50", "MobileNetV2", "VGG16", "InceptionV3", "EfficientNetB0", "DenseNet121")
+# As Keras 2 has them, on small images. Its ConvNeXt has a layer of its own, LayerScale, and is refused.
+KERAS2 = tuple(
+    f"keras2/{name}"
+    for name in (*NETWORKS, "EfficientNetV2B0", "MobileNet", "MobileNetV3Small", "NASNetMobile", "ResNet50V2", "Xception")
+)  # fmt: skip
 # These go last and one to a process, for their memory.
 LARGE = (
     "ResNet101", "ResNet101V2", "ConvNeXtBase", "DenseNet201", "EfficientNetV2M", "EfficientNetB5", "EfficientNetB6", "ResNet152", "ResNet152V2",
@@ -90,12 +96,20 @@ def build(name: str, size: int | None, folder: str) -> Path:
     """Save a network of keras.applications with random weights."""
     import keras
 
-    from k2t_core.randomise import randomise
+    from k2t_core.randomise import random_value, randomise
 
-    constructor = getattr(keras.applications, name)
+    old = name.startswith("keras2/")
+    if old:
+        import tf_keras
+    constructor = getattr((tf_keras if old else keras).applications, name.removeprefix("keras2/"))
     model = constructor(weights=None, **({"input_shape": (size, size, 3)} if size else {}))
-    randomise(model, seed=1)
-    path = Path(folder) / f"{name}.keras"
+    path = Path(folder) / f"{name.replace('/', '-')}.{'h5' if old else 'keras'}"
+    if old:
+        for variable in model.weights:
+            path_of = variable.name.split(":")[0]
+            variable.assign(random_value(path_of, tuple(variable.shape), variable.dtype.name, seed=1))
+    else:
+        randomise(model, seed=1)
     model.save(path)
     return path
 
@@ -117,7 +131,7 @@ def quiet() -> None:
 
 def scale(name: str, size: int | None, batch: int | None) -> tuple[int | None, int]:
     """(image size, None for the network's own; batch) of a model."""
-    if name in NETWORKS or name not in networks():
+    if name in NETWORKS or name not in (*networks(), *KERAS2):
         return size, batch or BATCH
     return size or SMALL_SIZE, batch or SMALL_BATCH
 
@@ -193,7 +207,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines + ([""] + problems if problems else []))
 
 
-def document(examples: Sequence[dict[str, Any]], applications: Sequence[dict[str, Any]], missing: Sequence[str], command: str) -> str:
+def document(examples: Sequence[dict[str, Any]], applications: Sequence[dict[str, Any]], keras2: Sequence[dict[str, Any]], missing: Sequence[str], command: str) -> str:
     import keras
     import tensorflow
     import torch
@@ -218,7 +232,13 @@ on disk, in one process with the frameworks loaded.
 
 ## keras.applications
 
-{table(applications)}{left}
+{table(applications)}
+
+## Files of Keras 2
+
+Written by tf_keras as .h5, and compared with tf_keras.
+
+{table(keras2)}{left}
 """
 
 
@@ -236,15 +256,16 @@ def main() -> None:
         return worker(arguments.names, arguments.size, arguments.batch)
     from k2t_core.bundled import examples
 
-    bundled, applications = list(examples().EXAMPLES), networks() if arguments.all else list(NETWORKS)
+    bundled, applications, keras2 = list(examples().EXAMPLES), networks() if arguments.all else list(NETWORKS), list(KERAS2) if arguments.all else []
     if arguments.names:
-        bundled, applications = [n for n in arguments.names if n in bundled], [n for n in arguments.names if n not in bundled]
-    if unknown := set(applications) - set(networks()):
+        bundled, keras2 = [n for n in arguments.names if n in bundled], [n for n in arguments.names if n.startswith("keras2/")]
+        applications = [n for n in arguments.names if n not in bundled + keras2]
+    if unknown := set(applications) - set(networks()) | set(keras2) - set(KERAS2):
         parser.error(f"no such model: {', '.join(sorted(unknown))}")
     rows: dict[str, dict[str, Any]] = {}
     if arguments.rows and arguments.rows.exists():
         rows = {row["name"]: row for row in json.loads(arguments.rows.read_text(encoding="utf-8"))}
-    wanted = bundled + applications
+    wanted = bundled + applications + keras2
 
     def write() -> None:
         if arguments.rows:
@@ -252,7 +273,7 @@ def main() -> None:
         if not arguments.names:
             command = "python benchmarks/models.py" + " --all" * arguments.all + (f" --size {arguments.size}" if arguments.size else "")
             REPORT.parent.mkdir(exist_ok=True)
-            there = [[rows[n] for n in names if n in rows] for names in (bundled, applications)]
+            there = [[rows[n] for n in names if n in rows] for names in (bundled, applications, keras2)]
             REPORT.write_text(document(*there, [n for n in wanted if n not in rows], command), encoding="utf-8")
 
     write()
