@@ -32,7 +32,7 @@ import k2t_core as k2t
 from k2t_core.errors import RAISED, K2TError, OverrideError, UnsafeModelError
 from k2t_core.interruption import Cancelled, check, interruptible
 from k2t_core.loading import load_rules
-from k2t_core.recipe import Override, Recipe, read_recipe
+from k2t_core.recipe import Override, Recipe, parsed_recipe, read_recipe
 
 VERSION = 1
 KEEP_DAYS = 30
@@ -474,16 +474,10 @@ class Project:
     def import_recipe(self, text: str | bytes) -> list[str]:
         """Replace the overrides by those of a recipe.json; returns why the others were left out.
 
-        Of a recipe that was made for another model, or for another version of this one, those are taken that fit. Raises
+        PyTorch code in it runs from then on: see `Recipe.snippets`. Of a recipe that was made for another model, or for another version of this one, those are taken that fit. Raises
         OverrideError where a recipe of this very model does not fit it, and where nothing of another one does.
         """
-        try:
-            data = json.loads(text)
-        except ValueError as error:
-            raise OverrideError(f"the recipe is not JSON ({error})") from error
-        if not isinstance(data, dict):
-            raise OverrideError("the file is JSON, but not a recipe; export one from the app or take recipe.json from a conversion")
-        recipe, left = read_recipe(data), []
+        recipe, left = parsed_recipe(text), []
         if recipe.fingerprint not in (None, self.fingerprint):
             recipe, left = k2t.merge(recipe, self.traced)
             if left and not recipe.overrides:

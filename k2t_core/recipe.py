@@ -104,6 +104,11 @@ class Recipe:
         """The layers that are cut off."""
         return [o.layer for o in self.overrides if o.kind == "cut"]
 
+    @property
+    def snippets(self) -> list[Override]:
+        """The overrides whose value is Python code: it runs as soon as its layer is looked at, converted or verified."""
+        return [o for o in self.overrides if o.kind == "snippet"]
+
     def get(self, layer: str, kind: str) -> Any:
         """The value of the override of this kind for a layer, None where there is none."""
         return next((o.value for o in self.overrides if (o.layer, o.kind) == (layer, kind)), None)
@@ -136,3 +141,14 @@ def read_recipe(recipe: Recipe | str | Path | dict | Iterable[Override] | None) 
             raise OverrideError(f"recipe: an override is malformed ({error})") from error
         return Recipe(overrides, recipe.get("fingerprint"))
     return Recipe(tuple(recipe))
+
+
+def parsed_recipe(text: str | bytes) -> Recipe:
+    """The recipe that is the content of a recipe.json. Raises OverrideError."""
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise OverrideError(f"the recipe is not JSON ({error})") from error
+    if not isinstance(data, dict):
+        raise OverrideError("the file is JSON, but not a recipe; export one from the app or take recipe.json from a conversion")
+    return read_recipe(data)

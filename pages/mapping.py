@@ -10,6 +10,7 @@ import streamlit as st
 from k2t_core import by_hand, charts
 from k2t_core.errors import K2TError
 from k2t_core.project import LOOKED_AT, SETTINGS, Project
+from k2t_core.recipe import parsed_recipe
 from k2t_core.rules.registry import AMBIGUOUS, CUT_OFF, EXACT, INERT, UNSUPPORTED
 from k2t_core.source_map import lines_by_layer
 from k2t_core.table import Row, rows, weight_text
@@ -370,6 +371,7 @@ def recipe(project: Project, plan: Any) -> None:
         with st.popover("Use a recipe", icon=":material/upload:"):
             st.file_uploader("A recipe.json. Of one made for another model, what fits is taken.", type=["json"], key="recipe", on_change=import_recipe, args=(project,))
     left_out()
+    code_in_recipe(project)
     for index, one in enumerate(in_force):
         with st.container(horizontal=True, vertical_alignment="center"):
             st.button("Take back", key=f"take-back:{index}", help=f"Undo {one.describe()}", on_click=common.attempt, args=(project.take_back, one))
@@ -389,10 +391,36 @@ def show_layer(project: Project, plan: Any, layer: str) -> None:
     select(project, next((row.call for row in rows(plan) if row.layer == layer), None))
 
 
+WAITING = "recipe that waits"
+
+
 def import_recipe(project: Project) -> None:
     upload = st.session_state["recipe"]
     if upload is not None:
-        common.attempt(lambda: st.session_state.update({"left out": project.import_recipe(upload.getvalue())}))
+        common.attempt(lambda: take_recipe(project, upload.getvalue()))
+
+
+def take_recipe(project: Project, text: bytes, trusted: bool = False) -> None:
+    """Put a recipe in force; one that holds code waits for the user's word. Raises OverrideError."""
+    st.session_state.pop(WAITING, None)
+    if parsed_recipe(text).snippets and not trusted:
+        st.session_state[WAITING] = (project.id, text)
+    else:
+        st.session_state["left out"] = project.import_recipe(text)
+
+
+def code_in_recipe(project: Project) -> None:
+    """The code of a recipe that was uploaded, before any of it runs."""
+    owner, text = st.session_state.get(WAITING, (None, None))
+    if owner != project.id:
+        return
+    st.warning("This recipe holds Python code. It runs on this machine as soon as the recipe is in force: read it, and use it only if you trust who wrote it.", icon=":material/gpp_maybe:")
+    for one in parsed_recipe(text).snippets:
+        st.caption(f"{common.plain(one.layer)}{' · ' + common.plain(one.reason) if one.reason else ''}")
+        st.code(one.value, language="python")
+    with st.container(horizontal=True):
+        st.button("Use it with its code", icon=":material/done:", on_click=common.attempt, args=(take_recipe, project, text, True))
+        st.button("Leave it", icon=":material/close:", on_click=st.session_state.pop, args=(WAITING, None))
 
 
 def left_out() -> None:

@@ -182,7 +182,7 @@ def test_arguments_are_fields_of_their_types(show, project):
 def test_of_a_recipe_for_another_model_what_fits_is_taken(show, project):
     found = project("square")
     fitting = {"layer": "square1", "kind": "permutation", "value": {"key": "weight", "axes": [0, 1]}, "reason": ""}
-    foreign = {"layer": "nobody", "kind": "snippet", "value": "x", "reason": ""}
+    foreign = {"layer": "nobody", "kind": "alternative", "value": "plain flatten", "reason": ""}
     app = show("mapping", found)
 
     def upload(*overrides):
@@ -198,6 +198,26 @@ def test_of_a_recipe_for_another_model_what_fits_is_taken(show, project):
     assert "left out" in warning.value and "nobody" in warning.value and "square1" not in warning.value
     click(app, "Undo")
     assert not found.recipe.overrides and not app.warning
+
+
+def test_code_in_a_recipe_waits_for_the_users_word(show, project, tmp_path):
+    found = project("square")
+    app = show("mapping", found)
+    code = f"open({str(tmp_path / 'ran')!r}, 'w').write('') and x or x"
+    recipe = {"k2t_recipe": 1, "fingerprint": None, "overrides": [{"layer": "square1", "kind": "snippet", "value": code, "reason": "trust me"}]}
+
+    def upload():
+        next(u for u in app.file_uploader if "recipe.json" in u.label).upload("recipe.json", json.dumps(recipe).encode(), "application/json").run()
+        assert not app.exception
+
+    upload()
+    assert any("holds Python code" in warning.value for warning in app.warning) and any(block.value == code for block in app.code)
+    assert not found.recipe.overrides and not (tmp_path / "ran").exists()
+    click(app, "Leave it")
+    assert not found.recipe.overrides and not app.warning
+    upload()
+    click(app, "Use it with its code")
+    assert [override.kind for override in found.recipe.overrides] == ["snippet"] and not any("holds Python code" in w.value for w in app.warning)
 
 
 def test_a_duel_of_two_readings(show, project):
