@@ -107,6 +107,20 @@ def test_an_epsilon_that_is_a_little_wrong_is_seen(case, tmp_path):
     assert all(np.array_equal(a, b) for a, b in zip(before, model.variables)), "the user's model is as it was"
 
 
+@pytest.mark.parametrize("nested", [True, False])
+@pytest.mark.parametrize("case", ["BatchNormalization", "LayerNormalization"])
+def test_each_call_of_a_shared_normalisation_is_compared_on_its_own_input(case, nested, tmp_path):
+    make, name = NORMS[case]
+    x = keras.Input((6, 6, 4))
+    shared = keras.Sequential([keras.Input((6, 6, 4)), make()], name="inner") if nested else make()
+    model = keras.Model(x, shared(L.Conv2D(4, 3, padding="same")(shared(x))))
+    randomise(model)
+    k2t.convert(model, tmp_path)
+    report = k2t.verify(tmp_path, model)
+    assert report.passed, report.verdict
+    assert len([r for r in report.runs[0].layers if r.tensor.endswith(name.removeprefix("norm"))]) == 2, "both calls"
+
+
 @pytest.mark.parametrize("initial", [True, False])
 @pytest.mark.parametrize("then", [lambda: L.Activation("linear"), lambda: L.Dense(3)])
 def test_a_normalisation_over_one_number_is_rounding_in_keras_and_no_difference(then, initial, tmp_path):

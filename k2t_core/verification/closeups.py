@@ -30,21 +30,20 @@ Values = Callable[[str, Node], Mapping[str, np.ndarray]]  # Keras's inputs to a 
 def of_normalisations(traced: Traced, places: Mapping[tuple[str, Node], str], module: Any, exact: Any | None, given: Mapping[str, Any], values: Values) -> Iterator[tuple[str, LayerResult]]:
     """(tensor, result) of each normalisation where its epsilon decides: on a thousandth of its input, a batch normalisation with variances of 0.
 
-    places: (scope, call) → path of its torch module in ``module`` and in ``exact``, the same in float64; given: path → what
-    it was called on. A module whose input is not Keras's, apart from layout, is not compared (a hand-edited file).
+    places: (scope, call) → path of its torch module in ``module`` and in ``exact``, the same in float64; given: tensor → what
+    the module was called on for it. A module whose input is not Keras's, apart from layout, is not compared (a hand-edited file).
     """
     modules, doubles = dict(module.named_modules()), dict(exact.named_modules()) if exact is not None else {}
     for (scope, node), path in places.items():
-        x = values(scope, node)[node.inputs[0]]
+        x, tensor = values(scope, node)[node.inputs[0]], scope + node.outputs[0]
         batch_norm = node.layer.kind == "BatchNormalization"
-        if path not in given or x.dtype != np.float32 or x.size != given[path].numel() or batch_norm and not hasattr(modules[path], "running_var"):
+        if tensor not in given or x.dtype != np.float32 or x.size != given[tensor].numel() or batch_norm and not hasattr(modules[path], "running_var"):
             continue
-        difference = _close(traced, scope, node, values, modules[path], given[path])
+        difference = _close(traced, scope, node, values, modules[path], given[tensor])
         if difference.relative > EPSILON_TOLERANCE and path in doubles:
             # Where the input has no spread at all, a result is nothing but Keras's rounding: float64 tells.
-            difference = min(difference, _close(traced, scope, node, values, doubles[path], given[path].double(), double=True), key=lambda d: d.relative)
+            difference = min(difference, _close(traced, scope, node, values, doubles[path], given[tensor].double(), double=True), key=lambda d: d.relative)
         name = "without variance" if batch_norm else "of a thousandth"
-        tensor = scope + node.outputs[0]
         yield tensor, LayerResult(f"{tensor} {name}", node.layer.path, None, difference, difference.relative <= EPSILON_TOLERANCE)
 
 

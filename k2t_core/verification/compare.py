@@ -249,6 +249,8 @@ def _layers(written: Written, traced: Traced, arrays, inputs, exact_inputs, want
             cumulative[tensor] = (layer, Difference.of(record[tensor], layout.to_keras(to_array(value))))
         return value
 
+    given: dict[str, Any] = {}  # tensor → what the normalisation was called on for it: Keras's own input
+
     def keeping(found: dict[str, np.ndarray]) -> Observer:
         """Keeps a layer's own result, and puts Keras's in its place."""
 
@@ -257,6 +259,8 @@ def _layers(written: Written, traced: Traced, arrays, inputs, exact_inputs, want
                 return value
             if tensor in wanted:
                 found[tensor] = layout.to_keras(to_array(value))
+            if found is alone and norms.get(tensor) in latest:
+                given[tensor] = latest[norms[tensor]]
             return to_tensor(layout.to_torch(record[tensor]), copy=True).to(value.dtype)
 
         return replace
@@ -271,7 +275,8 @@ def _layers(written: Written, traced: Traced, arrays, inputs, exact_inputs, want
 
     written.guard(lambda: written.tapped.run(inputs, observe))
     normed = closeups.normalisations(traced, written.manifest["variables"], wanted & set(cumulative))
-    with arriving(written.tapped.model, set(normed.values())) as given:
+    norms = {scope + node.outputs[0]: path for (scope, node), path in normed.items()}
+    with arriving(written.tapped.model, set(normed.values())) as latest:
         written.guard(lambda: written.tapped.run(inputs, keeping(alone), before(raw[0])))
     if written.exact is not None:
         written.guard(lambda: written.exact.run(exact_inputs, keeping(exact), before(raw[1])))
@@ -344,13 +349,13 @@ def _activation(layer: Layer) -> str:
 
 @contextmanager
 def arriving(model: Any, paths: set[str]) -> Iterator[dict[str, Any]]:
-    """Module path → the first thing it is called on."""
+    """Module path → the last thing it was called on."""
     modules = dict(model.named_modules())
     found: dict[str, Any] = {}
 
     def keep(path: str) -> Callable[[Any, tuple], None]:
         def hook(module: Any, args: tuple) -> None:  # what a hook returns would replace the arguments
-            found.setdefault(path, args[0])
+            found[path] = args[0]
 
         return hook
 
