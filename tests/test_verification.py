@@ -354,6 +354,18 @@ def test_random_batches_suit_the_inputs(example):
     assert pixels.shape == (2, 28, 28, 3) and pixels.min() >= 0 and pixels.max() <= 255 and np.array_equal(pixels, pixels.round())
 
 
+@pytest.mark.parametrize("nested", [True, False])
+def test_tokens_at_every_step_come_from_the_vocabulary(nested, tmp_path):
+    tokens = keras.Input((5, 6), dtype="int32")
+    embedding = layers.Embedding(4, 3, mask_zero=True)
+    x = layers.TimeDistributed(keras.Sequential([keras.Input((6,), dtype="int32"), embedding, layers.GlobalAveragePooling1D()]) if nested else embedding)(tokens)
+    model = keras.Model(tokens, layers.Dense(2)(x))
+    (drawn,) = random_batch(trace(k2t.load(model)).graph, batch=16)
+    assert set(np.unique(drawn)) == {0, 1, 2, 3}
+    k2t.convert(model, tmp_path)
+    assert k2t.verify(tmp_path, model).passed
+
+
 # Batches from files of other kinds
 
 

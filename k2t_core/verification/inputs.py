@@ -169,16 +169,19 @@ def _vocabulary(graph: Graph, tensor: str) -> tuple[int | None, bool]:
     """(input_dim, mask_zero) of the smallest Embedding that a tensor reaches unchanged, else (None, False)."""
     sizes, masked = [], False
     for node in graph.consumers()[tensor]:
-        if node.layer.kind == "Embedding":
-            sizes.append(int(node.layer.config["input_dim"]))
-            masked |= bool(node.layer.config.get("mask_zero"))
-        elif node.layer.graph is not None:
+        layer = node.layer
+        while layer.kind == "TimeDistributed":
+            layer = layer.children["layer"]
+        if layer.kind == "Embedding":
+            sizes.append(int(layer.config["input_dim"]))
+            masked |= bool(layer.config.get("mask_zero"))
+        elif layer.graph is not None:
             for index, t in enumerate(node.inputs):
                 if t == tensor:
-                    size, inner = _vocabulary(node.layer.graph, node.layer.graph.inputs[index])
+                    size, inner = _vocabulary(layer.graph, layer.graph.inputs[index])
                     sizes += [size] if size else []
                     masked |= inner
-        elif node.layer.kind in ("ops.Cast", "Identity", "Reshape", "Flatten", "ops.Reshape", "ops.GetItem"):
+        elif layer.kind in ("ops.Cast", "Identity", "Reshape", "Flatten", "ops.Reshape", "ops.GetItem"):
             size, inner = _vocabulary(graph, node.outputs[0])
             sizes += [size] if size else []
             masked |= inner
