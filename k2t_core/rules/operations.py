@@ -795,9 +795,9 @@ def broadcast_to(call: Call) -> Mapping:
 
 @ops("Pad", demand=ANY)
 def pad(call: Call) -> Mapping:
-    """F.pad takes its pairs last torch axis first."""
+    """F.pad takes its pairs last torch axis first. Its "reflect" wants floats and one or two axes in front that are not padded."""
     x, widths, mode = call.x, call.option("pad_width"), call.option("mode")
-    call.refuse(mode != "constant", f"its mode is {mode!r}; k2t converts constant padding")
+    call.refuse(mode not in ("constant", "reflect", "symmetric"), f"its mode is {mode!r}; k2t converts constant, reflect and symmetric padding")
     value = call.argument("constant_values")
     widths = [tuple(int(n) for n in pair) for pair in widths]
     widths = widths * x.rank if len(widths) == 1 else widths
@@ -807,7 +807,13 @@ def pad(call: Call) -> Mapping:
         pairs.pop(0)
     if not pairs:
         return _elementwise(call, x, str(x), "Nothing to pad.")
+    pairs = [(0, 0)] * (x.rank - 2 - len(pairs)) + pairs if mode == "reflect" else pairs
     flat = ", ".join(str(n) for pair in reversed(pairs) for n in pair)
+    if mode == "reflect" and is_float(x.dtype) and len(pairs) <= 3 and len(pairs) < x.rank:
+        return _elementwise(call, x, f'F.pad({x}, ({flat}), mode="reflect")', "torch takes the pairs last axis first.")
+    if mode != "constant":
+        torch_dtype(x.dtype)
+        return _elementwise(call, x, f"mirror_pad({x}, ({flat}){', edge=True' if mode == 'symmetric' else ''})", "F.pad has no symmetric padding, and reflects floats only, along the last axes.")
     fill = "" if value is None else f", value={_literal(call, value, 'constant_values')}"
     return _elementwise(call, x, f"F.pad({x}, ({flat}){fill})", "torch takes the pairs last axis first.")
 

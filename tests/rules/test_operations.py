@@ -412,9 +412,10 @@ SHAPES = {
     "tile": lambda y: ops.tile(y, (1, 2, 1, 3)), "tile short": lambda y: ops.tile(y, (2, 3)), "tile int": lambda y: ops.tile(y, 2), "tile long": lambda y: ops.tile(y, (2, 1, 1, 2, 1)),
     "flip": lambda y: ops.flip(y, 1), "flip two": lambda y: ops.flip(y, (1, -1)), "flip all": lambda y: ops.flip(y), "roll": lambda y: ops.roll(y, 2, 1), "roll -1": lambda y: ops.roll(y, -1, -1), "roll two": lambda y: ops.roll(y, (1, 2), (1, 2)), "roll flat": lambda y: ops.roll(y, 3),
     "pad": lambda y: ops.pad(y, [[0, 0], [1, 2], [0, 1], [0, 0]]), "pad value": lambda y: ops.pad(y, [[0, 0], [0, 0], [2, 0], [1, 1]], constant_values=1.5),
+    "pad reflect": lambda y: ops.pad(y, [[0, 0], [1, 2], [4, 0], [0, 0]], mode="reflect"), "pad symmetric": lambda y: ops.pad(y, [[0, 0], [5, 2], [0, 1], [1, 0]], mode="symmetric"), "pad reflect all": lambda y: ops.pad(y, [[1, 0], [0, 2], [0, 0], [1, 3]], mode="reflect"),
     "slice": lambda y: ops.slice(y, (0, 1, 0, 2), (3, 2, 5, 2)), "tril": ops.tril, "triu": lambda y: ops.triu(y, 1), "take": lambda y: ops.take(y, [0, -1, 2], 1), "take one": lambda y: ops.take(y, 2, -1), "take table": lambda y: ops.take(y, np.array([[0, 1], [2, -1]]), 2),
 }  # fmt: skip
-PLAIN = {"expand 1", "expand -1", "expand two", "expand 0", "squeeze", "squeeze two", "transpose", "swapaxes", "moveaxis", "concatenate", "concatenate -1", "stack", "stack -1", "split", "split uneven", "split add", "split one", "unstack", "unstack channels", "repeat", "repeat -1", "repeat list", "tile", "tile short", "tile int", "flip", "flip two", "flip all", "roll", "roll -1", "roll two", "pad", "pad value", "slice", "array_split", "reshape image"}  # fmt: skip
+PLAIN = {"expand 1", "expand -1", "expand two", "expand 0", "squeeze", "squeeze two", "transpose", "swapaxes", "moveaxis", "concatenate", "concatenate -1", "stack", "stack -1", "split", "split uneven", "split add", "split one", "unstack", "unstack channels", "repeat", "repeat -1", "repeat list", "tile", "tile short", "tile int", "flip", "flip two", "flip all", "roll", "roll -1", "roll two", "pad", "pad value", "pad reflect", "pad symmetric", "slice", "array_split", "reshape image"}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", list(SHAPES))
@@ -541,7 +542,6 @@ def test_arguments_of_argmax_in_a_conv_net():
 def test_unsupported_things_are_named():
     refused(lambda x: ops.max(x, axis=()), (4, 5), match="max.*axis is empty")
     refused(lambda x: ops.softmax(x, (1, 2)), (4, 5), match="softmax.*several axes")
-    refused(lambda x: ops.pad(x, [[0, 0], [1, 1]], mode="reflect"), (5,), match="pad.*reflect")
     refused(lambda x: ops.sum(x, axis=1), (5,), dtype="uint8", match="sum.*uint32")
     refused(lambda x: ops.norm(x, ord=1, axis=(1, 2)), (5, 5), match="norm")
     refused(lambda x: ops.prod(x, axis=1, dtype="int32"), (5,), match="prod.*dtype")
