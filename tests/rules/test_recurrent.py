@@ -172,6 +172,16 @@ def test_torch_tools_take_masks(layer, tool):
         torch.testing.assert_close(other(*inputs), module(*inputs), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("layer", [layers.LSTM(3), layers.Bidirectional(layers.GRU(3))], ids=["lstm", "bidirectional"])
+def test_an_export_with_masks_takes_any_batch(layer):
+    _, module = check_masked(layer.from_config(layer.get_config()))
+    x, mask = torch.from_numpy(steps(4, 5, 4, seed=9)), torch.from_numpy(MASK)
+    program = torch.export.export(module, (x, mask), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},) * 2).module()
+    twice = (torch.cat([x, -x]), torch.cat([mask, mask.roll(1, 0)]))
+    with torch.no_grad():
+        torch.testing.assert_close(program(*twice), module(*twice), rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients_flow(kind):
     _, module = check_masked(LAYERS[kind](3))

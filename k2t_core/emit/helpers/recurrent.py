@@ -5,15 +5,20 @@ import torch.nn.functional as F
 from torch import nn
 
 
+def pick_steps(x, steps):
+    """Steps of (N, T, features), for each sample its own (N, T). torch.take_along_dim would fix the batch size of an export."""
+    return x.gather(1, steps.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
+
+
 def masked_rnn(rnn, x, mask, state=None):
     """The outputs of a ``batch_first`` module that skips the steps where ``mask`` is False: they repeat the output before.
 
     The other steps are moved to the front of each sequence, in order, and their outputs back.
     """
     order = torch.argsort((~mask).byte(), dim=1, stable=True)
-    y, _ = rnn(torch.take_along_dim(x, order.unsqueeze(-1), dim=1), state)
-    latest = mask.cumsum(1).unsqueeze(-1) - 1
-    return torch.where(latest >= 0, torch.take_along_dim(y, latest.clamp(min=0), dim=1), 0)
+    y, _ = rnn(pick_steps(x, order), state)
+    latest = mask.cumsum(1) - 1
+    return torch.where(latest.unsqueeze(-1) >= 0, pick_steps(y, latest.clamp(min=0)), 0)
 
 
 def masked_bidirectional_rnn(rnn, x, mask, state=None):
@@ -24,9 +29,9 @@ def masked_bidirectional_rnn(rnn, x, mask, state=None):
     size, steps = rnn.hidden_size, x.shape[1]
     forward = masked_rnn(rnn, x, mask, state)[..., :size]
     order = torch.argsort(mask.byte(), dim=1, stable=True)
-    y, _ = rnn(torch.take_along_dim(x, order.unsqueeze(-1), dim=1), state)
-    following = steps - mask.flip(1).cumsum(1).flip(1).unsqueeze(-1)
-    backward = torch.where(following < steps, torch.take_along_dim(y[..., size:], following.clamp(max=steps - 1), dim=1), 0)
+    y, _ = rnn(pick_steps(x, order), state)
+    following = steps - mask.flip(1).cumsum(1).flip(1)
+    backward = torch.where(following.unsqueeze(-1) < steps, pick_steps(y[..., size:], following.clamp(max=steps - 1)), 0)
     return torch.cat((forward, backward), dim=-1)
 
 
@@ -37,16 +42,16 @@ def packed_rnn(rnn, x, mask, state=None):
     """
     lengths = mask.sum(1)
     order = torch.argsort((~mask).byte(), dim=1, stable=True)
-    x = torch.take_along_dim(x, order.unsqueeze(-1), dim=1)
+    x = pick_steps(x, order)
     packed, last = rnn(nn.utils.rnn.pack_padded_sequence(x, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False), state)
     y, _ = nn.utils.rnn.pad_packed_sequence(packed, batch_first=True, total_length=x.shape[1])
-    latest = mask.cumsum(1).unsqueeze(-1) - 1
-    forward = torch.take_along_dim(y[..., : rnn.hidden_size], latest.clamp(min=0), dim=1)
-    y_masked = torch.where(latest >= 0, forward, 0)
+    latest = mask.cumsum(1) - 1
+    forward = pick_steps(y[..., : rnn.hidden_size], latest.clamp(min=0))
+    y_masked = torch.where(latest.unsqueeze(-1) >= 0, forward, 0)
     if rnn.bidirectional:
-        following = (latest + 1 - mask.unsqueeze(-1).long()).clamp(max=x.shape[1] - 1)
-        alive = following < lengths.reshape(-1, 1, 1)
-        backward = torch.take_along_dim(y[..., rnn.hidden_size :], following, dim=1)
+        following = (latest + 1 - mask.long()).clamp(max=x.shape[1] - 1)
+        alive = (following < lengths.unsqueeze(-1)).unsqueeze(-1)
+        backward = pick_steps(y[..., rnn.hidden_size :], following)
         y_masked = torch.cat((y_masked, torch.where(alive, backward, 0)), dim=-1)
     # A sequence without any unmasked step keeps the state it started with.
     some = (lengths > 0).unsqueeze(-1)
