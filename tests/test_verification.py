@@ -366,6 +366,22 @@ def test_tokens_at_every_step_come_from_the_vocabulary(nested, tmp_path):
     assert k2t.verify(tmp_path, model).passed
 
 
+def test_tokens_that_share_a_table_by_offsets_stay_within_it(tmp_path):
+    tokens = keras.Input((4,), dtype="int32")
+    model = keras.Model(tokens, layers.Embedding(8, 3)(tokens + np.array([0, 2, 4, 6], "int32")))
+    k2t.convert(model, tmp_path)
+    assert k2t.verify(tmp_path, model).passed
+
+
+def test_a_batch_that_keras_cannot_run_is_said_in_one_line(tmp_path):
+    tokens = keras.Input((4,), dtype="int32")
+    model = keras.Model(tokens, layers.Embedding(8, 3)(tokens * 9))
+    k2t.convert(model, tmp_path)
+    with pytest.raises(k2t.InputError, match="Keras itself refuses this batch.*is not in") as caught:
+        k2t.verify(tmp_path, model)
+    assert "\n" not in str(caught.value)
+
+
 # Batches from files of other kinds
 
 

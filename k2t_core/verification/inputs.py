@@ -185,6 +185,10 @@ def _vocabulary(graph: Graph, tensor: str) -> tuple[int | None, bool]:
             size, inner = _vocabulary(graph, node.outputs[0])
             sizes += [size] if size else []
             masked |= inner
+        elif layer.kind == "ops.Add":  # an offset for each column, as where several share one table
+            size, _ = _vocabulary(graph, node.outputs[0])
+            offsets = [np.max(v) for v in node.arguments.values() if isinstance(v, (int, np.ndarray))]
+            sizes += [max(size - int(max(offsets)), 1)] if size and offsets else []
     return (min(sizes), masked) if sizes else (None, False)
 
 
