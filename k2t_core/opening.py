@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, wraps
 from threading import get_ident
 from typing import Any
 
@@ -126,7 +126,7 @@ def _run(op: Any, args: tuple, kwargs: dict, record: Callable, bind: Callable) -
         for _, leaf in masked:
             set_keras_mask(fresh[id(leaf)], fresh[id(get_keras_mask(leaf))])
         call_args, call_kwargs = tree.map_structure(lambda leaf: fresh.get(id(leaf), leaf), (call_args, call_kwargs))
-        with _recorded(op, calls, sources, record, inside), _free_sizes():
+        with _recorded(op, calls, sources, record, inside), _free_sizes(op, sources), _any_key():
             result = inside(op, call_args, call_kwargs)
         inputs = [*fresh.values(), *(x for x, _ in sources)]
         if not tree.flatten(result) or not all(isinstance(y, KerasTensor) for y in tree.flatten(result)):
@@ -232,21 +232,77 @@ def _expand() -> type:
     return Expand
 
 
+@cache
+def _reshape_like() -> type:
+    """An operation of our own: a reshape to ``shape``, in which the sizes that are None are those of its further inputs along ``axes``."""
+    import keras
+    from keras import ops
+
+    class ReshapeLike(keras.Operation):
+        def __init__(self, shape: tuple[int | None, ...], axes: tuple[int, ...]):
+            super().__init__()
+            self.shape, self.axes = shape, axes
+
+        def call(self, x: Any, likes: Sequence[Any]) -> Any:
+            free = iter([ops.shape(like)[axis] for like, axis in zip(likes, self.axes)])
+            return ops.reshape(x, tuple(next(free) if n is None else n for n in self.shape))
+
+        def compute_output_spec(self, x: Any, likes: Sequence[Any]) -> Any:
+            return keras.KerasTensor(tuple(None if n == -1 else n for n in self.shape), dtype=x.dtype)
+
+    ReshapeLike.__qualname__ = "ReshapeLike"  # its rule's name
+    return ReshapeLike
+
+
 @contextmanager
-def _free_sizes() -> Iterator[None]:
-    """While this is in force ``ops.shape`` gives free sizes as `_Free`: a reshape to one infers it, and something may be repeated so often."""
+def _any_key() -> Iterator[None]:
+    """While this is in force a symbolic tensor takes ``x[:n]`` and ``x[None]``, as a variable does, and not only tuples and numbers."""
+    from keras import KerasTensor
+
+    original = KerasTensor.__getitem__
+    KerasTensor.__getitem__ = lambda x, key: original(x, (key,) if key is None or isinstance(key, slice) else key)
+    try:
+        yield
+    finally:
+        KerasTensor.__getitem__ = original
+
+
+@contextmanager
+def _free_sizes(layer: Any, sources: list[tuple[Any, StandIn]]) -> Iterator[None]:
+    """While this is in force ``ops.shape`` gives free sizes as `_Free`: a reshape to one infers it, and something may be repeated so often.
+
+    layer, sources: as of `_constant`, for plain numbers that are repeated.
+    """
     import keras
 
     ops, here = keras.ops, get_ident()
     kept = {name: getattr(ops, name) for name in ("shape", "reshape", "broadcast_to", "tile", "repeat")}
+    draws = {name: getattr(keras.random, name) for name in ("normal", "truncated_normal", "uniform", "randint", "gamma", "beta", "binomial")}
+
+    def drawn(function: Callable) -> Callable:
+        @wraps(function)
+        def draw(shape: Any, *args: Any, **kwargs: Any) -> Any:
+            if any(isinstance(n, _Free) for n in shape):
+                raise CannotOpen("it draws random numbers")
+            return function(shape, *args, **kwargs)
+
+        return draw
 
     def shape(x: Any) -> tuple:
         return tuple(_Free.of(x, axis) if n is None and get_ident() == here else n for axis, n in enumerate(kept["shape"](x)))
 
     def reshape(x: Any, newshape: Any) -> Any:
-        return kept["reshape"](x, tuple(-1 if isinstance(n, _Free) else n for n in newshape) if isinstance(newshape, (list, tuple)) else newshape)
+        if not isinstance(newshape, (list, tuple)) or not any(isinstance(n, _Free) for n in newshape):
+            return kept["reshape"](x, newshape)
+        free = [n for n in newshape if isinstance(n, _Free)]
+        if len(free) == 1 and not any(n == -1 for n in newshape if n is not free[0]):
+            return kept["reshape"](x, tuple(-1 if n is free[0] else n for n in newshape))
+        return _reshape_like()(tuple(None if isinstance(n, _Free) else n for n in newshape), tuple(n.axis for n in free))(x, [n.tensor for n in free])
 
     def expanded(x: Any, free: _Free, rest: Sequence[Any]) -> Any:
+        if len(x.shape) <= len(rest) and not any(isinstance(n, _Free) for n in rest):
+            x = kept["broadcast_to"](x, (1, *rest))
+        x = _constant(x, layer, sources)
         if len(x.shape) != len(rest) + 1 or x.shape[0] != 1:
             raise CannotOpen("it repeats a tensor along an axis that is not its first, or not of size 1, as often as a free size says")
         return _expand()(tuple(rest), free.axis)(x, free.tensor)
@@ -265,9 +321,13 @@ def _free_sizes() -> Iterator[None]:
 
     for function in (shape, reshape, broadcast_to, tile, repeat):
         setattr(ops, function.__name__, function)
+    for name, function in draws.items():
+        setattr(keras.random, name, drawn(function))
     try:
         yield
     finally:
+        for name, function in draws.items():
+            setattr(keras.random, name, function)
         for name, function in kept.items():
             setattr(ops, name, function)
 
@@ -314,9 +374,9 @@ def _symbolic_variables(layer: Any, sources: list[tuple[Any, StandIn]]) -> Itera
 
 def _constant(leaf: Any, layer: Any, sources: list[tuple[Any, StandIn]]) -> Any:
     """A symbolic tensor for plain numbers; anything else as it is."""
-    from keras import Input
+    from keras import Input, KerasTensor
 
-    if not (hasattr(leaf, "shape") and hasattr(leaf, "dtype")) or _is_variable(leaf):
+    if not (hasattr(leaf, "shape") and hasattr(leaf, "dtype")) or _is_variable(leaf) or isinstance(leaf, KerasTensor):
         return leaf
     value = np.asarray(leaf)
     x = Input(batch_shape=value.shape, dtype=value.dtype.name)

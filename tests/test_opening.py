@@ -157,6 +157,67 @@ def test_a_reshape_may_hand_on_the_size_of_the_batch(tmp_path):
     assert "patches/transpose" in {planned.node.layer.path for _, _, _, planned in result.plan.root.walk()}
 
 
+@pytest.mark.parametrize("steps", [5, None])
+def test_a_reshape_may_infer_a_size_beside_the_batch(steps, tmp_path):
+    class SelfAttention(layers.Layer):
+        """As in Keras's own example of a transformer."""
+
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.query, self.key, self.value = (layers.Dense(8, name=name) for name in ("query", "key", "value"))
+
+        def build(self, shape):
+            for layer in (self.query, self.key, self.value):
+                layer.build(shape)
+
+        def heads(self, x, batch):
+            return ops.transpose(ops.reshape(x, (batch, -1, 2, 4)), (0, 2, 1, 3))
+
+        def call(self, x):
+            batch, length, _ = ops.shape(x)
+            query, key, value = (self.heads(layer(x), batch) for layer in (self.query, self.key, self.value))
+            x = ops.transpose(ops.softmax(query @ ops.transpose(key, (0, 1, 3, 2)) / 2.0) @ value, (0, 2, 1, 3))
+            return ops.reshape(ops.reshape(x, (batch, length, 2, 4)), (batch, -1, 8))
+
+    x = keras.Input((steps, 6))
+    result, _ = verified(keras.Model(x, layers.Dense(2)(SelfAttention(name="att")(x))), tmp_path)
+    assert "reshape(x.shape[0], -1, 2, 4)" in result.plan.code.text, result.plan.code.text
+
+
+def test_a_size_is_inferred_from_the_tensor_it_was_read_of(tmp_path):
+    class Regrouped(layers.Layer):
+        def call(self, x):
+            rows = ops.tanh(ops.reshape(x, (-1, 2)))  # its first axis is free and not the batch
+            return ops.reshape(rows, (ops.shape(x)[0], -1, 2))
+
+    x = keras.Input((3, 4))
+    verified(keras.Model(x, layers.Dense(2)(Regrouped(name="regrouped")(x))), tmp_path)
+
+
+def test_weights_are_sliced_as_arrays_are(tmp_path):
+    class Positions(layers.Layer):
+        def build(self, shape):
+            self.table = self.add_weight(name="table", shape=(9, shape[-1]))
+
+        def call(self, x):
+            return x + self.table[: x.shape[1]][None]
+
+    x = keras.Input((5, 8))
+    verified(keras.Model(x, layers.Dense(2)(Positions(name="positions")(x))), tmp_path)
+
+
+def test_numbers_are_repeated_for_each_sample(tmp_path):
+    class SinePositions(layers.Layer):
+        """As in keras_hub: a table of no batch is broadcast to the shape of the input."""
+
+        def call(self, x):
+            angles = ops.outer(ops.arange(x.shape[1], dtype="float32"), ops.arange(x.shape[2], dtype="float32") / 9)
+            return x + ops.broadcast_to(ops.sin(angles), ops.shape(x))
+
+    x = keras.Input((5, 8))
+    verified(keras.Model(x, layers.Dense(2)(SinePositions(name="positions")(x))), tmp_path)
+
+
 @pytest.mark.parametrize(
     "repeated",
     [
@@ -218,6 +279,7 @@ def test_a_snippet_still_replaces_an_opened_layer_as_a_whole(tmp_path):
     ("call", "reason"),
     [
         (lambda self, x: x + keras.random.normal((6,)), "random"),
+        (lambda self, x: x + keras.random.normal(ops.shape(x), seed=1), "it draws random numbers"),
         (lambda self, x: x * 2.0 if float(ops.sum(x)) > 0 else x, "symbolic"),
         (lambda self, x: __import__("tensorflow").nn.relu(x), "KerasTensor"),
         (lambda self, x: ops.reshape(x, (ops.shape(x)[0] * 2, 3)), "size that is free"),

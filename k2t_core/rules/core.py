@@ -155,3 +155,19 @@ def expand(call: Call) -> Mapping:
         keras="broadcast_to(x, (batch, …))",
         torch="x.expand(batch, …)",
     )
+
+
+@rule("k2t_core.opening.ReshapeLike", demand=LAST)
+def reshape_like(call: Call) -> Mapping:
+    """A reshape in an opened layer that hands on sizes which are free, such as the batch's, and infers one more or reads several."""
+    x, likes = call.argument("x"), list(call.argument("likes"))
+    free = iter([f"{like}.shape[{like.layout.axis(axis)}]" for like, axis in zip(likes, call.option("axes"))])
+    sizes = ", ".join(next(free) if n is None else str(n) for n in call.option("shape"))
+    return Mapping(
+        f"{x}.reshape({sizes})",
+        wants=tuple(identity(slot.rank) if slot.index == x.index else slot.layout for slot in call.inputs),
+        gives=(identity(len(call.outputs[0].shape)),),
+        why="In Keras's order of axes.",
+        keras="reshape(x, (batch, −1, …))",
+        torch="x.reshape(batch, -1, …)",
+    )
