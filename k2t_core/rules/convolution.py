@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from k2t_core.layout import Layout
 from k2t_core.rules.activations import apply_activation
+from k2t_core.rules.broadcasting import Builder, constant, shape_of, write_array
 from k2t_core.rules.common import compact, ntuple, pad_expression, same_pads, spatial_axes
-from k2t_core.rules.registry import SELF, Alternative, Call, Mapping, Module, Weight, demand_channels_first, image_layout, rule
+from k2t_core.rules.registry import SELF, Alternative, Call, Mapping, Module, Slot, Weight, demand_channels_first, image_layout, rule
 from k2t_core.transforms import Permute, Reshape
 
 SYMMETRIC = Alternative("symmetric padding", "pad both sides alike, as torch's padding= does", "only where TensorFlow's SAME happens to be symmetric; elsewhere the result is shifted by a pixel")
@@ -159,6 +161,42 @@ def depthwise_convolution(call: Call) -> Mapping:
 def _depthwise_steps(kernel: tuple[int, ...], channels: int, multiplier: int) -> tuple[Permute, Reshape]:
     rank = len(kernel)
     return Permute((rank, rank + 1, *range(rank))), Reshape((channels, multiplier, *kernel), (channels * multiplier, 1, *kernel))
+
+
+@rule("ops.Conv", "ops.DepthwiseConv", demand=demand_channels_first)
+def convolution_with_any_kernel(call: Call) -> Mapping:
+    """keras.ops.conv: the kernel is a tensor, such as a weight that the layer's own code has normalised, or constant numbers."""
+    depthwise = call.layer.kind == "ops.DepthwiseConv"
+    kernel, rank = constant(call.argument("kernel")), call.x.rank - 2
+    call.refuse(not 1 <= rank <= 3, f"its input has {call.x.rank} axes")
+    image_input(call, rank)
+    shape = shape_of(kernel)
+    call.refuse(None in shape, "the size of its kernel is free")
+    call.refuse(str(kernel.dtype) != call.x.dtype, f"its kernel is {kernel.dtype} and its input {call.x.dtype}; cast the kernel")
+    layout = image_layout(call)
+    stride, dilation = (ntuple(call.option(name), rank) for name in ("strides", "dilation_rate"))
+    x, padding = padded(call, shape[:rank], stride, dilation, layout)
+    order = (rank, rank + 1, *range(rank)) if depthwise else (rank + 1, rank, *range(rank))
+    build = Builder(call)
+    if isinstance(kernel, Slot):
+        weight = f"{kernel}.flatten(0, 1).unsqueeze(1)" if depthwise else str(kernel)
+    else:
+        array = kernel.transpose(order)
+        weight = write_array(array.reshape(-1, 1, *shape[:rank]) if depthwise else array, call.x, build)
+    groups = shape[-2] if depthwise else 1
+    options = {"stride": (compact(stride), 1), "padding": (padding, 0), "dilation": (compact(dilation), 1), "groups": (groups, 1)}
+    more = "".join(f", {name}={value}" for name, (value, usual) in options.items() if value != usual)
+    return Mapping(
+        f"F.conv{rank}d({x}, {weight}{more})",
+        wants=tuple(layout if slot.index == call.x.index else Layout(order) for slot in call.inputs),
+        gives=(layout,),
+        why="Kernel axes: Keras ends with (channels, multiplier), torch begins with them, as one." if depthwise else "Kernel axes: Keras ends with (in, out), torch begins with (out, in).",
+        keras=f"{'depthwise_conv' if depthwise else 'conv'}(x, kernel, strides, padding)",
+        torch=f"F.conv{rank}d(x, kernel), channels first",
+        module=build.module,
+        weights=build.weights,
+        alternatives=other_paddings(call, x),
+    )
 
 
 @rule("SeparableConv1D", "SeparableConv2D", demand=demand_channels_first)

@@ -429,6 +429,25 @@ def reduction(call: Call) -> Mapping:
     )
 
 
+@ops("Moments", demand=_reduction_demand)
+def moments(call: Call) -> Mapping:
+    """The mean, and the variance around it, divided by n. In float16 Keras computes in float32 and clips."""
+    x, axes, keepdims = call.x, call.option("axes"), call.option("keepdims")
+    call.refuse(bool(call.option("synchronized")), "it is synchronized over replicas")
+    call.refuse(x.dtype not in ("float32", "float64"), f"it is applied to {x.dtype}; cast to float32 first")
+    axes = sorted(int(a) % x.rank for a in np.ravel(axes))
+    dims = tuple(sorted(x.layout.axis(axis) for axis in axes))
+    expression = f"torch.var_mean({x}, dim={dims}, correction=0{', keepdim=True' if keepdims else ''})[::-1]"
+    return Mapping(
+        expression,
+        wants=(x.layout,),
+        gives=(x.layout if keepdims else x.layout.drop(set(axes)),) * 2,
+        why="Divided by n, not n − 1; torch gives the variance first.",
+        keras=f"moments(x, axes={axes})",
+        torch=expression.replace(str(x), "x"),
+    )
+
+
 def _norm(call: Call, x: Slot, axes: list[int], arguments: list[str], keepdims: bool) -> str:
     order = call.option("ord")
     call.refuse(len(axes) > 2 or len(axes) == 2 and order not in (None, "fro"), "it is a matrix norm other than Frobenius's")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from keras import layers
+from keras import layers, ops
 
 from k2t_core import UnsupportedError
 from k2t_core.planning import plan
@@ -276,3 +276,45 @@ def test_lora_that_was_not_merged_is_refused():
     layer.enable_lora(2)
     with pytest.raises(UnsupportedError, match="LoRA"):
         plan(model).raise_for_problems()
+
+
+# --- keras.ops.conv with a kernel that is a tensor ---------------------------------------------------------------
+
+
+def owning(function, shape):
+    """A layer of a user's own that computes ``function(x, kernel)``."""
+
+    class Own(layers.Layer):
+        def build(self, _):
+            self.k = self.add_weight(name="k", shape=shape)
+
+        def call(self, x):
+            return function(x, self.k)
+
+    return Own(name="own")
+
+
+OWN = {
+    "stride": (lambda x, k: ops.conv(x, k, 2, "same"), (3, 3, 3, 4), (8, 9, 3)),
+    "1d": (lambda x, k: ops.conv(x, k * 2, 1, "same", dilation_rate=2), (3, 3, 4), (8, 3)),
+    "3d": (lambda x, k: ops.conv(x, k, (1, 2, 1)), (2, 2, 2, 3, 4), (5, 4, 6, 3)),
+    "standardised": (lambda x, k: ops.conv(x, (k - ops.mean(k, (0, 1, 2), keepdims=True)) / ops.std(k, (0, 1, 2), keepdims=True)), (3, 3, 3, 4), (8, 9, 3)),
+    "depthwise": (lambda x, k: ops.depthwise_conv(x, k, 2, "same"), (3, 2, 3, 2), (8, 9, 3)),
+    "depthwise 1d": (lambda x, k: ops.depthwise_conv(x, k, 1, "same"), (3, 3, 2), (8, 3)),
+    "free size": (lambda x, k: ops.conv(x, k, 2, "same"), (3, 3, 3, 4), (None, None, 3)),
+    "blur": (lambda x, k: ops.conv(ops.depthwise_conv(x, np.tile(np.float32([[1, 2, 1], [2, 5, 2], [1, 3, 1]])[:, :, None, None], (1, 1, 3, 1)), 2, "same"), k), (1, 1, 3, 4), (8, 9, 3)),
+    "few numbers": (lambda x, k: ops.conv(x, np.float32([[[1, 2]], [[3, 5]]])) * k, (2,), (8, 1)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_kernel_of_the_layers_own_code(name):
+    function, kernel, shape = OWN[name]
+    check_layer(owning(function, kernel), shape)
+
+
+def test_a_convolution_of_a_users_own_stays_channels_first():
+    x = keras.Input((8, 8, 3))
+    y = layers.Conv2D(2, 3)(owning(lambda x, k: ops.conv(x, k), (3, 3, 3, 4))(x))
+    conversion, _ = check(keras.Model(x, y))
+    assert "F.conv2d(x, y.permute(3, 2, 0, 1))" in conversion.plan.code.text

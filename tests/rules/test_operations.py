@@ -539,6 +539,13 @@ def test_arguments_of_argmax_in_a_conv_net():
     assert not moves(conversion)
 
 
+@pytest.mark.parametrize("axes", [-1, (1, 2), [0, 2], (0, 1, 2, 3)])
+@pytest.mark.parametrize("keepdims", [True, False])
+def test_moments(axes, keepdims):
+    x = keras.Input((6, 5, 4))
+    check(keras.Model(x, ops.moments(layers.Conv2D(3, 2)(x), axes, keepdims=keepdims)))
+
+
 def test_unsupported_things_are_named():
     refused(lambda x: ops.max(x, axis=()), (4, 5), match="max.*axis is empty")
     refused(lambda x: ops.softmax(x, (1, 2)), (4, 5), match="softmax.*several axes")
