@@ -385,6 +385,19 @@ def test_a_batch_that_keras_cannot_run_is_said_in_one_line(tmp_path):
 # Batches from files of other kinds
 
 
+@pytest.mark.parametrize("merged", [keras.ops.add, lambda a, b: layers.Add()([a, b])], ids=["ops", "layer"])
+def test_what_keras_does_to_a_single_sample_alone_is_no_difference(merged, tmp_path):
+    """Squared distances of all pairs: given one sample, Keras adds the (1, 1, 7) of the columns to the (1, 7, 1) of the rows as a bias."""
+    x = keras.Input((7, 3))
+    squares = keras.ops.sum(x * x, axis=-1)
+    model = keras.Model(x, merged(squares[:, :, None], squares[:, None, :]) - 2 * keras.ops.matmul(x, keras.ops.transpose(x, (0, 2, 1))))
+    k2t.convert(model, tmp_path / "out")
+    report = k2t.verify(tmp_path / "out", model)
+    assert report.passed, report.verdict
+    assert any("adds for a bias" in note for note in report.notes)
+    assert not any("batch of 1" in run.inputs for run in report.runs)
+
+
 def test_a_table_of_numbers(converted, example, tmp_path):
     rng = np.random.default_rng(0)
     names = ",".join(f"feature{k}" for k in range(10))

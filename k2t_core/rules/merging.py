@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from functools import reduce
 
+import numpy as np
+
+from k2t_core.graph import Graph, Ref
 from k2t_core.layout import Layout, identity
 from k2t_core.rules.broadcasting import align, common_layout, is_float
 from k2t_core.rules.registry import ANY, Call, Mapping, Slot, rule
@@ -37,6 +40,24 @@ def static_bias(left: tuple, right: tuple) -> bool:
     meant = big[0] + max(len(left), len(right)) - len(right)
     taken = len(left) - 1 if left[-1] == right[big[0]] else 1
     return len(right) > len(left) or meant != taken
+
+
+def bias_of_one_sample(graph: Graph) -> str | None:
+    """The first layer that is right for several samples, and of which Keras makes a `static_bias` where there is one sample."""
+    for _, inner, node in graph.walk():
+        if node.layer.kind == "ops.Add":
+            values = [node.arguments["x1"], node.arguments["x2"]]
+        elif node.layer.kind in ("Add", "Average"):
+            values = node.arguments["inputs"]
+        else:
+            continue
+        shapes = [inner.tensors[v.tensor].shape if isinstance(v, Ref) else np.shape(v) for v in values]
+        if node.layer.kind != "ops.Add":
+            shapes = [_expanded(shape, max(map(len, shapes))) for shape in shapes]
+        first, *rest = [(1, *shape[1:]) if shape[:1] == (None,) else shape for shape in shapes]
+        if any(static_bias(first, shape) for shape in rest):
+            return node.layer.path
+    return None
 
 
 BIAS_ADD = "Keras on TensorFlow adds its second input along another axis than NumPy broadcasting would (it takes it for a bias); broadcast that input to the full shape first"

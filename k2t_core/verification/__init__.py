@@ -16,6 +16,7 @@ from k2t_core.loading import Source, load
 from k2t_core.randomise import is_weight, random_value, settle
 from k2t_core.recipe import Recipe, read_recipe
 from k2t_core.reference import remembered
+from k2t_core.rules.merging import bias_of_one_sample
 from k2t_core.tracing import Scope, Traced, is_functional, trace, with_closed
 from k2t_core.transforms import apply_chain, from_json, is_float
 from k2t_core.verification.adversarial import worst_batch
@@ -93,6 +94,8 @@ def verify(
     runs: list[Run] = []
     used: list[list[np.ndarray]] = []  # the batch of each run
     notes = [] if is_untouched(folder, manifest) else ["model.py was edited by hand since k2t wrote it: outputs are compared, and layers where forward() still assigns what it did."]
+    if odd := bias_of_one_sample(graph):
+        notes.append(f"Given a single sample, Keras on TensorFlow takes what layer {odd!r} adds for a bias, along another axis than with more samples; compared on batches of 1 it differs, so there are none but your own.")
     own = weights != "randomised"
     random = weights != "model" and bool(manifest["variables"])
     edges = edge_batches(graph, seed) if edge_cases else []

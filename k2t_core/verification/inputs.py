@@ -14,6 +14,7 @@ import numpy as np
 
 from k2t_core.errors import InputError
 from k2t_core.graph import Graph, Layer, Shape
+from k2t_core.rules.merging import bias_of_one_sample
 from k2t_core.verification.memory import check_batch, check_file
 
 DISTRIBUTIONS = {
@@ -52,20 +53,22 @@ def random_batch(graph: Graph, batch: int = 4, seed: int = 0, distribution: str 
 def edge_batches(graph: Graph, seed: int = 0) -> list[tuple[str, list[np.ndarray]]]:
     """(description, batch) of what a batch of ordinary numbers does not show; each a batch of 1.
 
-    Zeros, numbers a thousand times smaller and larger, and other sizes where dimensions are free.
+    Zeros, numbers a thousand times smaller and larger, and other sizes where dimensions are free. Where Keras itself computes
+    something else for a single sample (`bias_of_one_sample`) they are batches of 2.
     """
     rng = np.random.default_rng([seed, 1])
+    count = 1 if bias_of_one_sample(graph) is None else 2
     floats = any("float" in graph.tensors[t].dtype for t in graph.inputs)
-    found = [("zeros, batch of 1", [_draw(graph, t, 1, rng, "zeros") for t in graph.inputs])]
+    found = [(f"zeros, batch of {count}", [_draw(graph, t, count, rng, "zeros") for t in graph.inputs])]
     if floats:
         # float16 ends at 65504: a thousand times larger numbers would overflow on one side or the other.
         large = 8 if any(t.dtype == "float16" for _, inner, _ in graph.walk() for t in inner.tensors.values()) else 1000
-        for name, scale in (("tiny numbers (normal · 0.001), batch of 1", 1e-3), (f"large numbers (normal · {large}), batch of 1", large)):
-            arrays = [_draw(graph, t, 1, rng, "normal") for t in graph.inputs]
+        for name, scale in ((f"tiny numbers (normal · 0.001), batch of {count}", 1e-3), (f"large numbers (normal · {large}), batch of {count}", large)):
+            arrays = [_draw(graph, t, count, rng, "normal") for t in graph.inputs]
             scaled = ["float" in graph.tensors[t].dtype and _vocabulary(graph, t)[0] is None for t in graph.inputs]
             found.append((name, [a * a.dtype.type(scale) if one else a for a, one in zip(arrays, scaled)]))
     if any(n is None for t in graph.inputs for n in graph.tensors[t].shape[1:]):
-        found.append(("other sizes, batch of 1", [_draw(graph, t, 1, rng, "normal", sizes=(FREE_SIZE + 7, FREE_IMAGE_SIZE + 32)) for t in graph.inputs]))
+        found.append((f"other sizes, batch of {count}", [_draw(graph, t, count, rng, "normal", sizes=(FREE_SIZE + 7, FREE_IMAGE_SIZE + 32)) for t in graph.inputs]))
     return found
 
 
