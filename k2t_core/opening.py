@@ -254,13 +254,65 @@ def _reshape_like() -> type:
     return ReshapeLike
 
 
+@cache
+def _arange_like() -> type:
+    """An operation of our own: 0, 1, 2 … for each entry of its input along ``axis``."""
+    import keras
+    from keras import ops
+
+    class ArangeLike(keras.Operation):
+        def __init__(self, axis: int, dtype: str):
+            super().__init__()
+            self.axis, self.kind = axis, dtype
+
+        def call(self, like: Any) -> Any:
+            return ops.arange(ops.shape(like)[self.axis], dtype=self.kind)
+
+        def compute_output_spec(self, like: Any) -> Any:
+            return keras.KerasTensor((None,), dtype=self.kind)
+
+    ArangeLike.__qualname__ = "ArangeLike"  # its rule's name
+    return ArangeLike
+
+
+@cache
+def _begin_like() -> type:
+    """An operation of our own: of its first input, along ``axis``, as many entries from ``start`` on as its second has along ``like_axis`` in all."""
+    import keras
+    from keras import ops
+
+    class BeginLike(keras.Operation):
+        def __init__(self, axis: int, start: int | None, like_axis: int):
+            super().__init__()
+            self.axis, self.start, self.like_axis = axis, start, like_axis
+
+        def call(self, x: Any, like: Any) -> Any:
+            return x[(*[slice(None)] * self.axis, slice(self.start, ops.shape(like)[self.like_axis]))]
+
+        def compute_output_spec(self, x: Any, like: Any) -> Any:
+            return keras.KerasTensor((*x.shape[: self.axis], None, *x.shape[self.axis + 1 :]), dtype=x.dtype)
+
+    BeginLike.__qualname__ = "BeginLike"  # its rule's name
+    return BeginLike
+
+
 @contextmanager
 def _any_key() -> Iterator[None]:
-    """While this is in force a symbolic tensor takes ``x[:n]`` and ``x[None]``, as a variable does, and not only tuples and numbers."""
+    """While this is in force a symbolic tensor takes ``x[:n]`` and ``x[None]``, as a variable does, and not only tuples and numbers; n may be free."""
     from keras import KerasTensor
 
     original = KerasTensor.__getitem__
-    KerasTensor.__getitem__ = lambda x, key: original(x, (key,) if key is None or isinstance(key, slice) else key)
+
+    def getitem(x: Any, key: Any) -> Any:
+        items = [*key] if isinstance(key, (tuple, list)) else [key]
+        for axis, item in enumerate(items):
+            if not isinstance(item, slice):
+                break  # from here on the places in the key are not those of the axes
+            if isinstance(item.stop, _Free) and item.step is None:
+                x, items[axis] = _begin_like()(axis, item.start, item.stop.axis)(x, item.stop.tensor), slice(None)
+        return original(x, tuple(items))
+
+    KerasTensor.__getitem__ = getitem
     try:
         yield
     finally:
@@ -276,7 +328,7 @@ def _free_sizes(layer: Any, sources: list[tuple[Any, StandIn]]) -> Iterator[None
     import keras
 
     ops, here = keras.ops, get_ident()
-    kept = {name: getattr(ops, name) for name in ("shape", "reshape", "broadcast_to", "tile", "repeat")}
+    kept = {name: getattr(ops, name) for name in ("shape", "reshape", "broadcast_to", "tile", "repeat", "arange")}
     draws = {name: getattr(keras.random, name) for name in ("normal", "truncated_normal", "uniform", "randint", "gamma", "beta", "binomial")}
 
     def drawn(function: Callable) -> Callable:
@@ -319,7 +371,13 @@ def _free_sizes(layer: Any, sources: list[tuple[Any, StandIn]]) -> Iterator[None
     def repeat(x: Any, repeats: Any, axis: Any = None) -> Any:
         return expanded(x, repeats, x.shape[1:]) if isinstance(repeats, _Free) and axis == 0 else kept["repeat"](x, repeats, axis)
 
-    for function in (shape, reshape, broadcast_to, tile, repeat):
+    def arange(start: Any, stop: Any = None, step: Any = None, dtype: Any = None) -> Any:
+        free = start if stop is None else stop
+        if not isinstance(free, _Free) or step not in (None, 1) or not (stop is None or type(start) is int and start == 0):
+            return kept["arange"](start, stop, step, dtype)
+        return _arange_like()(free.axis, keras.backend.standardize_dtype(dtype or "int32"))(free.tensor)
+
+    for function in (shape, reshape, broadcast_to, tile, repeat, arange):
         setattr(ops, function.__name__, function)
     for name, function in draws.items():
         setattr(keras.random, name, drawn(function))

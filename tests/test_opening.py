@@ -206,6 +206,40 @@ def test_weights_are_sliced_as_arrays_are(tmp_path):
     verified(keras.Model(x, layers.Dense(2)(Positions(name="positions")(x))), tmp_path)
 
 
+@pytest.mark.parametrize("steps", [5, None])
+@pytest.mark.parametrize("count", [lambda n: ops.arange(n), lambda n: ops.arange(start=0, stop=n, step=1), lambda n: ops.arange(0, n, dtype="int64")])
+def test_positions_of_a_sequence_of_any_length(count, steps, tmp_path):
+    class Positions(layers.Layer):
+        """As in Keras's own examples, with an input whose length is free."""
+
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.token, self.position = layers.Embedding(30, 8), layers.Embedding(90, 8)
+
+        def build(self, shape):
+            self.token.build()
+            self.position.build()
+
+        def call(self, x):
+            return self.token(x) + self.position(count(ops.shape(x)[-1]))
+
+    x = keras.Input((steps,), dtype="int32")
+    verified(keras.Model(x, layers.Dense(2)(Positions(name="positions")(x))), tmp_path)
+
+
+@pytest.mark.parametrize("begin", [lambda table, n: table[:n], lambda table, n: table[1:n], lambda table, n: ops.transpose(ops.transpose(table)[:, :n])])
+def test_the_beginning_of_a_table_for_a_sequence_of_any_length(begin, tmp_path):
+    class Positions(layers.Layer):
+        def build(self, shape):
+            self.table = self.add_weight(name="table", shape=(99, shape[-1]))
+
+        def call(self, x):
+            return x + ops.sum(begin(self.table, ops.shape(x)[1]), axis=0)
+
+    x = keras.Input((None, 8))
+    verified(keras.Model(x, layers.Dense(2)(Positions(name="positions")(x))), tmp_path)
+
+
 def test_numbers_are_repeated_for_each_sample(tmp_path):
     class SinePositions(layers.Layer):
         """As in keras_hub: a table of no batch is broadcast to the shape of the input."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from k2t_core.layout import identity
 from k2t_core.rules.activations import apply_activation
+from k2t_core.rules.broadcasting import torch_dtype
 from k2t_core.rules.registry import ANY, LAST, OUT, SELF, Call, Expression, Mapping, Module, Unconvertible, Weight, rule
 from k2t_core.transforms import Constant, Permute, ReorderFlatten, Reshape
 
@@ -170,4 +171,35 @@ def reshape_like(call: Call) -> Mapping:
         why="In Keras's order of axes.",
         keras="reshape(x, (batch, −1, …))",
         torch="x.reshape(batch, -1, …)",
+    )
+
+
+@rule("k2t_core.opening.ArangeLike")
+def arange_like(call: Call) -> Mapping:
+    """The positions of a sequence whose length is free."""
+    like, dtype = call.x, torch_dtype(call.option("kind"))
+    count = f"{like}.shape[{like.layout.axis(call.option('axis'))}]"
+    kind = "" if dtype == "torch.int64" else f"dtype={dtype}, "
+    return Mapping(
+        f"torch.arange({count}, {kind}device={like}.device)",
+        wants=(like.layout,),
+        gives=(identity(1),),
+        why="One for each step.",
+        keras="arange(steps)",
+        torch="torch.arange(steps)",
+    )
+
+
+@rule("k2t_core.opening.BeginLike", demand=LAST)
+def begin_like(call: Call) -> Mapping:
+    """The first entries of a table, as many as a sequence has steps."""
+    x, like, start = call.argument("x"), call.argument("like"), call.option("start")
+    axis, count = call.option("axis"), f"{like}.shape[{like.layout.axis(call.option('like_axis'))}]"
+    return Mapping(
+        f"{x}[{':, ' * axis}{'' if start is None else start}:{count}]",
+        wants=tuple(identity(slot.rank) if slot.index == x.index else slot.layout for slot in call.inputs),
+        gives=(identity(x.rank),),
+        why="As many as there are steps.",
+        keras="x[:steps]",
+        torch="x[:steps]",
     )
