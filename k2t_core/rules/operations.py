@@ -64,6 +64,8 @@ FLOAT_FUNCTIONS = {
     "Arcsinh": "torch.asinh({x})",
     "Arccosh": "torch.acosh({x})",
     "Arctanh": "torch.atanh({x})",
+    "Deg2rad": "torch.deg2rad({x})",
+    "Rad2deg": "torch.rad2deg({x})",
 }
 # Keras gives floats for integers, these torch functions would not.
 ROUNDING = {"Floor": "torch.floor({x})", "Ceil": "torch.ceil({x})"}
@@ -675,16 +677,19 @@ def _slots(call: Call, key: str) -> list[Slot]:
     return values
 
 
-@ops("Concatenate", demand=ANY)
+@ops("Concatenate", "Hstack", "Vstack", demand=ANY)
 def concatenate(call: Call) -> Mapping:
     operands = align(call, _slots(call, "xs"))
-    dim = operands.layout.axis(call.option("axis"))
+    axis = {"Hstack": 1, "Vstack": 0}.get(_name(call))
+    call.refuse(axis is not None and operands.layout.rank < 2, "its inputs have a single axis; use keras.ops.concatenate")
+    axis = call.option("axis") if axis is None else axis
+    dim = operands.layout.axis(axis)
     return Mapping(
         f"torch.cat([{', '.join(_same_dtype(operands, _result(call)))}], dim={dim})",
         wants=operands.wants,
         gives=(operands.layout,),
-        why=f"Keras's axis {call.option('axis')} is torch's axis {dim}.",
-        keras=f"concatenate(xs, axis={call.option('axis')})",
+        why=f"Keras's axis {axis} is torch's axis {dim}.",
+        keras=f"{_name(call).lower()}(xs{f', axis={axis}' if _name(call) == 'Concatenate' else ''})",
         torch=f"torch.cat(xs, dim={dim})",
     )
 
@@ -779,10 +784,11 @@ def tile(call: Call) -> Mapping:
     )
 
 
-@ops("Flip", demand=ANY)
+@ops("Flip", "Fliplr", "Flipud", demand=ANY)
 def flip(call: Call) -> Mapping:
     x = call.x
-    dims = sorted(x.layout.axis(axis) for axis in _axes(call, x.rank))
+    axes = {"Fliplr": [1], "Flipud": [0]}.get(_name(call)) or _axes(call, x.rank)
+    dims = sorted(x.layout.axis(axis) for axis in axes)
     return _elementwise(call, x, f"{x}.flip({', '.join(map(str, dims))})", "The same axes, as torch numbers them.")
 
 
@@ -835,6 +841,25 @@ def pad(call: Call) -> Mapping:
         return _elementwise(call, x, f"mirror_pad({x}, ({flat}){', edge=True' if mode == 'symmetric' else ''})", "F.pad has no symmetric padding, and reflects floats only, along the last axes.")
     fill = "" if value is None else f", value={_literal(call, value, 'constant_values')}"
     return _elementwise(call, x, f"F.pad({x}, ({flat}){fill})", "torch takes the pairs last axis first.")
+
+
+@ops("FFT", "FFT2", "RFFT", demand=LAST)
+def fourier(call: Call) -> Mapping:
+    """Over the last Keras axis, or the last two; a spectrum is a pair, real and imaginary."""
+    name = _name(call)
+    parts = [call.x] if name == "RFFT" else list(call.argument("x"))
+    call.refuse(not all(isinstance(part, Slot) for part in parts), "a part of its input is a constant; make it a tensor, as by zeros_like(x)")
+    call.refuse(any(part.dtype not in ("float32", "float64") for part in parts), "its input is neither float32 nor float64; cast it")
+    length = call.option("fft_length") if name == "RFFT" else None
+    more = ", axes=2" if name == "FFT2" else f", {length}" if length is not None else ""
+    return Mapping(
+        f"{'rfft' if name == 'RFFT' else 'fft'}({', '.join(map(str, parts))}{more})",
+        wants=tuple(identity(slot.rank) for slot in call.inputs),
+        gives=tuple(identity(len(y.shape)) for y in call.outputs),
+        why="Along the last Keras axes.",
+        keras=f"{name.lower()}(x)",
+        torch=f"torch.fft.{'rfft' if name == 'RFFT' else 'fftn'}(x)",
+    )
 
 
 @ops("Tril", "Triu", demand=LAST)

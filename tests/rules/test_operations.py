@@ -66,6 +66,12 @@ def test_unary(name):
     assert not moves(conversion)
 
 
+@pytest.mark.parametrize("function", [ops.deg2rad, ops.rad2deg])
+@pytest.mark.parametrize("dtype", ["float32", "int32"])
+def test_degrees(function, dtype):
+    check(model_of(lambda x: function(x * 90), (4, 5), dtype=dtype))
+
+
 @pytest.mark.parametrize("name", ["arcsin", "arccos", "arctanh", "erfinv", "arccosh"])
 def test_unary_on_an_interval(name):
     batch = np.random.default_rng(0).uniform(0.05, 0.9, (3, 4, 5)).astype("float32") + (name == "arccosh")
@@ -410,12 +416,13 @@ SHAPES = {
     "unstack": lambda y: operator.sub(*ops.unstack(y[:, :2], axis=1)), "unstack channels": lambda y: ops.unstack(y, axis=-1)[3], "array_split": lambda y: ops.array_split(y, 2, axis=1)[0],
     "repeat": lambda y: ops.repeat(y, 2, 1), "repeat -1": lambda y: ops.repeat(y, 3, -1), "repeat list": lambda y: ops.repeat(y, [1, 2, 0, 1, 3], 2), "repeat flat": lambda y: ops.repeat(y, 2),
     "tile": lambda y: ops.tile(y, (1, 2, 1, 3)), "tile short": lambda y: ops.tile(y, (2, 3)), "tile int": lambda y: ops.tile(y, 2), "tile long": lambda y: ops.tile(y, (2, 1, 1, 2, 1)),
+    "fliplr": ops.fliplr, "flipud": ops.flipud, "hstack": lambda y: ops.hstack([y, y * 2]), "vstack": lambda y: ops.vstack([y, y * 2]),
     "flip": lambda y: ops.flip(y, 1), "flip two": lambda y: ops.flip(y, (1, -1)), "flip all": lambda y: ops.flip(y), "roll": lambda y: ops.roll(y, 2, 1), "roll -1": lambda y: ops.roll(y, -1, -1), "roll two": lambda y: ops.roll(y, (1, 2), (1, 2)), "roll flat": lambda y: ops.roll(y, 3),
     "pad": lambda y: ops.pad(y, [[0, 0], [1, 2], [0, 1], [0, 0]]), "pad value": lambda y: ops.pad(y, [[0, 0], [0, 0], [2, 0], [1, 1]], constant_values=1.5),
     "pad reflect": lambda y: ops.pad(y, [[0, 0], [1, 2], [4, 0], [0, 0]], mode="reflect"), "pad symmetric": lambda y: ops.pad(y, [[0, 0], [5, 2], [0, 1], [1, 0]], mode="symmetric"), "pad reflect all": lambda y: ops.pad(y, [[1, 0], [0, 2], [0, 0], [1, 3]], mode="reflect"),
     "slice": lambda y: ops.slice(y, (0, 1, 0, 2), (3, 2, 5, 2)), "tril": ops.tril, "triu": lambda y: ops.triu(y, 1), "take": lambda y: ops.take(y, [0, -1, 2], 1), "take one": lambda y: ops.take(y, 2, -1), "take table": lambda y: ops.take(y, np.array([[0, 1], [2, -1]]), 2),
 }  # fmt: skip
-PLAIN = {"expand 1", "expand -1", "expand two", "expand 0", "squeeze", "squeeze two", "transpose", "swapaxes", "moveaxis", "concatenate", "concatenate -1", "stack", "stack -1", "split", "split uneven", "split add", "split one", "unstack", "unstack channels", "repeat", "repeat -1", "repeat list", "tile", "tile short", "tile int", "flip", "flip two", "flip all", "roll", "roll -1", "roll two", "pad", "pad value", "pad reflect", "pad symmetric", "slice", "array_split", "reshape image"}  # fmt: skip
+PLAIN = {"fliplr", "flipud", "hstack", "vstack", "expand 1", "expand -1", "expand two", "expand 0", "squeeze", "squeeze two", "transpose", "swapaxes", "moveaxis", "concatenate", "concatenate -1", "stack", "stack -1", "split", "split uneven", "split add", "split one", "unstack", "unstack channels", "repeat", "repeat -1", "repeat list", "tile", "tile short", "tile int", "flip", "flip two", "flip all", "roll", "roll -1", "roll two", "pad", "pad value", "pad reflect", "pad symmetric", "slice", "array_split", "reshape image"}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", list(SHAPES))
@@ -544,6 +551,14 @@ def test_arguments_of_argmax_in_a_conv_net():
 def test_moments(axes, keepdims):
     x = keras.Input((6, 5, 4))
     check(keras.Model(x, ops.moments(layers.Conv2D(3, 2)(x), axes, keepdims=keepdims)))
+
+
+@pytest.mark.parametrize("transform", [
+    lambda y: ops.fft2((y, ops.zeros_like(y))), lambda y: ops.fft((y, y * 2)), ops.rfft, lambda y: ops.rfft(y, 6), lambda y: ops.rfft(y, 3),
+], ids=["fft2", "fft", "rfft", "rfft longer", "rfft shorter"])  # fmt: skip
+def test_fourier(transform):
+    x = keras.Input((6, 5, 2))
+    check(keras.Model(x, transform(layers.Conv2D(5, 2)(x))))
 
 
 def test_unsupported_things_are_named():
