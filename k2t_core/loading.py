@@ -335,10 +335,14 @@ def _from_memory(model: Any) -> Source:
 
     if not isinstance(model, keras.Model):
         raise ModelFileError(f"expected a path or a keras.Model, not {type(model).__name__}")
-    digest = hashlib.sha256(model.to_json().encode())
+    try:
+        config = model.to_json()
+    except Exception as error:  # a layer of the user's own without get_config()
+        raise ModelFileError(f"{model.name}: Keras cannot save this model ({_one_line(error)}); give the layer it names a get_config()") from error
+    digest = hashlib.sha256(config.encode())
     for variable in model.variables:
         digest.update(variable.numpy().tobytes())
-    return Source(model, None, digest.hexdigest(), {"format": "memory", "keras_version": keras.__version__, "config": json.loads(model.to_json()), "bytes": 0})
+    return Source(model, None, digest.hexdigest(), {"format": "memory", "keras_version": keras.__version__, "config": json.loads(config), "bytes": 0})
 
 
 def file_fingerprint(path: Path) -> str:

@@ -306,6 +306,20 @@ def test_a_model_in_memory_has_a_fingerprint_of_its_weights():
     assert k2t.load(model).fingerprint != before
 
 
+def test_a_model_in_memory_that_keras_cannot_save_says_why():
+    class Odd(keras.layers.Layer):
+        def __init__(self, function):
+            super().__init__()
+            self.function = function
+
+        def call(self, x):
+            return self.function(x)
+
+    x = keras.Input((4,))
+    with pytest.raises(k2t.ModelFileError, match=r"^scaled: Keras cannot save this model \(Object Odd .*get_config\(\)$"):
+        k2t.load(keras.Model(x, Odd(keras.ops.tanh)(x), name="scaled"))
+
+
 def test_building_without_memory_leaves_nothing_behind(example):
     from keras.src.backend.common import global_state
 
