@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 import torch
+from keras.src.backend.common import global_state
 
 import k2t_core as k2t
 from k2t_core.bundled import examples
@@ -33,6 +34,12 @@ def frozen():
     gc.freeze()
     yield
     gc.unfreeze()
+
+
+@pytest.fixture(autouse=True)
+def names_from_the_start():
+    """Random weights go by a variable's path: a layer's name, and so the numbers of a test, may not depend on which tests ran before it."""
+    global_state.set_global_attribute("object_name_uids", None)
 
 
 @pytest.fixture(scope="session")

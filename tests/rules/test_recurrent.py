@@ -382,7 +382,7 @@ def test_a_stack_of_equal_cells_is_one_module(kind, options):
 
 @pytest.mark.parametrize("options", [{}, {"return_sequences": True, "return_state": True}])
 def test_a_stack_of_different_cells(options):
-    cells = [layers.LSTMCell(3), layers.GRUCell(2, reset_after=False), layers.SimpleRNNCell(4, activation="relu")]
+    cells = [layers.LSTMCell(3), layers.GRUCell(2, reset_after=False), layers.SimpleRNNCell(4, activation="elu")]
     check_layer(layers.RNN(cells, **options), (5, 4))
     check_masked(layers.RNN([c.from_config(c.get_config()) for c in cells], **options))
 
