@@ -141,13 +141,30 @@ def show_attempt() -> None:
         show_error(error)
 
 
+DRAWN_BUSY = "drawn while it ran"
+
+
+def busy(project: Project) -> bool:
+    """Whether a job runs, for what cannot be used meanwhile. `watch` draws the page anew when it has ended."""
+    job = project.job
+    if job is None or not job.running:
+        return False
+    st.session_state[DRAWN_BUSY] = job
+    return True
+
+
 def watch(project: Project, *kinds: str) -> None:
     """While a job of these kinds (all, where none is named) runs, show its progress; then run the page anew with its result.
 
     The job has a thread of its own: leaving the page or touching a widget ends this loop, not the work.
     """
     job = project.job
-    if job is None or not job.running or kinds and job.kind not in kinds:
+    if job is None or kinds and job.kind not in kinds:
+        return
+    drawn = st.session_state.pop(DRAWN_BUSY, None)
+    if not job.running:
+        if drawn is job:  # it has ended since
+            st.rerun()
         return
     with st.container(horizontal=True, vertical_alignment="center"):
         bar = st.progress(job.share, text=job.text, width="stretch")
@@ -209,9 +226,9 @@ def heading(title: str, text: str, project: Project) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.markdown(f":gray[Model] **{plain(project.model_path.name)}**", width="content")
         st.badge(f"{count} override{'s' if count != 1 else ''}" if count else "no overrides", icon=":material/edit:" if count else None, color="violet" if count else "gray")
-        busy = project.job is not None and project.job.running
-        st.button("Undo", icon=":material/undo:", type="tertiary", key="undo", disabled=busy or not project.can_undo, on_click=attempt, args=(project.undo,))
-        st.button("Redo", icon=":material/redo:", type="tertiary", key="redo", disabled=busy or not project.can_redo, on_click=attempt, args=(project.redo,))
+        waits = busy(project)
+        st.button("Undo", icon=":material/undo:", type="tertiary", key="undo", disabled=waits or not project.can_undo, on_click=attempt, args=(project.undo,))
+        st.button("Redo", icon=":material/redo:", type="tertiary", key="redo", disabled=waits or not project.can_redo, on_click=attempt, args=(project.redo,))
 
 
 def graph(project: Project, plan: Any, page: str, select: Callable[[str], None], height: int = 480, reveal: bool = False) -> None:

@@ -457,7 +457,7 @@ def exercise(project: Project) -> None:
     common.watch(project, "exercise")
     common.job_error(project, "exercise")
     found, seed = project.exercise, project.settings["learn.break.seed"]
-    busy = project.job is not None and project.job.running
+    busy = common.busy(project)
     if found is None:
         st.button("Break my model", type="primary", icon=":material/heart_broken:", disabled=busy, on_click=project.start_exercise, args=(seed,))
         return

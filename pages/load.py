@@ -52,7 +52,7 @@ def open_argument(project: Project) -> None:
 
 def choices(project: Project) -> None:
     known = examples().EXAMPLES
-    busy = project.job is not None and project.job.running
+    busy = common.busy(project)
     names = ["Bundled example", "Upload"] + (["Path"] if served_locally() else [])
     tabs = dict(zip(names, st.tabs(names, key="ways to load")))
     with tabs["Bundled example"]:

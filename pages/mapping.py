@@ -240,9 +240,7 @@ def numbers(project: Project, plan: Any, row: Row) -> None:
     alone(project, row)
     if plan.problems:
         return
-    job = project.job
-    if job is not None and job.kind == "verify" and job.running:
-        common.watch(project, "verify")
+    common.watch(project, "verify")
     if not project.report_is_current:
         common.job_error(project, "verify")
         st.button("Verify the whole model", icon=":material/play_arrow:", key="verify-here", on_click=project.start_verify)
@@ -323,7 +321,7 @@ def later(project: Project, row: Row, one: Any, other: Any) -> None:
     common.job_error(project, "duel")
     found = project.followed(row.layer, one, other)
     if found is None:
-        busy = project.job is not None and project.job.running
+        busy = common.busy(project)
         st.button("Follow both through the later layers", icon=":material/conversion_path:", disabled=busy, on_click=project.start_duel, args=(row.layer, one, other))
         return
     common.chart(charts.change_chart(found, ("the one", "the other")), "duel-later")

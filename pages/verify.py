@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def controls(project: Project, plan: Any) -> None:
-    busy = project.job is not None and project.job.running
+    busy = common.busy(project)
     own = project.settings["verify.inputs"]
     with st.container(border=True):
         batch, seed, distribution, weights, tolerance = st.columns([1, 1, 2, 2, 1])
@@ -130,7 +130,7 @@ def outdated(project: Project, report: Report) -> None:
             f":green[:material/check:] **In force now** for {common.plain(applied.layer)}: {common.plain(applied.text)}. What follows is the result from before it: convert and verify again."
         )
         with st.container(horizontal=True):
-            st.button("Convert and verify again", type="primary", icon=":material/play_arrow:", on_click=start, args=(project,), disabled=project.job is not None and project.job.running)
+            st.button("Convert and verify again", type="primary", icon=":material/play_arrow:", on_click=start, args=(project,), disabled=common.busy(project))
             st.button("Undo this change", icon=":material/undo:", on_click=common.attempt, args=(project.undo,), disabled=not project.can_undo)
 
 

@@ -166,3 +166,20 @@ def test_several_files_that_are_no_images_are_refused_in_words(show, project):
     app = show("verify", found)
     app.file_uploader[0].upload("a.npy", b"", "application/octet-stream").upload("b.npy", b"", "application/octet-stream").run()
     assert "several files at once can only be images" in app.error[0].value and found.settings["verify.inputs"] is None
+
+
+def test_work_that_ends_while_the_page_is_drawn_leaves_no_button_behind(show, project, monkeypatch):
+    """The page asks several times whether a job runs; here the answer changes after the first."""
+    from k2t_core.project import Job
+
+    found = project("dense")
+    found.start_convert().wait()
+    answers = iter([True])
+    monkeypatch.setattr(Job, "running", property(lambda job: next(answers, False)))
+    app = show("convert", found)
+    answers = iter([True])
+    app.switch_page("pages/verify.py").run()
+    assert not next(button for button in app.button if button.label == "Verify").disabled
+    answers = iter([True, True, True])  # Undo, Redo and the button itself
+    app.run()
+    assert not next(button for button in app.button if button.label == "Verify").disabled
