@@ -191,7 +191,7 @@ def worker(names: Sequence[str], size: int | None, batch: int | None) -> None:
 
 def shortened(problem: str) -> str:
     """``layers 'a', 'b', … (BatchNormalization): reason`` with the first of many names."""
-    names, rest = problem.split(" (", 1)
+    names, _, rest = problem.partition(" (")
     many = names.split(", ")
     return f"{many[0]} and {len(many) - 1} more ({rest}" if len(many) > 3 else problem
 

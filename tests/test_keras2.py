@@ -235,6 +235,8 @@ MODELS = {
     "text": _text,
     "normalized": _normalized,
     "dictionaries": lambda: (lambda a, b: tf_keras.Model({"a": a, "b": b}, {"sum": a + b, "first": L.Dense(2)(a)}))(tf_keras.Input(VECTOR, name="a"), tf_keras.Input(VECTOR, name="b")),
+    "initial values of TensorFlow's": lambda: tf_keras.Sequential([L.Input(VECTOR), L.Dense(3, bias_initializer=_tf().constant_initializer(0.5))]),
+    "names with slashes": lambda: (lambda x: tf_keras.Model(x, L.Add(name="b/add")([L.Dense(3, name="a/dense")(x), L.Activation("relu", name="a/relu")(L.Dense(3, name="c")(x))]), name="of/old"))(tf_keras.Input(VECTOR, name="the/input")),
     "names that collide": lambda: (lambda x: tf_keras.Model(x, L.Add(name="add")([x + 1.0, x * 2.0]) + 3.0))(tf_keras.Input(VECTOR)),
     "MobileNetV2": lambda: tf_keras.applications.MobileNetV2(weights=None, input_shape=(64, 64, 3), classes=7, alpha=0.35),
 }

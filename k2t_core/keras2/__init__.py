@@ -8,6 +8,7 @@ layer which Keras 3 computes in another way is refused by name.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -25,6 +26,7 @@ TOLERANCE = 1e-4
 LOW_PRECISION_TOLERANCE = 3e-2
 # Layers that run whatever function of TensorFlow the file names.
 OPERATION_LAYERS = ("TFOpLambda", "SlicingOpLambda")
+OWN_MODULES = re.compile(r"(keras|tf_keras|builtins|tensorflow\.python\.ops\.init_ops(_v2)?)(\.|$)")  # the last: initial values
 CODE = {"Lambda": "Lambda", "__lambda__": "Lambda", "TensorFlowOpLayer": "TensorFlowOpLayer", "InstanceMethod": "method of a tensor", "InstanceProperty": "property of a tensor", "ClassMethod": "method of a class"}
 
 
@@ -163,7 +165,7 @@ def check_config(name: str, objects: Iterable[tuple[str, dict[str, Any]]]) -> No
             symbol = config.get("function") if isinstance(config, dict) else None
             if symbol not in OPERATIONS:
                 problems.append(f"{name}: layer {owner!r} is TensorFlow's operation tf.{symbol}, which k2t cannot carry to Keras 3; rebuild the model in Keras 3 with keras.ops")
-        elif ">" in kind or str(item.get("module") or "keras").split(".")[0] not in ("keras", "tf_keras", "builtins"):
+        elif ">" in kind or not OWN_MODULES.match(str(item.get("module") or "keras")):
             what = config if kind == "function" else item.get("registered_name") or kind
             problems.append(f"{name}: layer {owner!r} needs {what!r}, which is not Keras's own; k2t opens such layers in files of Keras 3 only")
     if problems:

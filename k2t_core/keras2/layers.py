@@ -75,7 +75,9 @@ def options(layer: Any, target: Any, handled: tuple[str, ...] = ()) -> dict[str,
             continue
         if key == "stateful" and value:
             raise Untranslatable("is stateful: it keeps its state from one batch to the next; build it with stateful=False")
-        if key == "dtype":
+        if key == "name":
+            found[key] = name_of(layer)
+        elif key == "dtype":
             found[key] = policy(layer)
         elif key in ACTIVATIONS:
             found[key] = activation(getattr(layer, key, value))
@@ -87,6 +89,11 @@ def options(layer: Any, target: Any, handled: tuple[str, ...] = ()) -> dict[str,
         elif ONLY_IN_KERAS_2[key] is not ANY and value not in ONLY_IN_KERAS_2[key]:
             raise Untranslatable(f"has the option {key}={value!r}, for which Keras 3 has nothing")
     return found
+
+
+def name_of(layer: Any) -> str:
+    """Keras 3 wants no slash in a name."""
+    return layer.name.replace("/", "_")
 
 
 def policy(layer: Any) -> str:
@@ -198,13 +205,13 @@ def _normalization(layer: Any) -> Any:
 def _activation(layer: Any) -> Any:
     import keras
 
-    return keras.layers.Activation(activation(layer.activation), name=layer.name, dtype=policy(layer))
+    return keras.layers.Activation(activation(layer.activation), name=name_of(layer), dtype=policy(layer))
 
 
 def _identity(layer: Any) -> Any:
     import keras
 
-    return keras.layers.Identity(name=layer.name, dtype=policy(layer))
+    return keras.layers.Identity(name=name_of(layer), dtype=policy(layer))
 
 
 SPECIAL: dict[str, Callable[[Any], Any]] = {

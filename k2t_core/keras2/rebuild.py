@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from k2t_core.errors import UnsupportedError
-from k2t_core.keras2.layers import Untranslatable, translated
+from k2t_core.keras2.layers import Untranslatable, name_of, translated
 from k2t_core.keras2.operations import OPERATIONS
 
 
@@ -64,7 +64,7 @@ class _Builder:
             raise UnsupportedError([f"model {old.name!r} is a subclassed {type(old).__name__}, or a Sequential without an input shape; give the Sequential an Input, or rebuild it with the functional API"])
         values: dict[int, Any] = {}  # id of a symbolic tensor of Keras 2 → that of Keras 3
         found: list[tuple[str, Any, Any]] = []
-        taken = {layer.name for layer in old.layers}
+        taken = {name_of(layer) for layer in old.layers}
         for x in old.inputs:
             values[id(x)] = self.input(x)
         nodes = [node for _, level in sorted(old._nodes_by_depth.items(), reverse=True) for node in level if not node.is_input]
@@ -91,10 +91,10 @@ class _Builder:
             return None, []
         if isinstance(old, tf_keras.Sequential) and len(nodes) == len({id(node.layer) for node in nodes}):
             first = values[id(old.inputs[0])]
-            new = keras.Sequential([first, *(self.made[id(node.layer)] for node in nodes)], name=old.name)
+            new = keras.Sequential([first, *(self.made[id(node.layer)] for node in nodes)], name=name_of(old))
         else:
             inputs, outputs = (tf_map(lambda x: values[id(x)], part) for part in (old._nested_inputs, old._nested_outputs))
-            new = keras.Model(inputs, outputs, name=old.name)
+            new = keras.Model(inputs, outputs, name=name_of(old))
         return new, found
 
     def input(self, x: Any) -> Any:
@@ -103,7 +103,7 @@ class _Builder:
         layer = x.node.layer
         if getattr(layer, "sparse", False) or getattr(layer, "ragged", False):
             raise UnsupportedError([f"input {layer.name!r} is {'sparse' if layer.sparse else 'ragged'}; give the model a dense input"])
-        return keras.Input(batch_shape=tuple(x.shape), dtype=x.dtype.name, name=layer.name)
+        return keras.Input(batch_shape=tuple(x.shape), dtype=x.dtype.name, name=name_of(layer))
 
     def call(self, layer: Any, args: tuple, kwargs: dict, taken: set[str]) -> Any:
         import tf_keras
