@@ -88,7 +88,8 @@ def load(model: Any, *, allow_unsafe: bool = False) -> Source:
         from k2t_core import keras2
 
         keras2.check_config(path.name, objects(info["config"]))
-        model, original = keras2.load(path, info, lambda need, shapes: _check_sizes(path.name, need, shapes, info["weight_bytes"]))
+        original = keras2.load(path, info, lambda need, shapes: _check_sizes(path.name, need, shapes, info["weight_bytes"]))
+        model = original.twin
     else:
         check_safety(path.name, info, allow_unsafe)
         model, original = _load_with_keras(path, info, allow_unsafe), None

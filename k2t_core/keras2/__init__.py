@@ -20,6 +20,7 @@ import numpy as np
 
 from k2t_core.errors import RAISED, ModelFileError, UnsupportedError
 from k2t_core.keras2.operations import OPERATIONS
+from k2t_core.randomise import settle
 
 # max|Keras 3 − tf_keras| / max|tf_keras| of a tensor: more than two implementations of one formula differ by rounding.
 TOLERANCE = 1e-4
@@ -34,7 +35,7 @@ CODE = {"Lambda": "Lambda", "__lambda__": "Lambda", "TensorFlowOpLayer": "Tensor
 class Original:
     """The model as tf_keras has it.
 
-    variables: pairs of its and Keras 3's. tensors: (layer, its symbolic tensor, that of Keras 3), of the outermost model.
+    twin: the same in Keras 3. variables: pairs of its and Keras 3's. tensors: (layer, its symbolic tensor, that of Keras 3), of the outermost model.
     """
 
     model: Any
@@ -58,9 +59,7 @@ class Original:
             new = value(twins[id(theirs)]) if id(theirs) in twins else None
             if new is not None:
                 variable.assign(new)
-        for layer in clone._flatten_layers():
-            if isinstance(layer, tf_keras.layers.Normalization):
-                layer.finalize_state()
+        settle(clone)
         return Original(clone, None, [], [], checked=True)
 
     def check(self, arrays: Sequence[np.ndarray]) -> None:
@@ -87,29 +86,25 @@ class Original:
 
 def _difference(want: np.ndarray, got: np.ndarray) -> str:
     """In words how two tensors differ by more than rounding; empty where they do not."""
+    from k2t_core.verification.report import Difference  # whose package loads models
+
     if want.shape != got.shape or want.dtype != got.dtype:
         return f"{got.dtype} {got.shape} instead of {want.dtype} {want.shape}"
-    low = want.dtype.itemsize == 2
-    a, b = want.astype("float64"), got.astype("float64")
-    if not want.size or np.array_equal(a, b, equal_nan=True):
-        return ""
-    if not np.array_equal(np.isfinite(a), np.isfinite(b)):
-        return "infinite or NaN in other places"
-    finite = np.isfinite(a)
-    relative = float(np.abs(a - b)[finite].max(initial=0.0) / max(np.abs(a)[finite].max(initial=0.0), np.finfo("float32").tiny))
-    limit = 0.0 if want.dtype.kind in "iub" else LOW_PRECISION_TOLERANCE if low else TOLERANCE
+    relative = Difference.of(want, got).relative
+    limit = 0.0 if want.dtype.kind in "iub" else LOW_PRECISION_TOLERANCE if want.dtype.itemsize == 2 else TOLERANCE
     return f"largest relative difference {relative:.1e}" if relative > limit else ""
 
 
-def load(path: Path, info: dict[str, Any], check_sizes: Callable[[dict[str, int], Iterator[tuple[str, tuple]]], None]) -> tuple[Any, Original]:
-    """(the model in Keras 3, the original). ``check_sizes`` gets the bytes of each variable and the shapes of the layers, before memory is used.
+def load(path: Path, info: dict[str, Any], check_sizes: Callable[[dict[str, int], Iterator[tuple[str, tuple]]], None]) -> Original:
+    """The model, with its twin in Keras 3. ``check_sizes`` gets the bytes of each variable and the shapes of the layers, before memory is used.
 
     Raises ModelFileError where tf_keras is missing or cannot read the file, UnsupportedError with every layer that has no counterpart.
     """
-    if find_spec("tf_keras") is None:
-        tensorflow = ".".join(_tensorflow_version().split(".")[:2])
-        raise ModelFileError(f"{path.name}: written by Keras {info['keras_version']}; to read such files, install tf_keras: pip install --no-deps tf_keras=={tensorflow}.*")
     import tensorflow as tf
+
+    if find_spec("tf_keras") is None:
+        tensorflow = ".".join(tf.__version__.split(".")[:2])
+        raise ModelFileError(f"{path.name}: written by Keras {info['keras_version']}; to read such files, install tf_keras: pip install --no-deps tf_keras=={tensorflow}.*")
     import tf_keras
 
     from k2t_core.keras2.rebuild import rebuild
@@ -131,24 +126,12 @@ def load(path: Path, info: dict[str, Any], check_sizes: Callable[[dict[str, int]
         raise
     except RAISED as error:  # it raises every type there is for a file that it cannot rebuild
         raise ModelFileError(f"{path.name}: tf_keras {tf_keras.__version__} cannot rebuild the model: {' '.join(str(error).split())[:300]}") from error
-    rebuilt = rebuild(model)
-    return rebuilt.model, Original(model, rebuilt.model, rebuilt.variables, rebuilt.tensors)
+    return Original(model, *rebuild(model))
 
 
 def reference() -> dict[str, str]:
     """The package that computes the outputs."""
     return {"package": "tf_keras", "version": version("tf_keras"), "backend": "tensorflow"}
-
-
-def _tensorflow_version() -> str:
-    from importlib.metadata import PackageNotFoundError
-
-    for name in ("tensorflow-cpu", "tensorflow"):
-        try:
-            return version(name)
-        except PackageNotFoundError:
-            continue
-    return "2.*"
 
 
 def check_config(name: str, objects: Iterable[tuple[str, dict[str, Any]]]) -> None:

@@ -37,7 +37,7 @@ ONLY_IN_KERAS_2: dict[str, Any] = {
     "softmax_robust_masking": (False,),
 }
 RENAMED = {"LeakyReLU": {"alpha": "negative_slope"}, "ThresholdedReLU": {"theta": "threshold"}}
-NAMES = {"SyncBatchNormalization": "BatchNormalization", "ThresholdedReLU": "ReLU", "BatchNormalizationV1": "BatchNormalization", "BatchNormalizationV2": "BatchNormalization"}
+NAMES = {"ThresholdedReLU": "ReLU", "BatchNormalizationV1": "BatchNormalization", "BatchNormalizationV2": "BatchNormalization"}
 # How a variable of training starts, and what holds it there: the values come from the file.
 TRAINING = ("_initializer", "_regularizer", "_constraint")
 ACTIVATIONS = ("activation", "recurrent_activation")
@@ -82,7 +82,7 @@ def options(layer: Any, target: Any, handled: tuple[str, ...] = ()) -> dict[str,
         elif key in ACTIVATIONS:
             found[key] = activation(getattr(layer, key, value))
         elif key in known:
-            found[key] = _plain(value)
+            found[key] = plain(value)
         elif key not in ONLY_IN_KERAS_2:
             if value is not None:
                 raise Untranslatable(f"has the option {key}={value!r}, which Keras 3 does not have")
@@ -134,14 +134,14 @@ def hard_sigmoid() -> Callable[..., Any]:
     return known
 
 
-def _plain(value: Any) -> Any:
-    """Without TensorFlow's wrappers of lists and tuples."""
+def plain(value: Any, leaf: Callable[[Any], Any] = lambda x: x) -> Any:
+    """The nest with ``leaf`` of every leaf, in Python's own lists, tuples and dictionaries in place of TensorFlow's wrappers."""
     if isinstance(value, Mapping):
-        return {key: _plain(one) for key, one in value.items()}
+        return {key: plain(one, leaf) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
-        items = [_plain(one) for one in value]
+        items = [plain(one, leaf) for one in value]
         return tuple(items) if isinstance(value, tuple) else items
-    return value
+    return leaf(value)
 
 
 def _is_keras(layer: Any) -> bool:

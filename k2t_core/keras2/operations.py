@@ -10,47 +10,42 @@ from collections.abc import Callable
 from typing import Any
 
 
-def _unary(name: str) -> Callable[..., Any]:
+def _unary(operation: str) -> Callable[..., Any]:
     def run(x: Any, name: Any = None) -> Any:
         return _ops(operation)(x)
 
-    operation = name
     return run
 
 
-def _features(name: str) -> Callable[..., Any]:
+def _features(operation: str) -> Callable[..., Any]:
     """As `_unary`, where TensorFlow calls the argument ``features``."""
 
     def run(features: Any, name: Any = None) -> Any:
         return _ops(operation)(features)
 
-    operation = name
     return run
 
 
-def _binary(name: str) -> Callable[..., Any]:
+def _binary(operation: str) -> Callable[..., Any]:
     def run(x: Any, y: Any, name: Any = None) -> Any:
         return _ops(operation)(x, y)
 
-    operation = name
     return run
 
 
-def _reduction(name: str) -> Callable[..., Any]:
+def _reduction(operation: str) -> Callable[..., Any]:
     def run(input_tensor: Any, axis: Any = None, keepdims: bool = False, name: Any = None) -> Any:
         return _ops(operation)(input_tensor, axis=_axes(axis), keepdims=keepdims)
 
-    operation = name
     return run
 
 
-def _along(name: str) -> Callable[..., Any]:
+def _along(operation: str) -> Callable[..., Any]:
     def run(input: Any, axis: Any = None, output_type: Any = "int64", name: Any = None) -> Any:
         from keras import ops
 
         return ops.cast(_ops(operation)(input, axis=0 if axis is None else axis), _dtype(output_type))
 
-    operation = name
     return run
 
 

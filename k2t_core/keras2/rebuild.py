@@ -13,27 +13,24 @@ from typing import Any
 import numpy as np
 
 from k2t_core.errors import UnsupportedError
-from k2t_core.keras2.layers import Untranslatable, name_of, translated
+from k2t_core.keras2.layers import Untranslatable, name_of, plain, translated
 from k2t_core.keras2.operations import OPERATIONS
+from k2t_core.opening import calls_of
+from k2t_core.randomise import settle
 
 
-@dataclass
-class Rebuilt:
-    """model: of Keras 3. variables: (of Keras 2, of Keras 3). tensors: (layer, symbolic tensor of Keras 2, of Keras 3) of the outermost model."""
+def rebuild(model: Any) -> tuple[Any, list[tuple[Any, Any]], list[tuple[str, Any, Any]]]:
+    """(the model in Keras 3, pairs of variables, its tensors), as `keras2.Original` keeps them.
 
-    model: Any
-    variables: list[tuple[Any, Any]]
-    tensors: list[tuple[str, Any, Any]]
-
-
-def rebuild(model: Any) -> Rebuilt:
-    """The model in Keras 3. Raises UnsupportedError, which lists every layer without a counterpart."""
+    Raises UnsupportedError, which lists every layer without a counterpart.
+    """
     builder = _Builder()
     with _names_of_its_own():
         built, tensors = builder.model(model)
     if builder.problems:
         raise UnsupportedError(list(dict.fromkeys(builder.problems)))
-    return Rebuilt(built, builder.variables, tensors)
+    settle(built)
+    return built, builder.variables, tensors
 
 
 @contextmanager
@@ -58,6 +55,7 @@ class _Builder:
 
     def model(self, old: Any) -> tuple[Any, list[tuple[str, Any, Any]]]:
         import keras
+        import tensorflow as tf
         import tf_keras
 
         if not getattr(old, "_is_graph_network", False):
@@ -67,12 +65,12 @@ class _Builder:
         taken = {name_of(layer) for layer in old.layers}
         for x in old.inputs:
             values[id(x)] = self.input(x)
-        nodes = [node for _, level in sorted(old._nodes_by_depth.items(), reverse=True) for node in level if not node.is_input]
+        nodes = calls_of(old)
         for node in nodes:
             if any(id(x) not in values for x in node.keras_inputs):
                 continue  # what comes before it has been refused
             layer = node.layer
-            args, kwargs = (tf_map(lambda x: values.get(id(x), x), part) for part in (node.call_args, node.call_kwargs))
+            args, kwargs = (plain(part, lambda x: values.get(id(x), x)) for part in (node.call_args, node.call_kwargs))
             try:
                 result = self.call(layer, args, kwargs, taken)
             except Untranslatable as why:
@@ -84,7 +82,7 @@ class _Builder:
             except Exception as error:  # Keras 3 raises every type there is for what it does not take
                 self.problems.append(f"layer {layer.name!r}, a {type(layer).__name__} of Keras 2, cannot be rebuilt in Keras 3: {' '.join(str(error).split())[:200]}")
                 continue
-            for x, y in zip(_flat(node.outputs), keras.tree.flatten(result)):
+            for x, y in zip(tf.nest.flatten(node.outputs), keras.tree.flatten(result)):
                 values[id(x)] = y
                 found.append((layer.name, x, y))
         if self.problems:
@@ -93,7 +91,7 @@ class _Builder:
             first = values[id(old.inputs[0])]
             new = keras.Sequential([first, *(self.made[id(node.layer)] for node in nodes)], name=name_of(old))
         else:
-            inputs, outputs = (tf_map(lambda x: values[id(x)], part) for part in (old._nested_inputs, old._nested_outputs))
+            inputs, outputs = (plain(part, lambda x: values[id(x)]) for part in (old._nested_inputs, old._nested_outputs))
             new = keras.Model(inputs, outputs, name=name_of(old))
         return new, found
 
@@ -141,8 +139,6 @@ class _Builder:
         for v, w in zip(theirs, ours):
             w.assign(np.asarray(v))
             self.variables.append((v, w))
-        if type(new).__name__ == "Normalization":
-            new.finalize_state()
 
     def operation(self, layer: Any, args: tuple, kwargs: dict, taken: set[str]) -> Any:
         run = OPERATIONS.get(layer.symbol)
@@ -178,22 +174,6 @@ def _name_operations(result: Any, name: str, taken: set[str]) -> None:
         operation._k2t_named = True
         taken.add(operation.name)
         stack.extend(x for node in operation._inbound_nodes for x in node.input_tensors)
-
-
-def tf_map(function: Any, value: Any) -> Any:
-    """The nest with every leaf replaced, in Python's own lists, tuples and dictionaries."""
-    if isinstance(value, dict):
-        return {key: tf_map(function, one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        items = [tf_map(function, one) for one in value]
-        return items if isinstance(value, list) else tuple(items)
-    return function(value)
-
-
-def _flat(value: Any) -> list[Any]:
-    import tensorflow as tf
-
-    return tf.nest.flatten(value)
 
 
 def _basename(name: str) -> str:
