@@ -51,6 +51,7 @@ class Source:
     fingerprint: SHA-256 of the file, or of the config and variables of a model in memory.
     lock: held while the model runs: a comparison changes its layers for a moment.
     original: for a file of Keras 2, the model as tf_keras has it; ``model`` is the same in Keras 3.
+    compiled: id of a layer or operation of the model that has no kernel on this processor → its form compiled by XLA (`compiling.run`).
     """
 
     model: Any
@@ -59,6 +60,7 @@ class Source:
     info: dict[str, Any] = field(default_factory=dict)
     lock: Any = field(default_factory=threading.RLock, repr=False)
     original: Original | None = None
+    compiled: dict[int, Any] = field(default_factory=dict, repr=False)
 
     @property
     def name(self) -> str:

@@ -10,7 +10,7 @@ import hashlib
 import inspect
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from k2t_core import compiling
 from k2t_core.errors import RAISED, InputError, K2TError
 from k2t_core.graph import Graph, Node, Ref
 from k2t_core.interruption import check
@@ -104,9 +105,14 @@ def predict(traced: Traced, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
 
     if traced.source.original is not None:
         return traced.source.original.predict(arrays)
-    model = traced.source.model
-    inputs = tree.pack_sequence_as(_inputs_struct(traced), list(arrays))
-    return [np.asarray(y) for y in tree.flatten(model(inputs, training=False))]
+    if not traced.source.compiled:
+        inputs = tree.pack_sequence_as(_inputs_struct(traced), list(arrays))
+        try:
+            return [np.asarray(y) for y in tree.flatten(traced.source.model(inputs, training=False))]
+        except Exception as error:
+            if not compiling.lacks_kernel(error):
+                raise
+    return streamed(traced, arrays)  # where only what has no kernel is compiled
 
 
 @alone
@@ -123,7 +129,7 @@ def streamed(traced: Traced, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     """`predict` node by node, each tensor let go as soon as nothing needs it: the same calls in the same order."""
     if traced.source.original is not None:
         return traced.source.original.predict(arrays)
-    return [np.asarray(y) for y in _run(traced.scope, list(arrays), "", {}, ())]
+    return [np.asarray(y) for y in _run(traced.scope, list(arrays), "", {}, (), traced.source.compiled)]
 
 
 @remembered
@@ -132,7 +138,7 @@ def streamed(traced: Traced, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
 def tensors(traced: Traced, arrays: Sequence[np.ndarray], only: Collection[str] | None = None) -> dict[str, np.ndarray]:
     """The graph's tensors by scope and id (``"conv1"``, ``"encoder#2/dense"``), in Keras's layout; ``only`` these, or all."""
     record: dict[str, np.ndarray] = {}
-    _run(traced.scope, list(arrays), "", record, only)
+    _run(traced.scope, list(arrays), "", record, only, traced.source.compiled)
     return record
 
 
@@ -145,28 +151,34 @@ def gradients(traced: Traced, arrays: Sequence[np.ndarray], factors: Mapping[int
 
     tensors = [tf.convert_to_tensor(a) for a in arrays]
     variables = {path: v for path, v in traced.variables.items() if v.trainable}
-    with tf.GradientTape() as tape:
-        for x in tensors:
-            if x.dtype.is_floating:
-                tape.watch(x)
-        outputs = tree.flatten(traced.source.model(tree.pack_sequence_as(_inputs_struct(traced), tensors), training=False))
-        total = tf.add_n([tf.reduce_sum(tf.cast(outputs[k], factor.dtype) * factor) for k, factor in factors.items()])
     watched = [x for x in tensors if x.dtype.is_floating]
-    found = tape.gradient(total, [*watched, *(v.value for v in variables.values())])
-    dense = [None if g is None else np.asarray(tf.convert_to_tensor(g)) for g in found]
+
+    def derived(tensors: Sequence[Any]) -> list[Any]:
+        with tf.GradientTape() as tape:
+            for x in tensors:
+                if x.dtype.is_floating:
+                    tape.watch(x)
+            outputs = tree.flatten(traced.source.model(tree.pack_sequence_as(_inputs_struct(traced), tensors), training=False))
+            total = tf.add_n([tf.reduce_sum(tf.cast(outputs[k], factor.dtype) * factor) for k, factor in factors.items()])
+        of = [x for x in tensors if x.dtype.is_floating]
+        found = tape.gradient(total, [*of, *(v.value for v in variables.values())])
+        return [None if g is None else tf.convert_to_tensor(g) for g in found]
+
+    dense = [None if g is None else np.asarray(g) for g in compiling.run(derived, (tensors,), {})]
     by_watched = iter(dense[: len(watched)])
     by_input = [next(by_watched) if x.dtype.is_floating else None for x in tensors]
     return by_input, {path: g for path, g in zip(variables, dense[len(watched) :]) if g is not None}
 
 
 @alone
-def call(traced: Traced, scope: str, node: Node, values: Mapping[str, np.ndarray], operation: Any = None) -> list[np.ndarray]:
+def call(traced: Traced, scope: str, node: Node, values: Mapping[str, np.ndarray], operation: Any = None, changed: bool = False) -> list[np.ndarray]:
     """What one call in ``scope`` ("" or ``"encoder/"``) makes of ``values``, by the ids of its input tensors; flat.
 
-    operation: another layer to call in its place, such as a copy of it.
+    operation: another layer to call in its place, such as a copy of it. changed: the layer is not, for the moment, what it was.
     """
-    from keras import Layer, tree
+    from keras import tree
 
+    compiled = traced.source.compiled if operation is None and not changed else None
     operation = operation or live(traced, scope, node)
     if isinstance(operation, StandIn):  # a variable or a constant inside an opened layer
         return [np.asarray(operation.value if operation.variable is None else operation.variable)]
@@ -178,8 +190,7 @@ def call(traced: Traced, scope: str, node: Node, values: Mapping[str, np.ndarray
         for x, mask in zip(arguments["inputs"], masks):
             if mask is not None:
                 set_keras_mask(x, mask)
-    options = {"training": False} if isinstance(operation, Layer) and operation._call_has_training_arg else {}
-    return [np.asarray(y) for y in tree.flatten(operation(**arguments, **options))]
+    return [np.asarray(y) for y in tree.flatten(_in_inference(operation, (), arguments, compiled))]
 
 
 @remembered
@@ -195,7 +206,7 @@ def before_activation(traced: Traced, scope: str, node: Node, values: Mapping[st
         return None
     try:
         layer.activation = keras.activations.linear
-        return call(traced, scope, node, values)[0]
+        return call(traced, scope, node, values, changed=True)[0]
     finally:
         layer.activation = activation
 
@@ -225,6 +236,19 @@ def in_float64(traced: Traced, scope: str, node: Node, values: Mapping[str, np.n
     if isinstance(copy, keras.layers.Normalization):
         copy.finalize_state()
     return call(traced, scope, node, wide, copy)
+
+
+def _in_inference(operation: Any, args: tuple, kwargs: Mapping[str, Any], compiled: MutableMapping[int, Any] | None) -> Any:
+    """`compiling.run` of a layer or operation in inference mode, as a functional model calls it."""
+    options = {"training": False} if "training" in getattr(operation, "_call_context_args", {}) else {}
+    return compiling.run(operation, args, {**kwargs, **options}, compiled)
+
+
+def compiled_layers(traced: Traced) -> tuple[str, ...]:
+    """Paths of the layers that have been run compiled by XLA, for want of a kernel: see `compiling`."""
+    if traced.source.original is not None and traced.source.original.compiled:
+        return (traced.source.name,)
+    return tuple(dict.fromkeys(node.layer.path for scope, _, node in traced.graph.walk() if node.layer.graph is None and id(live(traced, scope, node)) in traced.source.compiled))
 
 
 def outputs_in_float64(traced: Traced, arrays: Sequence[np.ndarray]) -> list[np.ndarray] | None:
@@ -321,7 +345,7 @@ def _inputs_struct(traced: Traced) -> Any:
     return traced.scope.functional._inputs_struct
 
 
-def _inside(one: Opened, layer: Any, scope: Scope, args: tuple, kwargs: dict, prefix: str, record: dict[str, np.ndarray], only: Collection[str] | None) -> list[Any]:
+def _inside(one: Opened, layer: Any, scope: Scope, args: tuple, kwargs: dict, prefix: str, record: dict[str, np.ndarray], only: Collection[str] | None, compiled: dict[int, Any]) -> list[Any]:
     """The outputs of an opened layer: Keras calls it, and what is inside runs in the place of its call()."""
     from keras import tree
     from keras.src.models.functional import operation_fn
@@ -330,7 +354,7 @@ def _inside(one: Opened, layer: Any, scope: Scope, args: tuple, kwargs: dict, pr
 
     def call(*call_args: Any, **call_kwargs: Any) -> Any:
         values = one.values(tree.flatten(bind(call_args, call_kwargs)))
-        return tree.pack_sequence_as(one.result, _run(replace(scope, functional=one.function), values, prefix, record, only))
+        return tree.pack_sequence_as(one.result, _run(replace(scope, functional=one.function), values, prefix, record, only, compiled))
 
     object.__setattr__(layer, "call", call)  # past Keras's attribute tracking; removed below
     try:
@@ -339,10 +363,9 @@ def _inside(one: Opened, layer: Any, scope: Scope, args: tuple, kwargs: dict, pr
         object.__delattr__(layer, "call")
 
 
-def _run(scope: Scope, inputs: Sequence[Any], prefix: str, record: dict[str, np.ndarray], only: Collection[str] | None) -> list[Any]:
+def _run(scope: Scope, inputs: Sequence[Any], prefix: str, record: dict[str, np.ndarray], only: Collection[str] | None, compiled: dict[int, Any]) -> list[Any]:
     from keras import ops, tree
     from keras.src.backend import get_keras_mask, set_keras_mask
-    from keras.src.models.functional import operation_fn
 
     functional = scope.functional
     live = {}
@@ -361,13 +384,13 @@ def _run(scope: Scope, inputs: Sequence[Any], prefix: str, record: dict[str, np.
         nested = scope.nested.get(id(node.operation))
         one = scope.opened.get(id(node))
         if one is not None:
-            outputs = _inside(one, node.operation, scope, args, kwargs, prefix, record, only)
+            outputs = _inside(one, node.operation, scope, args, kwargs, prefix, record, only, compiled)
         elif nested is not None:
             values = args[0] if args else kwargs[next(iter(kwargs))]
             name = scope.node_ids.get(id(node), node.operation.name)
-            outputs = _run(nested, tree.flatten(values), f"{prefix}{name}/", record, only)
+            outputs = _run(nested, tree.flatten(values), f"{prefix}{name}/", record, only, compiled)
         else:
-            outputs = tree.flatten(operation_fn(node.operation, training=False)(*args, **kwargs))
+            outputs = tree.flatten(_in_inference(node.operation, args, kwargs, compiled))
         for index, (x, y) in enumerate(zip(node.outputs, outputs)):
             live[id(x)] = y
             label = scope.outputs.get((id(node), index))

@@ -13,7 +13,7 @@ from k2t_core.recipe import Override, Recipe
 from k2t_core.transforms import float_dtype
 from k2t_core.verification.report import Cause, Difference, Effect, LayerResult, OutputResult, Report, Rounding, Run, TimeStep, TrainingResult, Weakness
 
-VERSION = 8
+VERSION = 9
 
 
 def write_report(report: Report, folder: Path, key: str) -> None:
@@ -38,7 +38,7 @@ def read_report(folder: Path) -> Report | None:
     with np.load(folder / "arrays.npz", allow_pickle=False) as file:
         arrays = {name: file[name].astype(float_dtype(data["dtypes"][name])) if name in data["dtypes"] else file[name] for name in file.files}
         runs = tuple(_run(run, index, arrays) for index, run in enumerate(data["runs"]))
-    return Report(runs, tuple(Weakness(**w) for w in data["weaknesses"]), tuple(data["notes"]), data["reference"], tuple(map(_training, data["training"])), tuple(map(_effect, data["overrides"])), tuple(map(_cause, data["causes"])))
+    return Report(runs, tuple(Weakness(**w) for w in data["weaknesses"]), tuple(data["notes"]), data["reference"], tuple(map(_training, data["training"])), tuple(map(_effect, data["overrides"])), tuple(map(_cause, data["causes"])), tuple(data["compiled"]))
 
 
 def report_key(folder: Path) -> str | None:

@@ -228,7 +228,7 @@ def results(project: Project, report: Report) -> None:
         st.info(common.plain(note), icon=":material/info:")
     evidence.evidence(project, report)
     reference = report.reference
-    st.caption(f"Inputs: {common.plain(report.deciding.inputs)}. Keras side computed by {reference.get('package', 'keras')} {reference.get('version', '')} on {reference.get('backend', '')}.")
+    st.caption(f"Inputs: {common.plain(report.deciding.inputs)}. Keras side computed by {reference.get('package', 'keras')} {reference.get('version', '')} on {reference.get('backend', '')}, {common.plain(report.execution)}.")
     downloads(project, report)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import random
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
@@ -15,10 +16,15 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 import torch
+from hypothesis import settings
 from keras.src.backend.common import global_state
 
 import k2t_core as k2t
 from k2t_core.bundled import examples
+
+# The same examples on every machine, however slow it is.
+settings.register_profile("k2t", derandomize=True, deadline=None, database=None)
+settings.load_profile("k2t")
 
 THREADS = 1  # a test process for each core: more threads than cores cost many times what they save
 
@@ -71,13 +77,24 @@ def converted(example, tmp_path_factory) -> Callable[[str], Path]:
 
 
 AT_LEAST, ONE_IN = 10, 5  # of a rule's parametrised cases, in the sample
+# Modules whose tests run Keras on channels first, which depends on the kernels that a processor has: `pytest -m layouts`.
+LAYOUTS = ("test_convolution", "test_recurrent", "test_spatial", "test_preprocessing", "test_wrappers", "test_pooling", "test_conformance", "test_compiling", "test_keras2")
 
 
 def pytest_collection_modifyitems(config, items):
-    """Of the thousands of cases of the rules, a fixed sample; ``K2T_SWEEP=all`` runs every one.
+    """Of the thousands of cases of the rules, a fixed sample; ``K2T_SWEEP=all`` runs every one, ``K2T_ORDER=7`` shuffles what runs.
 
     A test named on the command line (``file.py::test``) runs with all its cases.
     """
+    for item in items:
+        if item.path.stem in LAYOUTS:
+            item.add_marker(pytest.mark.layouts)
+    _take_a_sample(config, items)
+    if order := os.environ.get("K2T_ORDER"):
+        random.Random(order).shuffle(items)
+
+
+def _take_a_sample(config, items):
     if os.environ.get("K2T_SWEEP") == "all" or any("::" in argument or "tests/rules" in argument for argument in config.args):
         return
     cases: dict[tuple[str, str], list] = {}

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 import k2t_core as k2t
+from k2t_core.compiling import outputs
 from k2t_core.randomise import randomise
 from k2t_core.tensors import to_array, to_tensor
 from k2t_core.verification.module import load_module
@@ -61,8 +62,7 @@ def convert_and_run(model, arrays: Sequence[np.ndarray] | None = None, recipe=No
     with torch.no_grad():
         got = module(*(to_tensor(layout.to_torch(a)) for layout, a in zip(layouts, arrays)))
     got = got if isinstance(got, tuple) else (got,)
-    expected = keras.tree.flatten(model(arrays if len(arrays) > 1 else arrays[0], training=False))
-    expected = [np.asarray(y) for y in expected]
+    expected = outputs(model, arrays)
     actual = [layout.to_keras(to_array(y)) for layout, y in zip(conversion.plan.root.output_layouts, got)]
     return conversion, module, expected, actual
 

@@ -9,7 +9,7 @@ from k2t_core.layout import Flat, Layout, channels_first, identity, permute_expr
 
 
 @given(st.permutations(range(4)), st.lists(st.integers(1, 3), min_size=4, max_size=4))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_round_trip_of_any_permutation(perm, shape):
     layout = Layout(tuple(perm))
     array = np.arange(np.prod(shape)).reshape(shape)
@@ -29,7 +29,7 @@ def test_flat_layout_is_what_flattening_channels_first_gives():
 
 
 @given(st.permutations(range(4)), st.permutations(range(4)))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_permute_expression_moves_one_layout_to_the_other(a, b):
     import torch
 

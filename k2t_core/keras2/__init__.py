@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from k2t_core import compiling
 from k2t_core.errors import RAISED, ModelFileError, UnsupportedError
 from k2t_core.keras2.operations import OPERATIONS
 from k2t_core.randomise import settle
@@ -43,6 +44,12 @@ class Original:
     variables: list[tuple[Any, Any]]
     tensors: list[tuple[str, Any, Any]]
     checked: bool = False
+    forms: dict[int, Any] = field(default_factory=dict)  # as `loading.Source.compiled`: here of whole models
+
+    @property
+    def compiled(self) -> bool:
+        """Whether tf_keras has run compiled by XLA, for want of a kernel."""
+        return bool(self.forms)
 
     def predict(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The outputs in inference mode, flat, in Keras's layout."""
@@ -70,7 +77,7 @@ class Original:
         if self.checked:
             return
         theirs = self._run(tf_keras.Model(self.model.inputs, [x for _, x, _ in self.tensors]), arrays)
-        ours = [np.asarray(y) for y in keras.tree.flatten(keras.Model(self.twin.inputs, [y for _, _, y in self.tensors])(list(arrays), training=False))]
+        ours = compiling.outputs(keras.Model(self.twin.inputs, [y for _, _, y in self.tensors]), arrays)
         for (layer, _, _), want, got in zip(self.tensors, theirs, ours):
             how = _difference(want, got)
             if how:
@@ -81,7 +88,8 @@ class Original:
         import tensorflow as tf
 
         inputs = tf.nest.pack_sequence_as(self.model._nested_inputs if model is self.model else model.inputs, [tf.convert_to_tensor(a) for a in arrays])
-        return [np.asarray(y) for y in tf.nest.flatten(model(inputs, training=False))]
+        forms = self.forms if model is self.model else {}
+        return [np.asarray(y) for y in tf.nest.flatten(compiling.run(model, (inputs,), {"training": False}, forms))]
 
 
 def _difference(want: np.ndarray, got: np.ndarray) -> str:

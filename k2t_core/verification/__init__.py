@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from k2t_core import compiling
 from k2t_core.cutting import cut
 from k2t_core.errors import RAISED, InputError, K2TError, OutputError
 from k2t_core.graph import Graph
 from k2t_core.loading import Source, load
 from k2t_core.randomise import is_weight, random_value, settle
 from k2t_core.recipe import Recipe, read_recipe
-from k2t_core.reference import remembered
+from k2t_core.reference import compiled_layers, remembered
 from k2t_core.rules.merging import bias_of_one_sample
 from k2t_core.tracing import Scope, Traced, is_functional, trace, with_closed
 from k2t_core.transforms import apply_chain, from_json, is_float
@@ -142,7 +143,7 @@ def verify(
         trained = training_results(written, side, arrays, seed)
     recipe = replace(read_recipe(folder / "recipe.json"), fingerprint=None) if (folder / "recipe.json").is_file() else Recipe()
     effects = _effects(recipe, side, arrays, lambda text: say(0.94, text)) if explain else ()
-    report = Report(tuple(runs), find_weaknesses(manifest, traced.value), tuple(notes), dict(manifest["reference"]), tuple(trained), effects)
+    report = Report(tuple(runs), find_weaknesses(manifest, traced.value), tuple(notes), dict(manifest["reference"]), tuple(trained), effects, compiled=tuple(dict.fromkeys(compiled_layers(traced) + compiled_layers(side))))
     if explain and report.deciding.first_divergence is not None:
         failed = report.runs.index(report.deciding)
         if own and failed == 0 and side is not traced:  # the module at hand has the weights of the last run
@@ -237,7 +238,7 @@ def _randomised_copy(traced: Traced, seed: int) -> Traced:
             else:
                 model = type(original).from_config(original.get_config())
                 zeros = [np.zeros([n or 1 for n in traced.graph.tensors[t].shape], traced.graph.tensors[t].dtype) for t in traced.graph.inputs]
-                model(keras.tree.pack_sequence_as(traced.scope.functional._inputs_struct, zeros))  # makes its variables
+                compiling.run(model, (keras.tree.pack_sequence_as(traced.scope.functional._inputs_struct, zeros),), {})  # makes its variables
     except RAISED as error:  # custom classes may not rebuild from their config
         raise K2TError(f"{traced.source.name}: Keras cannot copy the model to randomise its weights ({' '.join(str(error).split())[:200]}); verify with weights='model'") from error
     source = traced.source

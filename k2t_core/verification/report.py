@@ -275,6 +275,7 @@ class Report:
     training: tuple[TrainingResult, ...] = ()
     effects: tuple[Effect, ...] = ()  # of each override
     causes: tuple[Cause, ...] = ()  # what would bring the first layer that diverges nearer to Keras, best first
+    compiled: tuple[str, ...] = ()  # paths of the layers that Keras ran compiled by XLA, for want of a kernel
 
     @property
     def passed(self) -> bool:
@@ -314,6 +315,13 @@ class Report:
         return " and ".join(step.describe() for step in steps)
 
     @property
+    def execution(self) -> str:
+        """How Keras was run, in words."""
+        if not self.compiled:
+            return "operation by operation"
+        return f"operation by operation, and compiled by XLA where TensorFlow has no kernel on this processor: {listed(self.compiled)}"
+
+    @property
     def verdict(self) -> str:
         """One line for a person."""
         run = self.deciding
@@ -336,7 +344,8 @@ class Report:
         evidence = " and ".join(f"{kind} weights" for kind in kinds) + edges + trained
         if self.weaknesses:
             evidence += "; the randomised weights carry the verdict: some of the model's own cannot tell a right mapping from a wrong one"
-        return f"agrees ({numbers}; evidence: {evidence})"
+        ran = f"compiled by XLA in {listed(self.compiled)}" if self.compiled else "operation by operation"
+        return f"agrees ({numbers}; evidence: {evidence}; Keras ran {ran})"
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for --json and the report file, without the arrays."""
@@ -347,6 +356,8 @@ class Report:
             "first_divergence": self.first_divergence,
             "diverges_from": self.diverges_from,
             "reference": self.reference,
+            "execution": self.execution,
+            "compiled": list(self.compiled),
             "weaknesses": [asdict(w) for w in self.weaknesses],
             "notes": list(self.notes),
             "training": [asdict(r) for r in self.training],
@@ -389,6 +400,12 @@ def _run_json(run: Run) -> dict[str, Any]:
             for r in run.layers
         ],
     }
+
+
+def listed(names: Sequence[str], most: int = 3) -> str:
+    """The first few of many names, and how many more there are."""
+    told = ", ".join(map(repr, names[:most]))
+    return told if len(names) <= most else f"{told} and {len(names) - most} more"
 
 
 def layer_passes(difference: Difference | None, rounding: Rounding | None, dtype: np.dtype, settled: bool = False) -> bool:

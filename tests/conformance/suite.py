@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 import k2t_core as k2t
+from k2t_core.compiling import outputs
 from tests.harness import TOLERANCE, check, sample
 
 RIGHT, REFUSED, WRONG, ABSENT = "right", "refused", "wrong", "not in Keras"
@@ -79,7 +80,7 @@ def _runs_in_keras(case: Case) -> Exception | None:
     try:
         model = case.build()
         arrays = case.arrays(model, case.batch)
-        model(arrays if len(arrays) > 1 else arrays[0], training=False)
+        outputs(model, arrays)
     except Exception as error:  # whatever Keras or TensorFlow raises: the combination does not exist
         return error
     return None

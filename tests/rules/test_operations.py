@@ -383,7 +383,7 @@ def test_get_item(key):
     check(model_of(lambda x: x[key], CUBE))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.data())
 def test_get_item_of_anything(data):
     bound = st.one_of(st.none(), st.integers(-6, 6))
@@ -434,7 +434,7 @@ def test_shapes(name):
     check(model_of(SHAPES[name], CUBE))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.permutations([0, 1, 2, 3]), st.permutations([0, 1, 2, 3]))
 def test_transpose_of_anything(first, second):
     x = keras.Input((4, 4, 4), batch_size=4)
@@ -444,7 +444,7 @@ def test_transpose_of_anything(first, second):
     check(model, [np.random.default_rng(0).standard_normal((4, 4, 4, 4)).astype("float32")])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(1, 3), st.lists(st.integers(1, 3), min_size=2, max_size=3), st.integers(1, 3), st.data())
 def test_concatenate_and_split_round_trip(axis, sizes, last, data):
     x = keras.Input((4, 4, 4))

@@ -187,7 +187,7 @@ def test_adaptive_windows_agree_or_are_refused(mode, size, output):
         check(model, images(size, 2))
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=25)
 @given(st.sampled_from(["Max", "Average"]), st.integers(1, 3), st.data())
 def test_any_pooling(mode, rank, data):
     draw = data.draw

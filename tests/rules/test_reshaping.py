@@ -116,7 +116,7 @@ def test_reshape_of_a_single_sample():
     check(model, [np.random.default_rng(1).standard_normal((1, 5, 5, 5)).astype("float32")])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.sampled_from([1, 2, 3, 4]), min_size=2, max_size=3), st.data())
 def test_reshape_round_trip(spatial, data):
     """Any factorisation of a Conv output, there and back through another Conv."""
@@ -166,7 +166,7 @@ def test_permute_before_dense():
     check(keras.Model(x, layers.Dense(3)(layers.Permute((2, 1))(layers.Conv1D(5, 1)(x)))))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.permutations([1, 2, 3]), st.permutations([1, 2, 3]), st.booleans())
 def test_permute_round_trip(first, second, dense):
     x = keras.Input((4, 4, 4))

@@ -300,7 +300,7 @@ def test_clahe_is_refused():
 
 # --- Properties -------------------------------------------------------------------------------------------------
 
-PROPERTY = settings(max_examples=25, deadline=None, derandomize=True)
+PROPERTY = settings(max_examples=25)
 SIZE = st.integers(1, 12)
 
 
