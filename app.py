@@ -8,7 +8,7 @@ os.environ["KERAS_BACKEND"] = "tensorflow"
 
 import streamlit as st  # noqa: E402
 
-from pages.common import navigation, safety_net  # noqa: E402
+from pages.parts.common import navigation, safety_net  # noqa: E402
 
 st.session_state["started by app.py"] = True
 page = navigation()

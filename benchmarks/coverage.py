@@ -83,16 +83,30 @@ def sweep(numbers: queue.SimpleQueue, done: queue.SimpleQueue, folder: str, unti
     while time.perf_counter() < until and (number := numbers.get()) is not None:
         if worker is None:
             command = [sys.executable, str(Path(__file__).resolve()), "--worker"]
-            worker, handed = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env={**os.environ, "TMPDIR": folder}), 0
+            worker, handed = (
+                subprocess.Popen(
+                    command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                    text=True,
+                    env={**os.environ, "TMPDIR": folder},
+                ),
+                0,
+            )
         worker.stdin.write(f"{number}\n")
         worker.stdin.flush()
-        timer = threading.Timer(SECONDS + 60 * (handed == 0), worker.kill)  # the first waits for the frameworks to be imported
+        timer = threading.Timer(
+            SECONDS + 60 * (handed == 0), worker.kill
+        )  # the first waits for the frameworks to be imported
         timer.start()
         answer = worker.stdout.readline()
         timer.cancel()
         handed += 1
         if not answer:
-            done.put((number, "wrong", f"its process ended with {worker.wait()}", f"its process ended with {worker.wait()}"))
+            done.put(
+                (number, "wrong", f"its process ended with {worker.wait()}", f"its process ended with {worker.wait()}")
+            )
             worker = None
             continue
         done.put((number, *json.loads(answer)))
@@ -120,8 +134,18 @@ def main() -> int:
     parser.add_argument("layers", nargs="*", help="classes of keras.layers; default: all")
     parser.add_argument("--list", action="store_true", help="print every case that is not simply right")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only every N-th case of each class")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="start no case after so many minutes; the classes take turns then")
-    parser.add_argument("--results", type=Path, metavar="FILE", help="keep the results here as JSON lines; what is there already is not run again")
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=float("inf"),
+        help="start no case after so many minutes; the classes take turns then",
+    )
+    parser.add_argument(
+        "--results",
+        type=Path,
+        metavar="FILE",
+        help="keep the results here as JSON lines; what is there already is not run again",
+    )
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
@@ -159,7 +183,9 @@ def main() -> int:
     for number in [*(n for n in chosen if n not in results), *[None] * PROCESSES]:
         numbers.put(number)
     with tempfile.TemporaryDirectory() as folder:
-        threads = [threading.Thread(target=sweep, args=(numbers, done, folder, until), daemon=True) for _ in range(PROCESSES)]
+        threads = [
+            threading.Thread(target=sweep, args=(numbers, done, folder, until), daemon=True) for _ in range(PROCESSES)
+        ]
         for thread in threads:
             thread.start()
         running = PROCESSES
@@ -176,11 +202,19 @@ def main() -> int:
             if why or arguments.list and kind != RIGHT:
                 print(f"{'UNEXPECTED ' if why else ''}{every[number]}: {why or f'{kind}: {message}'}", flush=True)
             if len(results) % 50 == 0:
-                print(f"{len(results)} of {len(chosen)} cases, {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
+                print(
+                    f"{len(results)} of {len(chosen)} cases, {time.perf_counter() - started:.0f} s",
+                    file=sys.stderr,
+                    flush=True,
+                )
         for thread in threads:
             thread.join()
     seconds = time.perf_counter() - started
-    counts, reasons, unexpected = collections.defaultdict(collections.Counter), collections.defaultdict(collections.Counter), 0
+    counts, reasons, unexpected = (
+        collections.defaultdict(collections.Counter),
+        collections.defaultdict(collections.Counter),
+        0,
+    )
     for index, (kind, message, why) in results.items():
         counts[every[index].layer][kind] += 1
         unexpected += why is not None
@@ -188,11 +222,21 @@ def main() -> int:
             reasons[reason(message)][every[index].layer] += 1
     total = sum(counts.values(), collections.Counter())
     kinds = [RIGHT, REFUSED, WRONG, ABSENT]
-    rows = [[name, tally.total() - tally[ABSENT], *(tally[k] for k in kinds)] for name, tally in [*sorted(counts.items()), ("**total**", total)]]
+    rows = [
+        [name, tally.total() - tally[ABSENT], *(tally[k] for k in kinds)]
+        for name, tally in [*sorted(counts.items()), ("**total**", total)]
+    ]
     table = markdown(rows, ["class", "cases", *kinds])
-    grouped = [[text.replace("|", "\\|"), sum(c.values()), ", ".join(f"{n}" for n in sorted(c))] for text, c in sorted(reasons.items(), key=lambda item: -sum(item[1].values()))]
+    grouped = [
+        [text.replace("|", "\\|"), sum(c.values()), ", ".join(f"{n}" for n in sorted(c))]
+        for text, c in sorted(reasons.items(), key=lambda item: -sum(item[1].values()))
+    ]
     why_refused = markdown(grouped, ["reason", "cases", "classes"])
-    share = "" if len(results) == len(every) else f" This is a sample: {len(results)} of the {len(every)} cases were run (`{' '.join(sys.argv[1:])}`)."
+    share = (
+        ""
+        if len(results) == len(every)
+        else f" This is a sample: {len(results)} of the {len(every)} cases were run (`{' '.join(sys.argv[1:])}`)."
+    )
     summary = f"{len(counts)} classes, {total.total() - total[ABSENT]} cases: {total[RIGHT]} right, {total[REFUSED]} refused, {total[WRONG]} wrong ({total[ABSENT]} combinations are not in Keras).{share}"
     summary += f" {seconds / 60:.0f} minutes with {PROCESSES} processes on {os.cpu_count()} cores."
     print(table, why_refused, summary, sep="\n\n")
@@ -200,9 +244,19 @@ def main() -> int:
         versions = f"Keras {keras.__version__}, TensorFlow {tf.__version__}, torch {torch.__version__}"
         of_names = []
         for name in activations():
-            tally = collections.Counter(results[i][0] for i in results if every[i].layer == "Activation" and f"'{name}'" in every[i].name)
+            tally = collections.Counter(
+                results[i][0] for i in results if every[i].layer == "Activation" and f"'{name}'" in every[i].name
+            )
             of_names.append([name, tally.total() - tally[ABSENT], *(tally[k] for k in kinds)])
-        REPORT.write_text(DOCUMENT.format(versions=versions, summary=summary, table=table, reasons=why_refused, activations=markdown(of_names, ["name", "cases", *kinds])))
+        REPORT.write_text(
+            DOCUMENT.format(
+                versions=versions,
+                summary=summary,
+                table=table,
+                reasons=why_refused,
+                activations=markdown(of_names, ["name", "cases", *kinds]),
+            )
+        )
     return 1 if total[WRONG] or unexpected else 0
 
 

@@ -31,8 +31,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from playwright.sync_api import Browser, Page, sync_playwright  # noqa: E402
 
-from k2t_core.graph_view.data import graph_data  # noqa: E402
-from k2t_core.project import Project  # noqa: E402
+from k2t_core.inspector.graph_data import graph_data  # noqa: E402
+from k2t_core.project.project import Project  # noqa: E402
 from tests.browser.conftest import CHROMIUM_OPTIONS, chromium  # noqa: E402
 
 REPORT = ROOT / "docs" / "graph.md"
@@ -80,7 +80,9 @@ def transformer() -> Any:
         y = layers.Dense(512, "gelu", name=f"block{k}_up")(y)
         y = layers.Dense(128, name=f"block{k}_down")(y)
         x = layers.Add(name=f"block{k}_add2")([x, y])
-    return keras.Model(tokens, layers.Dense(10, name="classes")(layers.GlobalAveragePooling1D(name="pool")(x)), name="transformer")
+    return keras.Model(
+        tokens, layers.Dense(10, name="classes")(layers.GlobalAveragePooling1D(name="pool")(x)), name="transformer"
+    )
 
 
 def prepared(name: str, folder: Path) -> tuple[str, dict[str, Any]]:
@@ -93,7 +95,11 @@ def prepared(name: str, folder: Path) -> tuple[str, dict[str, Any]]:
     project = Project.create()
     project.load(path)
     graph = graph_data(project.plan)
-    return project.id, {"name": name, "layers": sum(node["kind"] == "layer" for node in graph["nodes"].values()), "bytes": len(json.dumps(graph))}
+    return project.id, {
+        "name": name,
+        "layers": sum(node["kind"] == "layer" for node in graph["nodes"].values()),
+        "bytes": len(json.dumps(graph)),
+    }
 
 
 def measure(browser: Browser, address: str) -> dict[str, Any]:
@@ -119,7 +125,9 @@ def measure(browser: Browser, address: str) -> dict[str, Any]:
 def first(page: Page) -> dict[str, Any]:
     """The component's own measurement: from its first data to the frame that shows it."""
     page.wait_for_selector(".k2t-graph[data-drawn]")
-    entry = page.evaluate("performance.getEntriesByName('k2t graph drawn').map(e => ({seconds: e.duration / 1000, boxes: e.detail.boxes}))")
+    entry = page.evaluate(
+        "performance.getEntriesByName('k2t graph drawn').map(e => ({seconds: e.duration / 1000, boxes: e.detail.boxes}))"
+    )
     assert len(entry) == 1, entry
     page.wait_for_timeout(2000)
     return entry[0]
@@ -140,7 +148,11 @@ def dragged(page: Page) -> float:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    lines = [[heading.strip() for heading in COLUMNS], ["---"] * len(COLUMNS), *([text(row) for text in COLUMNS.values()] for row in rows)]
+    lines = [
+        [heading.strip() for heading in COLUMNS],
+        ["---"] * len(COLUMNS),
+        *([text(row) for text in COLUMNS.values()] for row in rows),
+    ]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -172,7 +184,19 @@ def main() -> int:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
         probe.close()
-        server = subprocess.Popen([sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py"), "--server.headless=true", f"--server.port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        server = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "streamlit",
+                "run",
+                str(ROOT / "app.py"),
+                "--server.headless=true",
+                f"--server.port={port}",
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         try:
             address = f"http://localhost:{port}/"
             while True:

@@ -38,7 +38,7 @@ def main() -> None:
     from k2t_core.cli import load_frameworks
 
     load_frameworks()
-    from k2t_core.project import Project
+    from k2t_core.project.project import Project
 
     with tempfile.TemporaryDirectory() as folder:
         os.environ["K2T_HOME"] = folder
@@ -47,7 +47,9 @@ def main() -> None:
             build(path)
             os._exit(0)
         os.waitpid(child, 0)
-        print(f"before: {resident():,.0f} MB\n\n| session | open, MB | closed, MB | its model is gone |\n| --: | --: | --: | :-: |")
+        print(
+            f"before: {resident():,.0f} MB\n\n| session | open, MB | closed, MB | its model is gone |\n| --: | --: | --: | :-: |"
+        )
         for number in range(arguments.sessions):
             project = Project.create()
             project.load(path)
@@ -56,7 +58,9 @@ def main() -> None:
             model, most = weakref.ref(project.traced.source.model), resident()
             del project
             gc.collect()
-            print(f"| {number + 1} | {most:,.0f} | {resident():,.0f} | {'yes' if model() is None else 'no'} |", flush=True)
+            print(
+                f"| {number + 1} | {most:,.0f} | {resident():,.0f} | {'yes' if model() is None else 'no'} |", flush=True
+            )
 
 
 if __name__ == "__main__":

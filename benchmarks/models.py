@@ -68,7 +68,7 @@ def measure(name: str, size: int | None, batch: int) -> dict[str, Any]:
     import torch  # noqa: F401  # before the clock starts
 
     import k2t_core as k2t
-    from k2t_core.bundled import examples
+    from k2t_core.project.bundled import examples
 
     row: dict[str, Any] = {"name": name, "batch": batch}
     with tempfile.TemporaryDirectory(prefix="k2t-benchmark-") as folder:
@@ -77,12 +77,16 @@ def measure(name: str, size: int | None, batch: int) -> dict[str, Any]:
         result = k2t.convert(path, Path(folder) / "out")
         row["seconds"] = time.perf_counter() - start
         graph = result.plan.root.graph
-        row["input"] = ", ".join("×".join("?" if n is None else str(n) for n in graph.tensors[t].shape[1:]) for t in graph.inputs)
+        row["input"] = ", ".join(
+            "×".join("?" if n is None else str(n) for n in graph.tensors[t].shape[1:]) for t in graph.inputs
+        )
         row["layers"] = sum(planned.child is None for _, _, _, planned in result.plan.root.walk())
         row["parameters"] = result.plan.source.model.count_params()
         row["lines"] = len(result.plan.code.text.splitlines())
         # The weights are random already. Those of all_ones are not: there both kinds are judged.
-        report = k2t.verify(result.folder, path, batch=batch, weights="both" if name == "all_ones" else "model", edge_cases=False)
+        report = k2t.verify(
+            result.folder, path, batch=batch, weights="both" if name == "all_ones" else "model", edge_cases=False
+        )
     outputs = [output.difference for output in report.outputs]
     row["max_abs"] = max(difference.max_abs for difference in outputs)
     row["relative"] = max(difference.relative for difference in outputs)
@@ -96,7 +100,7 @@ def build(name: str, size: int | None, folder: str) -> Path:
     """Save a network of keras.applications with random weights."""
     import keras
 
-    from k2t_core.randomise import random_value, randomise
+    from k2t_core.keras_side.randomise import random_value, randomise
 
     old = name.startswith("keras2/")
     if old:
@@ -119,7 +123,11 @@ def networks() -> list[str]:
     quiet()
     import keras
 
-    found = [name for name, value in vars(keras.applications).items() if inspect.isfunction(value) and "weights" in inspect.signature(value).parameters]
+    found = [
+        name
+        for name, value in vars(keras.applications).items()
+        if inspect.isfunction(value) and "weights" in inspect.signature(value).parameters
+    ]
     return sorted(found)
 
 
@@ -139,7 +147,9 @@ def scale(name: str, size: int | None, batch: int | None) -> tuple[int | None, i
 def measured(names: Sequence[str], size: int | None, batch: int | None) -> Iterator[dict[str, Any]]:
     """The rows of the models, each as soon as it is there. A process that dies is a row and not the end."""
     left = [name for name in names if name not in LARGE]
-    groups = [left[k : k + PER_PROCESS] for k in range(0, len(left), PER_PROCESS)] + [[name] for name in LARGE if name in names]
+    groups = [left[k : k + PER_PROCESS] for k in range(0, len(left), PER_PROCESS)] + [
+        [name] for name in LARGE if name in names
+    ]
     for group in groups:
         while group:
             found = 0
@@ -153,7 +163,13 @@ def processed(names: Sequence[str], size: int | None, batch: int | None) -> Iter
     """The rows of one process; the last says so where it ended before its time."""
     options = [f"--{key}={value}" for key, value in (("size", size), ("batch", batch)) if value]
     with tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen([sys.executable, __file__, "--worker", *names, *options], stdout=subprocess.PIPE, stderr=errors, text=True, cwd=ROOT)
+        process = subprocess.Popen(
+            [sys.executable, __file__, "--worker", *names, *options],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            cwd=ROOT,
+        )
         for name in names:
             clock = threading.Timer(TIMEOUT, process.kill)
             clock.start()
@@ -163,7 +179,11 @@ def processed(names: Sequence[str], size: int | None, batch: int | None) -> Iter
             if row is None:
                 code = process.wait()
                 errors.seek(0)
-                reason = f"not done after {TIMEOUT} s" if late else (errors.read().strip().splitlines() or [f"ended with {code}"])[-1]
+                reason = (
+                    f"not done after {TIMEOUT} s"
+                    if late
+                    else (errors.read().strip().splitlines() or [f"ended with {code}"])[-1]
+                )
                 yield {"name": name, "problem": f"failed: {reason}"}
                 return
             yield row
@@ -201,13 +221,24 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     cells = [list(COLUMNS)] + [[show(row) for show in COLUMNS.values()] for row in rows if "problem" not in row]
     widths = [max(len(line[k]) for line in cells) for k in range(len(COLUMNS))]
     right = [k for k, name in enumerate(COLUMNS) if name not in ("model", "input", "verdict")]
-    lines = ["| " + " | ".join(c.rjust(w) if k in right else c.ljust(w) for k, (c, w) in enumerate(zip(line, widths))) + " |" for line in cells]
-    lines.insert(1, "| " + " | ".join("-" * (w - 1) + ":" if k in right else "-" * w for k, w in enumerate(widths)) + " |")
+    lines = [
+        "| " + " | ".join(c.rjust(w) if k in right else c.ljust(w) for k, (c, w) in enumerate(zip(line, widths))) + " |"
+        for line in cells
+    ]
+    lines.insert(
+        1, "| " + " | ".join("-" * (w - 1) + ":" if k in right else "-" * w for k, w in enumerate(widths)) + " |"
+    )
     problems = [f"- **{row['name']}** {row['problem']}" for row in rows if "problem" in row]
     return "\n".join(lines + ([""] + problems if problems else []))
 
 
-def document(examples: Sequence[dict[str, Any]], applications: Sequence[dict[str, Any]], keras2: Sequence[dict[str, Any]], missing: Sequence[str], command: str) -> str:
+def document(
+    examples: Sequence[dict[str, Any]],
+    applications: Sequence[dict[str, Any]],
+    keras2: Sequence[dict[str, Any]],
+    missing: Sequence[str],
+    command: str,
+) -> str:
     import keras
     import tensorflow
     import torch
@@ -218,7 +249,7 @@ def document(examples: Sequence[dict[str, Any]], applications: Sequence[dict[str
 
 Written by `{command}` with {versions}.
 
-Every variable of every model is random, BatchNorm statistics included (k2t_core/randomise.py), so that no wrong transpose can
+Every variable of every model is random, BatchNorm statistics included (k2t_core/keras_side/randomise.py), so that no wrong transpose can
 hide. Both frameworks run on the CPU in float32. *max abs* is the largest absolute difference of any output, *max relative* that
 over the largest absolute Keras output. *worst layer* is the largest relative difference of any layer on the way, everything before
 it accumulated (a softmax at the end makes differences small), *worst layer alone* that of any layer on Keras's own input.
@@ -247,18 +278,31 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="MODEL", help="bundled examples or networks of keras.applications")
     parser.add_argument("--all", action="store_true", help="every network of keras.applications")
     parser.add_argument("--size", type=int, help="height and width of the images (default: the network's own)")
-    parser.add_argument("--batch", type=int, help=f"samples that are compared (default: {BATCH}, {SMALL_BATCH} for the networks that --all adds)")
-    parser.add_argument("--rows", type=Path, metavar="FILE", help="rows that are there already, in JSON; new ones are added")
+    parser.add_argument(
+        "--batch",
+        type=int,
+        help=f"samples that are compared (default: {BATCH}, {SMALL_BATCH} for the networks that --all adds)",
+    )
+    parser.add_argument(
+        "--rows", type=Path, metavar="FILE", help="rows that are there already, in JSON; new ones are added"
+    )
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     sys.path.insert(0, str(ROOT))
     if arguments.worker:
         return worker(arguments.names, arguments.size, arguments.batch)
-    from k2t_core.bundled import examples
+    from k2t_core.project.bundled import examples
 
-    bundled, applications, keras2 = list(examples().EXAMPLES), networks() if arguments.all else list(NETWORKS), list(KERAS2) if arguments.all else []
+    bundled, applications, keras2 = (
+        list(examples().EXAMPLES),
+        networks() if arguments.all else list(NETWORKS),
+        list(KERAS2) if arguments.all else [],
+    )
     if arguments.names:
-        bundled, keras2 = [n for n in arguments.names if n in bundled], [n for n in arguments.names if n.startswith("keras2/")]
+        bundled, keras2 = (
+            [n for n in arguments.names if n in bundled],
+            [n for n in arguments.names if n.startswith("keras2/")],
+        )
         applications = [n for n in arguments.names if n not in bundled + keras2]
     if unknown := set(applications) - set(networks()) | set(keras2) - set(KERAS2):
         parser.error(f"no such model: {', '.join(sorted(unknown))}")
@@ -271,7 +315,11 @@ def main() -> None:
         if arguments.rows:
             arguments.rows.write_text(json.dumps(list(rows.values()), indent=1), encoding="utf-8")
         if not arguments.names:
-            command = "python benchmarks/models.py" + " --all" * arguments.all + (f" --size {arguments.size}" if arguments.size else "")
+            command = (
+                "python benchmarks/models.py"
+                + " --all" * arguments.all
+                + (f" --size {arguments.size}" if arguments.size else "")
+            )
             REPORT.parent.mkdir(exist_ok=True)
             there = [[rows[n] for n in names if n in rows] for names in (bundled, applications, keras2)]
             REPORT.write_text(document(*there, [n for n in wanted if n not in rows], command), encoding="utf-8")

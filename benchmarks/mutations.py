@@ -31,7 +31,9 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 os.environ["KERAS_BACKEND"] = "tensorflow"
-os.environ["OMP_NUM_THREADS"] = "1"  # torch's threads wait for each other in turns: on a busy machine twenty times longer than one alone takes
+os.environ["OMP_NUM_THREADS"] = (
+    "1"  # torch's threads wait for each other in turns: on a busy machine twenty times longer than one alone takes
+)
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 REPORT = ROOT / "docs" / "mutations.md"
@@ -94,7 +96,11 @@ def swapped_gates(mapping, call):
         for weight in mapping.weights:
             count = 4 if weight.source and "dense" not in weight.source else 0
             shape = _shape(weight, call) if count else ()
-            weights.append(replace(weight, steps=(*weight.steps, ReorderBlocks(0, (1, 0, 2, 3), "ifco", "fico"))) if shape and shape[-1] % 4 == 0 else weight)
+            weights.append(
+                replace(weight, steps=(*weight.steps, ReorderBlocks(0, (1, 0, 2, 3), "ifco", "fico")))
+                if shape and shape[-1] % 4 == 0
+                else weight
+            )
     return replace(mapping, weights=tuple(weights)) if changed else None
 
 
@@ -114,7 +120,11 @@ def _argument(name: str, change: Callable[[Any], Any]) -> Callable:
         if module is None or name not in module.args:
             return None
         other = change(module.args[name])
-        return None if other is None or other == module.args[name] else replace(mapping, module=replace(module, args={**module.args, name: other}))
+        return (
+            None
+            if other is None or other == module.args[name]
+            else replace(mapping, module=replace(module, args={**module.args, name: other}))
+        )
 
     return mutate
 
@@ -142,11 +152,17 @@ def _mutate_pads(line: str, change: Callable[[list[int]], list[int]]) -> str | N
         return None
     pads = [int(p) for p in found["pads"].split(",") if p.strip()]
     other = change(list(pads))
-    return None if other == pads else line[: found.start("pads")] + ", ".join(map(str, other)) + line[found.end("pads") :]
+    return (
+        None if other == pads else line[: found.start("pads")] + ", ".join(map(str, other)) + line[found.end("pads") :]
+    )
 
 
 def _other_side(pads: list[int]) -> list[int]:
-    return [p for i in range(0, len(pads), 2) for p in (pads[i + 1], pads[i])] if all(abs(pads[i] - pads[i + 1]) <= 1 for i in range(0, len(pads), 2)) else pads
+    return (
+        [p for i in range(0, len(pads), 2) for p in (pads[i + 1], pads[i])]
+        if all(abs(pads[i] - pads[i + 1]) <= 1 for i in range(0, len(pads), 2))
+        else pads
+    )
 
 
 def _later(pads: list[int]) -> list[int]:
@@ -160,7 +176,11 @@ def padding_on_the_other_side(mapping, call):
 
 
 def causal_padding_off_by_one(mapping, call):
-    return _text(lambda line: _mutate_pads(line, _later))(mapping, call) if call.layer.config.get("padding") == "causal" else None
+    return (
+        _text(lambda line: _mutate_pads(line, _later))(mapping, call)
+        if call.layer.config.get("padding") == "causal"
+        else None
+    )
 
 
 def crop_off_by_one(mapping, call):
@@ -169,7 +189,11 @@ def crop_off_by_one(mapping, call):
 
     def change(line: str) -> str | None:
         found = re.search(r"(\d+):-(\d+)", line)
-        return line[: found.start()] + f"{int(found[1]) - 1}:-{int(found[2]) + 1}" + line[found.end() :] if found and int(found[1]) > 0 else None
+        return (
+            line[: found.start()] + f"{int(found[1]) - 1}:-{int(found[2]) + 1}" + line[found.end() :]
+            if found and int(found[1]) > 0
+            else None
+        )
 
     return _text(change)(mapping, call)
 
@@ -199,7 +223,10 @@ def dropped_bias(mapping, call):
         return (Fill(tuple(chain_shape(weight.steps, _shape(weight, call))), 0.0),)
 
     changed = _steps(mapping, change, call)
-    return changed and replace(changed, weights=tuple(replace(w, source=None) if w.steps and w.steps[0].name == "fill" else w for w in changed.weights))
+    return changed and replace(
+        changed,
+        weights=tuple(replace(w, source=None) if w.steps and w.steps[0].name == "fill" else w for w in changed.weights),
+    )
 
 
 def heads_transposed(mapping, call):
@@ -220,13 +247,17 @@ def concatenated_in_another_order(mapping, call):
 def concatenated_along_another_axis(mapping, call):
     if call.layer.kind != "Concatenate" or len(call.outputs[0].shape) < 3:
         return None
-    return _text(lambda line: re.sub(r"dim=(-?\d+)", lambda m: f"dim={2 if int(m[1]) in (1, -3) else 1}", line))(mapping, call)
+    return _text(lambda line: re.sub(r"dim=(-?\d+)", lambda m: f"dim={2 if int(m[1]) in (1, -3) else 1}", line))(
+        mapping, call
+    )
 
 
 def softmax_along_another_axis(mapping, call):
     if len(call.outputs[0].shape) < 3:
         return None
-    return _text(lambda line: re.sub(r"(softmax\(.*dim=)(-?\d+)", lambda m: m[1] + ("1" if m[2] == "-1" else "-1"), line))(mapping, call)
+    return _text(
+        lambda line: re.sub(r"(softmax\(.*dim=)(-?\d+)", lambda m: m[1] + ("1" if m[2] == "-1" else "-1"), line)
+    )(mapping, call)
 
 
 def gelu_of_the_other_kind(mapping, call):
@@ -236,11 +267,15 @@ def gelu_of_the_other_kind(mapping, call):
         found = re.search(r"F\.gelu\(", line)
         return re.sub(r"F\.gelu\((.*)\)$", r'F.gelu(\1, approximate="tanh")', line) if found else None
 
-    return _text(change)(mapping, call) or _argument("approximate", lambda v: "none" if v == "tanh" else "tanh")(mapping, call)
+    return _text(change)(mapping, call) or _argument("approximate", lambda v: "none" if v == "tanh" else "tanh")(
+        mapping, call
+    )
 
 
 def slope_of_torch(mapping, call):
-    return _argument("negative_slope", lambda v: 0.01)(mapping, call) or _text(lambda line: re.sub(r"(F\.leaky_relu\(.*), (?:negative_slope=)?[\d.]+\)$", r"\1)", line))(mapping, call)
+    return _argument("negative_slope", lambda v: 0.01)(mapping, call) or _text(
+        lambda line: re.sub(r"(F\.leaky_relu\(.*), (?:negative_slope=)?[\d.]+\)$", r"\1)", line)
+    )(mapping, call)
 
 
 KINDS: dict[str, Callable] = {
@@ -272,14 +307,16 @@ def models() -> dict[str, Callable[[], Any]]:
     import keras
     from keras import layers as L
 
-    from k2t_core.bundled import examples
+    from k2t_core.project.bundled import examples
 
     def sequential(shape, *stack, dtype="float32"):
         return lambda: keras.Sequential([keras.Input(shape, dtype=dtype), *(make() for make in stack)])
 
     def inception_like():
         x = keras.Input((12, 12, 4))
-        branches = [L.Conv2D(4, k, padding="same", activation="relu")(x) for k in (1, 3)] + [L.Conv2D(4, 1)(L.AveragePooling2D(3, 1, padding="same")(x))]
+        branches = [L.Conv2D(4, k, padding="same", activation="relu")(x) for k in (1, 3)] + [
+            L.Conv2D(4, 1)(L.AveragePooling2D(3, 1, padding="same")(x))
+        ]
         y = L.Concatenate()([L.Concatenate()(branches[:2]), branches[2]])
         return keras.Model(x, L.Dense(5, activation="softmax")(L.GlobalAveragePooling2D()(L.BatchNormalization()(y))))
 
@@ -305,28 +342,97 @@ def models() -> dict[str, Callable[[], Any]]:
 
     def siamese():
         a, b = keras.Input((20,)), keras.Input((20,))
-        tower = keras.Sequential([keras.Input((20,)), L.Dense(16, activation="relu"), L.Dense(16, activation="tanh")], name="tower")
+        tower = keras.Sequential(
+            [keras.Input((20,)), L.Dense(16, activation="relu"), L.Dense(16, activation="tanh")], name="tower"
+        )
         return keras.Model([a, b], L.Dense(1)(L.Concatenate()([tower(a), tower(b)])))
 
     def token_mixer():
         x = keras.Input((6, 6))
-        return keras.Model(x, L.Dense(6)(L.Softmax(axis=1)(L.Permute((2, 1))(L.Dense(6, activation="relu")(L.Permute((2, 1))(L.Dense(6)(x)))))))
+        return keras.Model(
+            x,
+            L.Dense(6)(
+                L.Softmax(axis=1)(L.Permute((2, 1))(L.Dense(6, activation="relu")(L.Permute((2, 1))(L.Dense(6)(x)))))
+            ),
+        )
 
     small = {
         "square_mlp": sequential((8,), lambda: L.Dense(8, "tanh"), lambda: L.Dense(8, "relu"), lambda: L.Dense(8)),
-        "gelu_mlp": sequential((8,), lambda: L.Dense(16, activation="gelu"), lambda: L.LayerNormalization(), lambda: L.Dense(4)),
-        "leaky_mlp": sequential((8,), lambda: L.Dense(8), lambda: L.LeakyReLU(), lambda: L.Dense(8, "leaky_relu"), lambda: L.BatchNormalization()),
-        "causal_stack": sequential((20, 6), lambda: L.Conv1D(6, 3, padding="causal", activation="relu"), lambda: L.Conv1D(6, 3, padding="causal", dilation_rate=2), lambda: L.BatchNormalization(), lambda: L.Dense(6)),
-        "strided_same": sequential((16, 16, 3), lambda: L.Conv2D(4, 3, 2, "same"), lambda: L.MaxPooling2D(3, 2, "same"), lambda: L.DepthwiseConv2D(3, 2, "same"), lambda: L.Flatten(), lambda: L.Dense(3)),
-        "average_pools": sequential((11, 11, 3), lambda: L.Conv2D(4, 3), lambda: L.AveragePooling2D(3, 1, "same"), lambda: L.AveragePooling2D(3, 3, "same"), lambda: L.Flatten(), lambda: L.Dense(3)),
-        "cropping": sequential((14, 14, 3), lambda: L.Conv2D(4, 3), lambda: L.Cropping2D(2), lambda: L.Flatten(), lambda: L.Dense(8), lambda: L.Dense(8)),
-        "cropping_1d": sequential((14, 5), lambda: L.Conv1D(5, 3), lambda: L.Cropping1D((2, 3)), lambda: L.Flatten(), lambda: L.Dense(4)),
-        "gru": sequential((9, 6), lambda: L.GRU(6, return_sequences=True), lambda: L.GRU(6, reset_after=False), lambda: L.Dense(3)),
-        "lstm_stack": sequential((9, 6), lambda: L.LSTM(6, return_sequences=True), lambda: L.Bidirectional(L.LSTM(4)), lambda: L.Dense(3)),
-        "simple_rnn": sequential((9, 6), lambda: L.SimpleRNN(6, return_sequences=True), lambda: L.SimpleRNN(6), lambda: L.Dense(3)),
-        "video": sequential((6, 8, 8, 3), lambda: L.Conv3D(3, 3, padding="same"), lambda: L.BatchNormalization(), lambda: L.MaxPooling3D(2), lambda: L.Flatten(), lambda: L.Dense(3)),
-        "frames": sequential((4, 8, 8, 3), lambda: L.TimeDistributed(L.Conv2D(3, 3)), lambda: L.TimeDistributed(L.Flatten()), lambda: L.LSTM(5), lambda: L.Dense(2)),
-        "autoencoder": sequential((16, 16, 3), lambda: L.Conv2D(6, 3, 2, "same", activation="relu"), lambda: L.Conv2DTranspose(6, 3, 2, "same", activation="relu"), lambda: L.GroupNormalization(2), lambda: L.Conv2D(3, 1, activation="sigmoid")),
+        "gelu_mlp": sequential(
+            (8,), lambda: L.Dense(16, activation="gelu"), lambda: L.LayerNormalization(), lambda: L.Dense(4)
+        ),
+        "leaky_mlp": sequential(
+            (8,),
+            lambda: L.Dense(8),
+            lambda: L.LeakyReLU(),
+            lambda: L.Dense(8, "leaky_relu"),
+            lambda: L.BatchNormalization(),
+        ),
+        "causal_stack": sequential(
+            (20, 6),
+            lambda: L.Conv1D(6, 3, padding="causal", activation="relu"),
+            lambda: L.Conv1D(6, 3, padding="causal", dilation_rate=2),
+            lambda: L.BatchNormalization(),
+            lambda: L.Dense(6),
+        ),
+        "strided_same": sequential(
+            (16, 16, 3),
+            lambda: L.Conv2D(4, 3, 2, "same"),
+            lambda: L.MaxPooling2D(3, 2, "same"),
+            lambda: L.DepthwiseConv2D(3, 2, "same"),
+            lambda: L.Flatten(),
+            lambda: L.Dense(3),
+        ),
+        "average_pools": sequential(
+            (11, 11, 3),
+            lambda: L.Conv2D(4, 3),
+            lambda: L.AveragePooling2D(3, 1, "same"),
+            lambda: L.AveragePooling2D(3, 3, "same"),
+            lambda: L.Flatten(),
+            lambda: L.Dense(3),
+        ),
+        "cropping": sequential(
+            (14, 14, 3),
+            lambda: L.Conv2D(4, 3),
+            lambda: L.Cropping2D(2),
+            lambda: L.Flatten(),
+            lambda: L.Dense(8),
+            lambda: L.Dense(8),
+        ),
+        "cropping_1d": sequential(
+            (14, 5), lambda: L.Conv1D(5, 3), lambda: L.Cropping1D((2, 3)), lambda: L.Flatten(), lambda: L.Dense(4)
+        ),
+        "gru": sequential(
+            (9, 6), lambda: L.GRU(6, return_sequences=True), lambda: L.GRU(6, reset_after=False), lambda: L.Dense(3)
+        ),
+        "lstm_stack": sequential(
+            (9, 6), lambda: L.LSTM(6, return_sequences=True), lambda: L.Bidirectional(L.LSTM(4)), lambda: L.Dense(3)
+        ),
+        "simple_rnn": sequential(
+            (9, 6), lambda: L.SimpleRNN(6, return_sequences=True), lambda: L.SimpleRNN(6), lambda: L.Dense(3)
+        ),
+        "video": sequential(
+            (6, 8, 8, 3),
+            lambda: L.Conv3D(3, 3, padding="same"),
+            lambda: L.BatchNormalization(),
+            lambda: L.MaxPooling3D(2),
+            lambda: L.Flatten(),
+            lambda: L.Dense(3),
+        ),
+        "frames": sequential(
+            (4, 8, 8, 3),
+            lambda: L.TimeDistributed(L.Conv2D(3, 3)),
+            lambda: L.TimeDistributed(L.Flatten()),
+            lambda: L.LSTM(5),
+            lambda: L.Dense(2),
+        ),
+        "autoencoder": sequential(
+            (16, 16, 3),
+            lambda: L.Conv2D(6, 3, 2, "same", activation="relu"),
+            lambda: L.Conv2DTranspose(6, 3, 2, "same", activation="relu"),
+            lambda: L.GroupNormalization(2),
+            lambda: L.Conv2D(3, 1, activation="sigmoid"),
+        ),
         "inception_like": inception_like,
         "residual": residual,
         "decoder": decoder,
@@ -371,7 +477,7 @@ def set_weights(model: Any, kind: str) -> None:
     """natural: as a trained model has them; ones; initial: as Keras makes them."""
     import numpy as np
 
-    from k2t_core.randomise import is_weight, randomise, settle
+    from k2t_core.keras_side.randomise import is_weight, randomise, settle
 
     if kind == "natural":
         randomise(model, seed=7)
@@ -399,11 +505,11 @@ def mutated(layer: str, kind: str, mutate: Callable) -> Iterator[None]:
             return rule.function(call)
         return other or mapping
 
-    registry._rules[kind] = replace(rule, function=function)
+    registry.registered[kind] = replace(rule, function=function)
     try:
         yield
     finally:
-        registry._rules[kind] = rule
+        registry.registered[kind] = rule
 
 
 def eligible(plan: Any, most: int | None) -> list[tuple[str, str, str]]:
@@ -426,7 +532,11 @@ def eligible(plan: Any, most: int | None) -> list[tuple[str, str, str]]:
 
 
 def _spread(count: int, most: int | None) -> list[int]:
-    return list(range(count)) if most is None or count <= most else sorted({round(i * (count - 1) / max(most - 1, 1)) for i in range(most)})
+    return (
+        list(range(count))
+        if most is None or count <= most
+        else sorted({round(i * (count - 1) / max(most - 1, 1)) for i in range(most)})
+    )
 
 
 def measure(name: str, weights: str, most: int | None) -> list[dict[str, Any]]:
@@ -434,8 +544,8 @@ def measure(name: str, weights: str, most: int | None) -> list[dict[str, Any]]:
     import keras
 
     import k2t_core as k2t
-    from k2t_core.reference import remembering
-    from k2t_core.tracing import trace
+    from k2t_core.keras_side.remembering import remembering
+    from k2t_core.keras_side.tracing import trace
 
     keras.backend.clear_session()
     keras.utils.set_random_seed(3)
@@ -455,12 +565,26 @@ def measure(name: str, weights: str, most: int | None) -> list[dict[str, Any]]:
                 try:
                     with mutated(layer, cls, KINDS[kind]):
                         mutant = k2t.plan(traced)
-                        changed = mutant.code.text != plan.code.text or [(w.key, w.source, w.steps) for w in mutant.weights] != [(w.key, w.source, w.steps) for w in plan.weights]
+                        changed = mutant.code.text != plan.code.text or [
+                            (w.key, w.source, w.steps) for w in mutant.weights
+                        ] != [(w.key, w.source, w.steps) for w in plan.weights]
                         k2t.convert(mutant, folder)
                     if not changed:
                         continue
-                    report = k2t.verify(folder, traced, batch=2, edge_cases=False, explain=False, stop_early=True, training=kind.startswith("Keras's momentum"))
-                    row |= {"caught": not report.passed, "located": report.first_divergence == layer, "detail": report.verdict}
+                    report = k2t.verify(
+                        folder,
+                        traced,
+                        batch=2,
+                        edge_cases=False,
+                        explain=False,
+                        stop_early=True,
+                        training=kind.startswith("Keras's momentum"),
+                    )
+                    row |= {
+                        "caught": not report.passed,
+                        "located": report.first_divergence == layer,
+                        "detail": report.verdict,
+                    }
                 except k2t.K2TError as error:
                     row |= {"caught": True, "located": f"layer {layer!r}" in str(error), "detail": str(error)}
             rows.append(row)
@@ -475,7 +599,11 @@ def table(rows: list[dict[str, Any]], most: int | None) -> str:
         "# Mutation score",
         "",
         "Written by `python benchmarks/mutations.py`. A mutant is a conversion with one fault put into one layer on purpose, in every layer that can have it"
-        + (f" (in the networks of keras.applications, in at most {most} layers a kind, spread over the depth)." if most else "."),
+        + (
+            f" (in the networks of keras.applications, in at most {most} layers a kind, spread over the depth)."
+            if most
+            else "."
+        ),
         "",
         f"{len(mutants)} mutants of {len({r['kind'] for r in mutants})} kinds in {len({r['model'] for r in mutants})} models, each with natural (random), all-ones and Keras's initial weights: "
         f"**{caught} caught ({caught / max(len(mutants), 1):.1%}), {located} located ({located / max(len(mutants), 1):.1%})**. "
@@ -487,16 +615,34 @@ def table(rows: list[dict[str, Any]], most: int | None) -> str:
     for kind in KINDS:
         own = [r for r in mutants if r["kind"] == kind]
         if own:
-            lines.append(f"| {kind} | {len(own)} | {sum(r['caught'] for r in own)} | {sum(r['caught'] and r['located'] for r in own)} |")
+            lines.append(
+                f"| {kind} | {len(own)} | {sum(r['caught'] for r in own)} | {sum(r['caught'] and r['located'] for r in own)} |"
+            )
     lines += ["", "| model | mutants | caught | located | false alarms |", "|---|--:|--:|--:|--:|"]
     for name in dict.fromkeys(r["model"] for r in rows):
         own = [r for r in mutants if r["model"] == name]
         alarms = sum(not r["passed"] for r in clean if r["model"] == name)
-        lines.append(f"| {name} | {len(own)} | {sum(r['caught'] for r in own)} | {sum(r['caught'] and r['located'] for r in own)} | {alarms} |")
-    missed = Counter((r["model"], r["kind"], r["layer"], "missed" if not r["caught"] else "located elsewhere", r["detail"]) for r in mutants if not (r["caught"] and r["located"]))
+        lines.append(
+            f"| {name} | {len(own)} | {sum(r['caught'] for r in own)} | {sum(r['caught'] and r['located'] for r in own)} | {alarms} |"
+        )
+    missed = Counter(
+        (r["model"], r["kind"], r["layer"], "missed" if not r["caught"] else "located elsewhere", r["detail"])
+        for r in mutants
+        if not (r["caught"] and r["located"])
+    )
     alarms = [r for r in clean if not r["passed"]]
-    lines += ["", "## Missed, or located elsewhere", "", *([f"- {m}: {k} in `{layer}`: {what}: {detail[:220]}" for (m, k, layer, what, detail) in missed] or ["None."])]
-    lines += ["", "## False alarms", "", *([f"- {r['model']} ({r['weights']} weights): {r['detail']}" for r in alarms] or ["None."])]
+    lines += [
+        "",
+        "## Missed, or located elsewhere",
+        "",
+        *([f"- {m}: {k} in `{layer}`: {what}: {detail[:220]}" for (m, k, layer, what, detail) in missed] or ["None."]),
+    ]
+    lines += [
+        "",
+        "## False alarms",
+        "",
+        *([f"- {r['model']} ({r['weights']} weights): {r['detail']}" for r in alarms] or ["None."]),
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -521,9 +667,13 @@ def single_threaded() -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*")
-    parser.add_argument("--layers", type=int, help="in networks of keras.applications, at most this many layers a kind of mutant")
+    parser.add_argument(
+        "--layers", type=int, help="in networks of keras.applications, at most this many layers a kind of mutant"
+    )
     parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--results", type=Path, help="a file that keeps what is measured, so that another run goes on from there")
+    parser.add_argument(
+        "--results", type=Path, help="a file that keeps what is measured, so that another run goes on from there"
+    )
     parser.add_argument("--worker", nargs="+", metavar="NAME", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:

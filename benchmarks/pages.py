@@ -1,6 +1,6 @@
 """How fast the app's pages are, measured in a real Chromium: a server of its own, times from a click to the drawn page.
 
-    python benchmarks/pages.py          prints the table and writes docs/pages.md
+python benchmarks/pages.py          prints the table and writes docs/pages.md
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from playwright.sync_api import Browser, Page, sync_playwright  # noqa: E402
 
-from k2t_core.bundled import examples  # noqa: E402
+from k2t_core.project.bundled import examples  # noqa: E402
 from tests.browser.conftest import CHROMIUM_OPTIONS, Server, button, chromium, load  # noqa: E402
 
 TIMES = 3
@@ -36,7 +36,9 @@ def main() -> None:
     server = Server(HOME)
     rows: list[tuple[str, list[float]]] = []
 
-    def measure(what: str, action: Callable[[], None], prepare: Callable[[], None] = lambda: None, times: int = TIMES) -> None:
+    def measure(
+        what: str, action: Callable[[], None], prepare: Callable[[], None] = lambda: None, times: int = TIMES
+    ) -> None:
         found = []
         for _ in range(times):
             prepare()
@@ -71,14 +73,31 @@ def every_page(browser: Browser, address: str, measure: Callable[..., None]) -> 
 
     measure("First paint of a new server's first visitor", paint("", "Choose a model"), times=1)
     measure("First paint in a new browser: Load", lambda: new_visit(browser, address, "", "Choose a model"))
-    measure("First paint in a new browser: Mapping, no model", lambda: new_visit(browser, address, "mapping", "No model is loaded yet."))
+    measure(
+        "First paint in a new browser: Mapping, no model",
+        lambda: new_visit(browser, address, "mapping", "No model is loaded yet."),
+    )
 
     convnet, deep = examples().build("convnet", HOME), build_deep(HOME / "deep.keras")
-    measure("Load the convolution example: TensorFlow starts", lambda: load(page, address, convnet, upload=False), times=1)
+    measure(
+        "Load the convolution example: TensorFlow starts", lambda: load(page, address, convnet, upload=False), times=1
+    )
     project = load(page, address, convnet, upload=False)
-    for name, words in {"": "Every layer can be converted.", "mapping": "Outlined on both sides", "convert": "model.py, as it will be written", "verify": "Batch size"}.items():
-        measure(f"{name.capitalize() or 'Load'}, {convnet.stem}", drawn(page, f"{address}{name}?project={project}" + ("&layer=conv" if name == "mapping" else ""), words))
-    measure("Learn: the first experiment", drawn(page, f"{address}learn?project={project}&lesson=lstm", "Predict first."), times=1)
+    for name, words in {
+        "": "Every layer can be converted.",
+        "mapping": "Outlined on both sides",
+        "convert": "model.py, as it will be written",
+        "verify": "Batch size",
+    }.items():
+        measure(
+            f"{name.capitalize() or 'Load'}, {convnet.stem}",
+            drawn(page, f"{address}{name}?project={project}" + ("&layer=conv" if name == "mapping" else ""), words),
+        )
+    measure(
+        "Learn: the first experiment",
+        drawn(page, f"{address}learn?project={project}&lesson=lstm", "Predict first."),
+        times=1,
+    )
     measure("Learn", drawn(page, f"{address}learn?project={project}&lesson=lstm", "Predict first."))
     page.goto(f"{address}convert?project={project}")
     button(page, "Convert").wait_for()
@@ -87,7 +106,11 @@ def every_page(browser: Browser, address: str, measure: Callable[..., None]) -> 
     page.goto(f"{address}verify?project={project}")
     button(page, "Verify").wait_for()
     settle(page)
-    measure("Verify with both weights and edge cases, from the click", clicked(page, "Verify", "Both compute the same"), times=1)
+    measure(
+        "Verify with both weights and edge cases, from the click",
+        clicked(page, "Verify", "Both compute the same"),
+        times=1,
+    )
     measure("Verify with its charts", drawn(page, f"{address}verify?project={project}", "Sample by sample"))
 
     def tightest() -> None:
@@ -117,7 +140,9 @@ def every_page(browser: Browser, address: str, measure: Callable[..., None]) -> 
     measure("An override, until the layer's own verdict", overrule, back)
 
     project = load(page, address, deep, upload=False)
-    measure(f"Mapping, {DEEP:,} rows", drawn(page, f"{address}mapping?project={project}&layer=dense600", f"of {DEEP + 2}"))
+    measure(
+        f"Mapping, {DEEP:,} rows", drawn(page, f"{address}mapping?project={project}&layer=dense600", f"of {DEEP + 2}")
+    )
 
     def following() -> None:
         row = int(re.search(r"Row (\d+)", page.get_by_text(re.compile(r"^Row \d+ of")).inner_text())[1])

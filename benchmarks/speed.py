@@ -22,7 +22,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 REPORT = ROOT / "docs" / "speed.md"
-MODELS = {"dense": 64, "convnet": 64, "lstm": 64, "transformer": 64, "MobileNetV2": 4, "ResNet50": 4}  # with their batch
+MODELS = {
+    "dense": 64,
+    "convnet": 64,
+    "lstm": 64,
+    "transformer": 64,
+    "MobileNetV2": 4,
+    "ResNet50": 4,
+}  # with their batch
 WARM_UP = 3
 SAMPLE = 0.1  # seconds: a timed sample repeats a run that is shorter
 
@@ -44,16 +51,19 @@ def measure(name: str, batch: int, pairs: int) -> dict[str, float]:
 
     import k2t_core as k2t
     from benchmarks.models import build
-    from k2t_core.bundled import examples
-    from k2t_core.verification.inputs import random_batch
-    from k2t_core.verification.module import load_module
+    from k2t_core.emit.module import load_module
+    from k2t_core.keras_side.batches import random_batch
+    from k2t_core.project.bundled import examples
 
     with tempfile.TemporaryDirectory(prefix="k2t-benchmark-") as folder:
         path = examples().build(name, folder) if name in examples().EXAMPLES else build(name, None, folder)
         result = k2t.convert(path, Path(folder) / "out")
         module = load_module(result.folder)
     arrays = random_batch(result.plan.root.graph, batch)
-    tensors = [torch.from_numpy(np.ascontiguousarray(layout.to_torch(a))) for layout, a in zip(result.plan.root.input_layouts, arrays)]
+    tensors = [
+        torch.from_numpy(np.ascontiguousarray(layout.to_torch(a)))
+        for layout, a in zip(result.plan.root.input_layouts, arrays)
+    ]
     model = result.plan.source.model
 
     def keras_run() -> None:
@@ -100,11 +110,16 @@ def main() -> None:
     cores = os.cpu_count()
     tensorflow.config.threading.set_intra_op_parallelism_threads(cores)
     torch.set_num_threads(cores)
-    lines = ["| model | batch | Keras, ms | torch, ms | torch / Keras | 10 % to 90 % |", "| --- | ---: | ---: | ---: | ---: | --- |"]
+    lines = [
+        "| model | batch | Keras, ms | torch, ms | torch / Keras | 10 % to 90 % |",
+        "| --- | ---: | ---: | ---: | ---: | --- |",
+    ]
     for name in arguments.names or MODELS:
         batch = MODELS.get(name, 4)
         row = measure(name, batch, arguments.pairs)
-        lines.append(f"| {name} | {batch} | {row['keras'] * 1000:.1f} | {row['torch'] * 1000:.1f} | {row['ratio']:.2f} | {row['low']:.2f} to {row['high']:.2f} |")
+        lines.append(
+            f"| {name} | {batch} | {row['keras'] * 1000:.1f} | {row['torch'] * 1000:.1f} | {row['ratio']:.2f} | {row['low']:.2f} to {row['high']:.2f} |"
+        )
         print(lines[-1], file=sys.stderr, flush=True)
     print("\n".join(lines))
     if not arguments.names:

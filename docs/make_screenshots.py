@@ -22,8 +22,8 @@ os.environ["K2T_HOME"] = str(HOME / "home")
 from PIL import Image, ImageDraw, ImageFont  # noqa: E402
 from playwright.sync_api import Browser, Page, sync_playwright  # noqa: E402
 
-from k2t_core.bundled import examples  # noqa: E402
-from k2t_core.project import Project  # noqa: E402
+from k2t_core.project.bundled import examples  # noqa: E402
+from k2t_core.project.project import Project  # noqa: E402
 from tests.browser.conftest import CHROMIUM_OPTIONS, Server, button, chromium, load, settled, to  # noqa: E402
 
 FOLDER = ROOT / "docs" / "screenshots"
@@ -77,7 +77,9 @@ def take(browser: Browser, address: str, name: str) -> None:
 
 def walk(browser: Browser, address: str) -> None:
     """A model from its file to the proof, a wrong reading caught on the way."""
-    page = browser.new_context(color_scheme="light", viewport={"width": WALK_SIZE[0], "height": WALK_SIZE[1]}).new_page()
+    page = browser.new_context(
+        color_scheme="light", viewport={"width": WALK_SIZE[0], "height": WALK_SIZE[1]}
+    ).new_page()
     page.set_default_timeout(120_000)
     frames: list[tuple[Image.Image, int]] = []
 
@@ -127,7 +129,9 @@ def walk(browser: Browser, address: str) -> None:
     frame("And why it is so: fourteen lessons", 3.0, show="As you predicted.")
     page.context.close()
     pictures = [image.quantize(COLOURS, dither=Image.Dither.NONE) for image, _ in frames]
-    pictures[0].save(WALK, save_all=True, append_images=pictures[1:], duration=[time for _, time in frames], loop=0, optimize=True)
+    pictures[0].save(
+        WALK, save_all=True, append_images=pictures[1:], duration=[time for _, time in frames], loop=0, optimize=True
+    )
     print(WALK, f"{WALK.stat().st_size / 1e6:.1f} MB, {len(frames)} pictures")
 
 
@@ -139,7 +143,9 @@ def captioned(shot: bytes, words: str) -> Image.Image:
     bar = 44
     whole = Image.new("RGB", (WALK_WIDTH, height + bar), "#0072B2")
     whole.paste(small, (0, 0))
-    ImageDraw.Draw(whole).text((WALK_WIDTH // 2, height + bar // 2), words, fill="white", anchor="mm", font=ImageFont.load_default(20))
+    ImageDraw.Draw(whole).text(
+        (WALK_WIDTH // 2, height + bar // 2), words, fill="white", anchor="mm", font=ImageFont.load_default(20)
+    )
     return whole
 
 

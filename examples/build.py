@@ -48,10 +48,21 @@ def dense():
     import keras
     from keras import layers
 
-    return keras.Sequential([keras.Input((10,), name="features"), layers.Dense(128, "relu", name="hidden"), layers.Dense(10, "softmax", name="classes")], name="dense")
+    return keras.Sequential(
+        [
+            keras.Input((10,), name="features"),
+            layers.Dense(128, "relu", name="hidden"),
+            layers.Dense(10, "softmax", name="classes"),
+        ],
+        name="dense",
+    )
 
 
-@example("convnet", "Convolution, then Flatten", "Conv2D(32, 3×3) on 28×28×3 → Flatten → Dense(10): the Dense kernel is re-ordered, because Flatten runs through other axes.")
+@example(
+    "convnet",
+    "Convolution, then Flatten",
+    "Conv2D(32, 3×3) on 28×28×3 → Flatten → Dense(10): the Dense kernel is re-ordered, because Flatten runs through other axes.",
+)
 def convnet():
     import keras
     from keras import layers
@@ -62,7 +73,11 @@ def convnet():
     return keras.Model(image, layers.Dense(10, "softmax", name="classes")(x), name="convnet")
 
 
-@example("lstm", "LSTM", "LSTM(128) on 10 steps of 20 features → Dense(10): three Keras arrays become four in PyTorch, with two biases.")
+@example(
+    "lstm",
+    "LSTM",
+    "LSTM(128) on 10 steps of 20 features → Dense(10): three Keras arrays become four in PyTorch, with two biases.",
+)
 def lstm():
     import keras
     from keras import layers
@@ -71,7 +86,11 @@ def lstm():
     return keras.Model(steps, layers.Dense(10, name="classes")(layers.LSTM(128, name="lstm")(steps)), name="lstm")
 
 
-@example("unet", "U-Net", "Skip connections, a transposed convolution and an upsampling: channels first throughout, concatenated on the channel axis.")
+@example(
+    "unet",
+    "U-Net",
+    "Skip connections, a transposed convolution and an upsampling: channels first throughout, concatenated on the channel axis.",
+)
 def unet():
     import keras
     from keras import layers
@@ -92,7 +111,11 @@ def unet():
     return keras.Model(image, layers.Conv2D(1, 1, activation="sigmoid", name="segmentation")(x), name="unet")
 
 
-@example("text_classifier", "Bidirectional LSTM on text", "Embedding(mask_zero=True) → Bidirectional(LSTM) → Dense: padding is masked in both directions, texts may be of any length.")
+@example(
+    "text_classifier",
+    "Bidirectional LSTM on text",
+    "Embedding(mask_zero=True) → Bidirectional(LSTM) → Dense: padding is masked in both directions, texts may be of any length.",
+)
 def text_classifier():
     import keras
     from keras import layers
@@ -100,10 +123,16 @@ def text_classifier():
     tokens = keras.Input((None,), dtype="int32", name="tokens")
     x = layers.Embedding(2000, 32, mask_zero=True, name="embedding")(tokens)
     x = layers.Bidirectional(layers.LSTM(32, name="lstm"), name="bidirectional")(x)
-    return keras.Model(tokens, layers.Dense(4, "softmax", name="topic")(layers.Dropout(0.3, name="dropout")(x)), name="text_classifier")
+    return keras.Model(
+        tokens, layers.Dense(4, "softmax", name="topic")(layers.Dropout(0.3, name="dropout")(x)), name="text_classifier"
+    )
 
 
-@example("transformer", "Transformer encoder", "Token and position embeddings, two encoder blocks with MultiHeadAttention and LayerNormalization, GlobalAveragePooling1D.")
+@example(
+    "transformer",
+    "Transformer encoder",
+    "Token and position embeddings, two encoder blocks with MultiHeadAttention and LayerNormalization, GlobalAveragePooling1D.",
+)
 def transformer():
     import keras
     from keras import layers, ops
@@ -112,20 +141,30 @@ def transformer():
 
     def encoder(x, name):
         attended = layers.MultiHeadAttention(4, width // 4, name=f"{name}_attention")(x, x)
-        x = layers.LayerNormalization(epsilon=1e-6, name=f"{name}_norm1")(x + layers.Dropout(0.1, name=f"{name}_dropout1")(attended))
+        x = layers.LayerNormalization(epsilon=1e-6, name=f"{name}_norm1")(
+            x + layers.Dropout(0.1, name=f"{name}_dropout1")(attended)
+        )
         inner = layers.Dense(64, "gelu", name=f"{name}_expand")(x)
         inner = layers.Dense(width, name=f"{name}_contract")(inner)
-        return layers.LayerNormalization(epsilon=1e-6, name=f"{name}_norm2")(x + layers.Dropout(0.1, name=f"{name}_dropout2")(inner))
+        return layers.LayerNormalization(epsilon=1e-6, name=f"{name}_norm2")(
+            x + layers.Dropout(0.1, name=f"{name}_dropout2")(inner)
+        )
 
     tokens = keras.Input((24,), dtype="int32", name="tokens")
     positions = ops.cumsum(ops.ones_like(tokens), axis=1) - 1
-    x = layers.Embedding(1000, width, name="token_embedding")(tokens) + layers.Embedding(24, width, name="position_embedding")(positions)
+    x = layers.Embedding(1000, width, name="token_embedding")(tokens) + layers.Embedding(
+        24, width, name="position_embedding"
+    )(positions)
     x = encoder(encoder(x, "block1"), "block2")
     x = layers.GlobalAveragePooling1D(name="average")(x)
     return keras.Model(tokens, layers.Dense(5, "softmax", name="classes")(x), name="transformer")
 
 
-@example("shared", "Nested model used twice", "Two images through one encoder, compared: the nested model becomes one class, one instance, called twice.")
+@example(
+    "shared",
+    "Nested model used twice",
+    "Two images through one encoder, compared: the nested model becomes one class, one instance, called twice.",
+)
 def shared():
     import keras
     from keras import layers, ops
@@ -139,7 +178,11 @@ def shared():
     return keras.Model([left, right], layers.Dense(1, "sigmoid", name="same")(distance), name="shared")
 
 
-@example("two_in_two_out", "Two inputs, two outputs", "An image and a table row in, a class and a price out: the image is taken channels first, the row as it is.")
+@example(
+    "two_in_two_out",
+    "Two inputs, two outputs",
+    "An image and a table row in, a class and a price out: the image is taken channels first, the row as it is.",
+)
 def two_in_two_out():
     import keras
     from keras import layers
@@ -148,10 +191,19 @@ def two_in_two_out():
     x = layers.Conv2D(12, 3, padding="same", activation="relu", name="conv")(image)
     x = layers.GlobalMaxPooling2D(name="pool")(x)
     both = layers.Concatenate(name="both")([x, layers.Dense(8, "relu", name="row_hidden")(row)])
-    return keras.Model([image, row], [layers.Dense(3, "softmax", name="kind")(both), layers.Dense(1, name="price")(both)], name="two_in_two_out")
+    return keras.Model(
+        [image, row],
+        [layers.Dense(3, "softmax", name="kind")(both), layers.Dense(1, name="price")(both)],
+        name="two_in_two_out",
+    )
 
 
-@example("all_ones", "All-ones weights", "Every weight is 1, so every wrong transpose gives the right answer: a comparison proves nothing until the weights are randomised.", randomised=False)
+@example(
+    "all_ones",
+    "All-ones weights",
+    "Every weight is 1, so every wrong transpose gives the right answer: a comparison proves nothing until the weights are randomised.",
+    randomised=False,
+)
 def all_ones():
     import keras
     from keras import layers
@@ -159,22 +211,35 @@ def all_ones():
     image = keras.Input((6, 5, 3), name="image")
     x = layers.Conv2D(4, 3, kernel_initializer="ones", bias_initializer="ones", name="conv")(image)
     x = layers.Flatten(name="flatten")(x)
-    return keras.Model(image, layers.Dense(10, kernel_initializer="ones", bias_initializer="ones", name="classes")(x), name="all_ones")
+    return keras.Model(
+        image, layers.Dense(10, kernel_initializer="ones", bias_initializer="ones", name="classes")(x), name="all_ones"
+    )
 
 
-@example("square", "Square kernels", "Dense(16→16) twice: a missing transpose keeps every shape right and every number wrong.")
+@example(
+    "square",
+    "Square kernels",
+    "Dense(16→16) twice: a missing transpose keeps every shape right and every number wrong.",
+)
 def square():
     import keras
     from keras import layers
 
-    return keras.Sequential([keras.Input((16,), name="features"), layers.Dense(16, "tanh", name="square1"), layers.Dense(16, name="square2")], name="square")
+    return keras.Sequential(
+        [
+            keras.Input((16,), name="features"),
+            layers.Dense(16, "tanh", name="square1"),
+            layers.Dense(16, name="square2"),
+        ],
+        name="square",
+    )
 
 
 def make(name: str) -> Any:
     """The example as a live keras.Model, its weights always the same."""
     from keras.src.backend.common import global_state
 
-    from k2t_core.randomise import randomise
+    from k2t_core.keras_side.randomise import randomise
 
     chosen = EXAMPLES[name]
     counted = global_state.get_global_attribute("object_name_uids")
@@ -199,7 +264,9 @@ def build(name: str, folder: str | Path) -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("name", choices=[*EXAMPLES, "all"], metavar="NAME", help=f"all, or one of {', '.join(EXAMPLES)}")
+    parser.add_argument(
+        "name", choices=[*EXAMPLES, "all"], metavar="NAME", help=f"all, or one of {', '.join(EXAMPLES)}"
+    )
     parser.add_argument("-o", "--out", default=".", help="folder to write to (default: here)")
     arguments = parser.parse_args()
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # k2t_core, where it is not installed

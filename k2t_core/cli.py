@@ -33,8 +33,20 @@ app = typer.Typer(
 )
 
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="A .keras or .h5 file.")]
-Rules = Annotated[Path | None, typer.Option("--rules", metavar="FILE", help="A Python file that registers rules for your own layers (and their Keras classes).")]
-AllowUnsafe = Annotated[bool, typer.Option("--allow-unsafe", help="Run Python code stored in the model (Lambda layers). Only for files you trust.")]
+Rules = Annotated[
+    Path | None,
+    typer.Option(
+        "--rules",
+        metavar="FILE",
+        help="A Python file that registers rules for your own layers (and their Keras classes).",
+    ),
+]
+AllowUnsafe = Annotated[
+    bool,
+    typer.Option(
+        "--allow-unsafe", help="Run Python code stored in the model (Lambda layers). Only for files you trust."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -50,9 +62,22 @@ class WeightsChoice(enum.StrEnum):
 def convert(
     model: ModelFile,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="The folder to write to.")],
-    recipe: Annotated[Path | None, typer.Option("--recipe", metavar="R", help="A recipe.json with overrides to replay.")] = None,
-    merge_recipe: Annotated[bool, typer.Option("--merge-recipe", help="Where the recipe was made for another version of the model, keep what still applies.")] = False,
-    onnx: Annotated[bool, typer.Option("--onnx", help="Write model.onnx as well, compared with the module in onnxruntime. Needs k2t[onnx].")] = False,
+    recipe: Annotated[
+        Path | None, typer.Option("--recipe", metavar="R", help="A recipe.json with overrides to replay.")
+    ] = None,
+    merge_recipe: Annotated[
+        bool,
+        typer.Option(
+            "--merge-recipe",
+            help="Where the recipe was made for another version of the model, keep what still applies.",
+        ),
+    ] = False,
+    onnx: Annotated[
+        bool,
+        typer.Option(
+            "--onnx", help="Write model.onnx as well, compared with the module in onnxruntime. Needs k2t[onnx]."
+        ),
+    ] = False,
     rules: Rules = None,
     allow_unsafe: AllowUnsafe = False,
 ) -> None:
@@ -68,11 +93,13 @@ def convert(
         result = k2t.convert(model, out, overrides, onnx=onnx, allow_unsafe=allow_unsafe, progress=say)
     for reason in left:
         print(f"k2t: left out of the recipe: {reason}", file=sys.stderr)
-    from k2t_core.conversion import FILES, ONNX
+    from k2t_core.emit.manifest import FILES, ONNX
 
     plan = result.plan
     count = sum(1 for _ in plan.root.walk())
-    print(f"{model.name}: {count} {'call' if count == 1 else 'calls'} of layers → {result.model_path}, {len(plan.code.text.splitlines())} lines")
+    print(
+        f"{model.name}: {count} {'call' if count == 1 else 'calls'} of layers → {result.model_path}, {len(plan.code.text.splitlines())} lines"
+    )
     for name in (*FILES, ONNX) if onnx else FILES:
         print(f"  {result.folder / name}  {_size((result.folder / name).stat().st_size)}")
     unsafe = " --allow-unsafe" if allow_unsafe else ""
@@ -102,16 +129,41 @@ def inspect(model: ModelFile, as_json: AsJson = False, rules: Rules = None, allo
 def verify(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder that `k2t convert` wrote.")],
     against: Annotated[Path, typer.Option("--against", metavar="MODEL", help="The Keras file it came from.")],
-    inputs: Annotated[Path | None, typer.Option("--inputs", metavar="X.npz", help="Your own batch in Keras's axis order: .npz, .npy, .csv, an image or a folder of images; random without it.")] = None,
+    inputs: Annotated[
+        Path | None,
+        typer.Option(
+            "--inputs",
+            metavar="X.npz",
+            help="Your own batch in Keras's axis order: .npz, .npy, .csv, an image or a folder of images; random without it.",
+        ),
+    ] = None,
     batch: Annotated[int, typer.Option(help="Size of the random batch.")] = 4,
     seed: Annotated[int, typer.Option(help="Seed of the random batch and of the randomised weights.")] = 0,
-    distribution: Annotated[str, typer.Option(help="Of the random batch: normal, uniform, image, zeros, ones.")] = "normal",
-    weights: Annotated[WeightsChoice, typer.Option(help="The model's own, randomised ones in a copy, or both.")] = WeightsChoice.both,
+    distribution: Annotated[
+        str, typer.Option(help="Of the random batch: normal, uniform, image, zeros, ones.")
+    ] = "normal",
+    weights: Annotated[
+        WeightsChoice, typer.Option(help="The model's own, randomised ones in a copy, or both.")
+    ] = WeightsChoice.both,
     tolerance: Annotated[float, typer.Option(help="Largest allowed max|torch − keras| / max|keras|.")] = 1e-4,
-    training: Annotated[bool, typer.Option("--training", help="Compare gradients, BatchNorm's training statistics and the law of dropout as well.")] = False,
-    search: Annotated[int, typer.Option(metavar="STARTS", help="Search for the worst input by gradient steps from this many starts.")] = 0,
-    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write the whole report as one self-contained page.")] = None,
-    edge_cases: Annotated[bool, typer.Option(help="Compare on zeros, tiny and large numbers, a batch of 1, other sizes and the range that the model's preprocessing implies as well.")] = True,
+    training: Annotated[
+        bool,
+        typer.Option(
+            "--training", help="Compare gradients, BatchNorm's training statistics and the law of dropout as well."
+        ),
+    ] = False,
+    search: Annotated[
+        int, typer.Option(metavar="STARTS", help="Search for the worst input by gradient steps from this many starts.")
+    ] = 0,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write the whole report as one self-contained page.")
+    ] = None,
+    edge_cases: Annotated[
+        bool,
+        typer.Option(
+            help="Compare on zeros, tiny and large numbers, a batch of 1, other sizes and the range that the model's preprocessing implies as well."
+        ),
+    ] = True,
     as_json: AsJson = False,
     rules: Rules = None,
     allow_unsafe: AllowUnsafe = False,
@@ -137,10 +189,23 @@ def verify(
             allow_unsafe=allow_unsafe,
             progress=say,
         )
-        from k2t_core.html_report import command_line, facts, write_html_report
+        from k2t_core.inspector.html_report import command_line, facts, write_html_report
 
-        options = {"inputs": inputs, "batch": batch, "seed": seed, "distribution": distribution, "weights": weights.value, "tolerance": tolerance, "search": search or None, "rules": rules}
-        flags = ("" if edge_cases else " --no-edge-cases") + (" --training" if training else "") + (" --allow-unsafe" if allow_unsafe else "")
+        options = {
+            "inputs": inputs,
+            "batch": batch,
+            "seed": seed,
+            "distribution": distribution,
+            "weights": weights.value,
+            "tolerance": tolerance,
+            "search": search or None,
+            "rules": rules,
+        }
+        flags = (
+            ("" if edge_cases else " --no-edge-cases")
+            + (" --training" if training else "")
+            + (" --allow-unsafe" if allow_unsafe else "")
+        )
         command = command_line(out, against, options) + flags
         if html is not None:
             try:
@@ -158,11 +223,13 @@ def verify(
 @app.command("app")
 def run_app(
     model: Annotated[Path | None, typer.Argument(metavar="[MODEL]", help="A .keras or .h5 file to open.")] = None,
-    example: Annotated[str | None, typer.Option("--example", metavar="NAME", help="Open a bundled model instead.")] = None,
+    example: Annotated[
+        str | None, typer.Option("--example", metavar="NAME", help="Open a bundled model instead.")
+    ] = None,
     rules: Rules = None,
 ) -> None:
     """Open the app in the browser, on a model file or a bundled example."""
-    from k2t_core.bundled import app_folder, examples
+    from k2t_core.project.bundled import app_folder, examples
 
     if model is not None and example is not None:
         raise K2TError("give a model file or --example, not both")
@@ -178,7 +245,9 @@ def run_app(
         raise K2TError(f"rules {rules}: no such file")
     environment = {**os.environ, "K2T_RULES": str(rules.resolve())} if rules else None
     try:  # Streamlit reads its settings from .streamlit/ beside the script
-        code = subprocess.call([sys.executable, "-m", "streamlit", "run", str(script), "--", *arguments], env=environment)
+        code = subprocess.call(
+            [sys.executable, "-m", "streamlit", "run", str(script), "--", *arguments], env=environment
+        )
     except KeyboardInterrupt:  # Streamlit got it too and has stopped
         code = 0
     raise typer.Exit(code)
@@ -186,10 +255,21 @@ def run_app(
 
 def model_card(plan: Any) -> dict[str, Any]:
     """What `k2t inspect` prints: the model, a row for each call, and what cannot be converted."""
-    from k2t_core.table import rows, weight_text
+    from k2t_core.planning.plan import rows, weight_text
 
     source, graph = plan.source, plan.root.graph
-    fields = ("call", "layer", "type", "keras_shape", "keras_layout", "module", "torch_shape", "torch_layout", "status", "why")
+    fields = (
+        "call",
+        "layer",
+        "type",
+        "keras_shape",
+        "keras_layout",
+        "module",
+        "torch_shape",
+        "torch_layout",
+        "status",
+        "why",
+    )
     return {
         "model": source.name,
         "format": source.info.get("format"),
@@ -197,9 +277,18 @@ def model_card(plan: Any) -> dict[str, Any]:
         "bytes": source.info.get("bytes"),
         "fingerprint": source.fingerprint,
         "parameters": int(source.model.count_params()),
-        "inputs": [{"name": n, "shape": list(graph.tensors[t].shape), "dtype": graph.tensors[t].dtype} for n, t in zip(graph.input_names, graph.inputs)],
-        "outputs": [{"name": n, "shape": list(graph.tensors[t].shape), "dtype": graph.tensors[t].dtype} for n, t in zip(graph.output_names, graph.outputs)],
-        "layers": [{**{name: getattr(row, name) for name in fields}, "weights": [weight_text(w) for w in row.weights]} for row in rows(plan)],
+        "inputs": [
+            {"name": n, "shape": list(graph.tensors[t].shape), "dtype": graph.tensors[t].dtype}
+            for n, t in zip(graph.input_names, graph.inputs)
+        ],
+        "outputs": [
+            {"name": n, "shape": list(graph.tensors[t].shape), "dtype": graph.tensors[t].dtype}
+            for n, t in zip(graph.output_names, graph.outputs)
+        ],
+        "layers": [
+            {**{name: getattr(row, name) for name in fields}, "weights": [weight_text(w) for w in row.weights]}
+            for row in rows(plan)
+        ],
         "problems": plan.problems,
     }
 
@@ -210,7 +299,12 @@ def _print_card(card: dict[str, Any]) -> None:
     from rich.text import Text
 
     console = _console()
-    console.print(Text(f"{card['model']}: {card['format']} of Keras {card['keras_version']}, {card['parameters']:,} parameters, {_size(card['bytes'])}", style="bold"))
+    console.print(
+        Text(
+            f"{card['model']}: {card['format']} of Keras {card['keras_version']}, {card['parameters']:,} parameters, {_size(card['bytes'])}",
+            style="bold",
+        )
+    )
     for title in ("inputs", "outputs"):
         tensors = ", ".join(f"{side['name']} {_shape(side['shape'])} {side['dtype']}" for side in card[title])
         console.print(Text(f"{title}: {tensors}"))
@@ -219,8 +313,20 @@ def _print_card(card: dict[str, Any]) -> None:
         table.add_column(column, overflow="fold")
     styles = {"unsupported": "red", "ambiguous": "yellow", "inert": "dim"}
     for row in card["layers"]:
-        shape = row["torch_shape"] if row["torch_layout"] == row["keras_layout"] else f"{row['torch_shape']} {row['torch_layout']}"
-        cells = [row["call"], row["type"], row["keras_shape"], row["module"], shape, "\n".join(row["weights"]), row["status"]]
+        shape = (
+            row["torch_shape"]
+            if row["torch_layout"] == row["keras_layout"]
+            else f"{row['torch_shape']} {row['torch_layout']}"
+        )
+        cells = [
+            row["call"],
+            row["type"],
+            row["keras_shape"],
+            row["module"],
+            shape,
+            "\n".join(row["weights"]),
+            row["status"],
+        ]
         table.add_row(*map(Text, cells), style=styles.get(row["status"]))
     console.print(table)
 
@@ -238,7 +344,16 @@ def _print_report(report: Any) -> None:
         for output in run.outputs:
             difference = output.difference
             verdict = "agrees" if output.passed else "differs"
-            cells = [run.weights, run.inputs, output.name, _shape(output.keras_shape), f"{difference.max_abs:.2e}", f"{difference.mean_abs:.2e}", f"{difference.relative:.2e}", verdict]
+            cells = [
+                run.weights,
+                run.inputs,
+                output.name,
+                _shape(output.keras_shape),
+                f"{difference.max_abs:.2e}",
+                f"{difference.mean_abs:.2e}",
+                f"{difference.relative:.2e}",
+                verdict,
+            ]
             table.add_row(*map(Text, cells), style=None if output.passed else "red")
     console.print(table)
     for weakness in report.weaknesses:
@@ -249,7 +364,12 @@ def _print_report(report: Any) -> None:
         console.print(Text(f"override of {effect.describe()}", style=None if effect.agrees else "red"))
     for cause in report.causes[:3]:
         console.print(Text(f"{cause.layer}: {cause.describe()}", style="yellow"))
-    console.print(Text(report.verdict, style="bold green" if report.passed and report.proves else "bold yellow" if report.passed else "bold red"))
+    console.print(
+        Text(
+            report.verdict,
+            style="bold green" if report.passed and report.proves else "bold yellow" if report.passed else "bold red",
+        )
+    )
 
 
 def _console() -> Any:
@@ -279,7 +399,9 @@ def _progress() -> Iterator[Callable[[float, str], None]]:
     # A handle of its own: `load_frameworks` turns off what others write to stderr.
     with os.fdopen(os.dup(2), "w") as terminal:
         console = Console(file=terminal, force_terminal=True)
-        with Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console, transient=True) as bar:
+        with Progress(
+            TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console, transient=True
+        ) as bar:
             task = bar.add_task("Starting", total=1.0)
             yield lambda share, text: bar.update(task, completed=share, description=text)
 
@@ -302,7 +424,7 @@ def load_frameworks(say: Callable[[float, str], None] = lambda share, text: None
 
 
 def _use_rules(path: Path | None) -> None:
-    from k2t_core.loading import load_rules
+    from k2t_core.keras_side.loading import load_rules
 
     if path is not None:
         load_rules(path)
@@ -334,7 +456,10 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"k2t: {error}", file=sys.stderr)
         sys.exit(BAD_INPUT)
     except MemoryError as error:
-        print(f"k2t: not enough memory ({' '.join(str(error).split())[:200] or 'an allocation failed'}); give fewer samples, or a machine with more", file=sys.stderr)
+        print(
+            f"k2t: not enough memory ({' '.join(str(error).split())[:200] or 'an allocation failed'}); give fewer samples, or a machine with more",
+            file=sys.stderr,
+        )
         sys.exit(BAD_INPUT)
     except BrokenPipeError:  # the reader of a pipe has gone: nothing more to say
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -131,7 +131,9 @@ class Graph:
                 nodes.append(node)
         kept = {t for node in nodes for t in node.outputs} | set(self.inputs)
         tensors = {label: tensor for label, tensor in self.tensors.items() if label in kept}
-        return replace(self, outputs=outputs, output_names=self.output_names[:count], nodes=tuple(reversed(nodes)), tensors=tensors)
+        return replace(
+            self, outputs=outputs, output_names=self.output_names[:count], nodes=tuple(reversed(nodes)), tensors=tensors
+        )
 
     def walk(self, scope: str = "") -> Iterator[tuple[str, Graph, Node]]:
         """Every node, those of nested models after the node that calls them, with its scope path."""

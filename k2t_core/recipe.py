@@ -55,11 +55,17 @@ class Override:
 
     def __post_init__(self):
         if not isinstance(self.layer, str) or not isinstance(self.reason, str):
-            raise OverrideError(f"recipe: an override names its layer and its reason in words, not {self.layer!r} and {self.reason!r}")
+            raise OverrideError(
+                f"recipe: an override names its layer and its reason in words, not {self.layer!r} and {self.reason!r}"
+            )
         if self.kind not in KINDS:
-            raise OverrideError(f"layer {self.layer!r}: unknown kind of override {self.kind!r}; one of {', '.join(KINDS)}")
+            raise OverrideError(
+                f"layer {self.layer!r}: unknown kind of override {self.kind!r}; one of {', '.join(KINDS)}"
+            )
         if not WELL_FORMED[self.kind](self.value):
-            raise OverrideError(f"layer {self.layer!r}: an override of kind {self.kind!r} cannot be {self.value!r}; see the recipes that the app exports")
+            raise OverrideError(
+                f"layer {self.layer!r}: an override of kind {self.kind!r} cannot be {self.value!r}; see the recipes that the app exports"
+            )
 
     @property
     def target(self) -> tuple[str, str, str]:
@@ -114,7 +120,11 @@ class Recipe:
         return next((o.value for o in self.overrides if (o.layer, o.kind) == (layer, kind)), None)
 
     def to_json(self) -> str:
-        data = {"k2t_recipe": VERSION, "fingerprint": self.fingerprint, "overrides": [asdict(o) for o in self.overrides]}
+        data = {
+            "k2t_recipe": VERSION,
+            "fingerprint": self.fingerprint,
+            "overrides": [asdict(o) for o in self.overrides],
+        }
         return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -134,7 +144,9 @@ def read_recipe(recipe: Recipe | str | Path | dict | Iterable[Override] | None) 
         recipe = recipe if isinstance(recipe, dict) else {}
     if isinstance(recipe, dict):
         if recipe.get("k2t_recipe") != VERSION or not isinstance(recipe.get("overrides"), list):
-            raise OverrideError(f"not a k2t recipe of version {VERSION}: export one from the app or take recipe.json from a conversion")
+            raise OverrideError(
+                f"not a k2t recipe of version {VERSION}: export one from the app or take recipe.json from a conversion"
+            )
         try:
             overrides = tuple(Override(**item) for item in recipe["overrides"])
         except TypeError as error:
@@ -150,5 +162,7 @@ def parsed_recipe(text: str | bytes) -> Recipe:
     except ValueError as error:
         raise OverrideError(f"the recipe is not JSON ({error})") from error
     if not isinstance(data, dict):
-        raise OverrideError("the file is JSON, but not a recipe; export one from the app or take recipe.json from a conversion")
+        raise OverrideError(
+            "the file is JSON, but not a recipe; export one from the app or take recipe.json from a conversion"
+        )
     return read_recipe(data)

@@ -22,7 +22,9 @@ def to_tensor(array: np.ndarray, copy: bool = False) -> torch.Tensor:
 
     if array.dtype.name == "bfloat16":
         return torch.from_numpy(np.array(array, dtype="float32", order="C")).to(torch.bfloat16)
-    return torch.from_numpy(np.array(array, order="C", copy=copy or not array.flags.c_contiguous or not array.flags.writeable))
+    return torch.from_numpy(
+        np.array(array, order="C", copy=copy or not array.flags.c_contiguous or not array.flags.writeable)
+    )
 
 
 def to_array(tensor: torch.Tensor) -> np.ndarray:

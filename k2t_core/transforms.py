@@ -240,7 +240,9 @@ def is_float(dtype: np.dtype) -> bool:
     return dtype.kind == "f" or dtype.name == "bfloat16"
 
 
-STEPS = {cls.name: cls for cls in (Permute, Reshape, ReorderBlocks, ReorderFlatten, Take, Fill, SqrtAtLeast, Constant, Cast)}
+STEPS = {
+    cls.name: cls for cls in (Permute, Reshape, ReorderBlocks, ReorderFlatten, Take, Fill, SqrtAtLeast, Constant, Cast)
+}
 
 
 def from_json(data: dict[str, Any]) -> Transform:
@@ -249,7 +251,9 @@ def from_json(data: dict[str, Any]) -> Transform:
     if cls is None:
         raise K2TError(f"unknown weight transform {data.get('name')!r}")
     known = {field.name for field in fields(cls)}
-    return cls(**{k: tuple(v) if isinstance(v, list) and cls is not Constant else v for k, v in data.items() if k in known})
+    return cls(
+        **{k: tuple(v) if isinstance(v, list) and cls is not Constant else v for k, v in data.items() if k in known}
+    )
 
 
 def apply_chain(steps: Sequence[Transform], source: np.ndarray | None) -> np.ndarray:
@@ -276,4 +280,3 @@ def describe(steps: Sequence[Transform]) -> str:
 def is_invertible(steps: Sequence[Transform]) -> bool:
     """Whether every step can be undone, so that gradients and weights can be carried back to Keras."""
     return all(type(step).invert is not Transform.invert for step in steps)
-

@@ -11,12 +11,12 @@ from typing import Any
 
 import streamlit as st
 
-from k2t_core import by_hand
-from k2t_core.card import size_text
-from k2t_core.conversion import FILES
-from k2t_core.project import Project
-from k2t_core.source_map import layers_by_line
-from pages import common
+from k2t_core.emit.code import layers_by_line
+from k2t_core.emit.manifest import FILES
+from k2t_core.inspector.card import size_text
+from k2t_core.project import by_hand
+from k2t_core.project.project import Project
+from pages.parts import common
 
 CONTENTS = {
     "model.py": "the module, in readable PyTorch",
@@ -33,12 +33,22 @@ def main() -> None:
     common.show_attempt()
     common.watch(project)
     if plan.problems:
-        st.error("These layers have no counterpart yet:\n" + "".join(f"\n- {common.plain(problem)}" for problem in plan.problems), icon=":material/block:")
+        st.error(
+            "These layers have no counterpart yet:\n"
+            + "".join(f"\n- {common.plain(problem)}" for problem in plan.problems),
+            icon=":material/block:",
+        )
         common.link("mapping", "Give PyTorch code for them on the Mapping page", project)
         return
     current = project.is_converted
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.button("Convert again" if current else "Convert", type="secondary" if current else "primary", icon=":material/play_arrow:", on_click=common.attempt, args=(project.start_convert,))
+        st.button(
+            "Convert again" if current else "Convert",
+            type="secondary" if current else "primary",
+            icon=":material/play_arrow:",
+            on_click=common.attempt,
+            args=(project.start_convert,),
+        )
         if current:
             st.markdown(":material/check_circle: Converted with the overrides in force.")
         elif project.has_conversion:
@@ -47,7 +57,11 @@ def main() -> None:
     if current:
         downloads(project)
     source(project, plan, current)
-    note = "recipe.json holds your overrides: it is among the downloads, and on the Mapping page." if project.recipe.overrides else ""
+    note = (
+        "recipe.json holds your overrides: it is among the downloads, and on the Mapping page."
+        if project.recipe.overrides
+        else ""
+    )
     common.by_hand(by_hand.convert_command(project), by_hand.convert_python(project), note)
     if current:
         common.link("verify", "Verify that both compute the same", project)
@@ -58,12 +72,42 @@ def downloads(project: Project) -> None:
     with st.container(horizontal=True):
         for name in FILES:
             size = size_text((project.out / name).stat().st_size)
-            st.download_button(f"{name} ({size})", partial(open, project.out / name, "rb"), name, "application/octet-stream", icon=":material/download:", help=CONTENTS[name], on_click="ignore")
-        st.download_button("All in a zip", zipped(project.out), f"{stem}-pytorch.zip", "application/zip", icon=":material/folder_zip:", on_click="ignore", type="primary")
+            st.download_button(
+                f"{name} ({size})",
+                partial(open, project.out / name, "rb"),
+                name,
+                "application/octet-stream",
+                icon=":material/download:",
+                help=CONTENTS[name],
+                on_click="ignore",
+            )
+        st.download_button(
+            "All in a zip",
+            zipped(project.out),
+            f"{stem}-pytorch.zip",
+            "application/zip",
+            icon=":material/folder_zip:",
+            on_click="ignore",
+            type="primary",
+        )
         if project.onnx:
-            st.download_button(f"model.onnx ({size_text(project.onnx.stat().st_size)})", partial(open, project.onnx, "rb"), "model.onnx", "application/octet-stream", icon=":material/download:", help="runs without Python; onnxruntime gave the same as the module", on_click="ignore")
+            st.download_button(
+                f"model.onnx ({size_text(project.onnx.stat().st_size)})",
+                partial(open, project.onnx, "rb"),
+                "model.onnx",
+                "application/octet-stream",
+                icon=":material/download:",
+                help="runs without Python; onnxruntime gave the same as the module",
+                on_click="ignore",
+            )
         else:
-            st.button("ONNX", icon=":material/deployed_code:", help="Make model.onnx and compare it with the module in onnxruntime", on_click=common.attempt, args=(project.start_onnx,))
+            st.button(
+                "ONNX",
+                icon=":material/deployed_code:",
+                help="Make model.onnx and compare it with the module in onnxruntime",
+                on_click=common.attempt,
+                args=(project.start_onnx,),
+            )
     common.job_error(project, "onnx")
 
 
@@ -88,7 +132,16 @@ def source(project: Project, plan: Any, current: bool) -> None:
     if project.settings["convert.layer"] not in layers:
         project.set("convert.layer", None)
         st.session_state["setting:convert.layer"] = None
-    chosen = common.bound(st.selectbox, "Highlight the lines of a Keras layer", "convert.layer", project, options=layers, index=None, placeholder="None", width=420)
+    chosen = common.bound(
+        st.selectbox,
+        "Highlight the lines of a Keras layer",
+        "convert.layer",
+        project,
+        options=layers,
+        index=None,
+        placeholder="None",
+        width=420,
+    )
     st.html(common.listing(plan.code.text, by_line, chosen))
 
 

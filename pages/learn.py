@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from k2t_core import charts, lessons
-from k2t_core.exercise import Exercise
-from k2t_core.lessons import OUTCOMES, Answer, Experiment
-from k2t_core.project import SETTINGS, Project
-from k2t_core.table import rows
-from pages import common
+from k2t_core.inspector import charts, lessons
+from k2t_core.inspector.exercise import Exercise
+from k2t_core.inspector.lessons import OUTCOMES, Answer, Experiment
+from k2t_core.planning.plan import rows
+from k2t_core.project.project import Project
+from k2t_core.project.settings import SETTINGS
+from pages.parts import common
 
 BREAK = "break"
 
@@ -27,7 +28,16 @@ def main() -> None:
     common.show_attempt()
     from_the_address(project)
     titles = {name: lesson.title for name, lesson in LESSONS.items()} | {BREAK: "Break it: find the fault"}
-    name = common.bound(st.pills, "Lesson", "learn.lesson", project, options=list(titles), format_func=titles.get, label_visibility="collapsed", required=True)
+    name = common.bound(
+        st.pills,
+        "Lesson",
+        "learn.lesson",
+        project,
+        options=list(titles),
+        format_func=titles.get,
+        label_visibility="collapsed",
+        required=True,
+    )
     st.subheader(titles[name])
     if name == BREAK:
         with common.guarded():
@@ -51,7 +61,11 @@ class Lesson:
 
 def settings_of(lesson: str) -> dict[str, str]:
     """Name in the address → setting, of a lesson: what a teacher's link carries."""
-    return {} if lesson == BREAK else {setting.rsplit(".", 1)[-1]: setting for setting in SETTINGS if setting.startswith(f"learn.{lesson}.")}
+    return (
+        {}
+        if lesson == BREAK
+        else {setting.rsplit(".", 1)[-1]: setting for setting in SETTINGS if setting.startswith(f"learn.{lesson}.")}
+    )
 
 
 def from_the_address(project: Project) -> None:
@@ -60,7 +74,14 @@ def from_the_address(project: Project) -> None:
     lesson = asked.get("lesson")
     if asked == st.session_state.get("lesson in the address") or lesson not in (*LESSONS, BREAK):
         return
-    changed = {"learn.lesson": lesson, **{setting: parsed(asked[name], SETTINGS[setting]) for name, setting in settings_of(lesson).items() if name in asked}}
+    changed = {
+        "learn.lesson": lesson,
+        **{
+            setting: parsed(asked[name], SETTINGS[setting])
+            for name, setting in settings_of(lesson).items()
+            if name in asked
+        },
+    }
     for setting, value in changed.items():
         if value is not None:
             project.set(setting, value)
@@ -79,7 +100,11 @@ def parsed(text: str, default: Any) -> Any:
 
 def into_the_address(project: Project, lesson: str) -> None:
     """The lesson as it stands, so that the address is a link to it."""
-    changed = {name: str(project.settings[setting]) for name, setting in settings_of(lesson).items() if project.settings[setting] != SETTINGS[setting]}
+    changed = {
+        name: str(project.settings[setting])
+        for name, setting in settings_of(lesson).items()
+        if project.settings[setting] != SETTINGS[setting]
+    }
     wanted = {"lesson": lesson, **changed}
     if {name: value for name, value in st.query_params.items() if name != "project"} != wanted:
         st.query_params.from_dict({"project": project.id, **wanted})
@@ -92,7 +117,13 @@ def of_your_model(project: Project, kinds: Sequence[str]) -> None:
         return
     found = next((row for row in rows(project.plan) if row.type in kinds), None)
     if found is not None:
-        common.link("mapping", f"Take your own layer: {common.plain(found.call)} ({found.type}), right and wrong on its own input", project, layer=found.call, duel="1")
+        common.link(
+            "mapping",
+            f"Take your own layer: {common.plain(found.call)} ({found.type}), right and wrong on its own input",
+            project,
+            layer=found.call,
+            duel="1",
+        )
 
 
 def compute(experiment: str, **settings: Any) -> Experiment:
@@ -110,7 +141,10 @@ def by_hand() -> None:
     name, settings = st.session_state["experiment"]
     told = ", ".join(f"{key}={value!r}" for key, value in settings.items())
     with st.expander("The same by hand", icon=":material/terminal:"):
-        st.code(f"from k2t_core import lessons\n\nexperiment = lessons.{name}({told})\nprint(experiment.wrong.difference, experiment.right.difference)", wrap_lines=True)
+        st.code(
+            f"from k2t_core.inspector import lessons\n\nexperiment = lessons.{name}({told})\nprint(experiment.wrong.difference, experiment.right.difference)",
+            wrap_lines=True,
+        )
         st.caption("The experiment itself")
         st.code(inspect.getsource(getattr(lessons, name)), wrap_lines=True)
 
@@ -120,7 +154,9 @@ def number(label: str, name: str, project: Project, low: int, high: int) -> int:
     return common.bound(st.slider, label, name, project, min_value=low, max_value=high)
 
 
-def one_of(widget: Callable[..., Any], label: str, name: str, project: Project, options: Sequence[Any], **more: Any) -> Any:
+def one_of(
+    widget: Callable[..., Any], label: str, name: str, project: Project, options: Sequence[Any], **more: Any
+) -> Any:
     common.within(name, project, project.settings[name] if project.settings[name] in options else SETTINGS[name])
     return common.bound(widget, label, name, project, options=options, **more)
 
@@ -133,15 +169,30 @@ def flatten(project: Project) -> None:
     )
     settings, show = st.columns([1, 4], gap="large")
     with settings:
-        size = {part: number(part.capitalize(), f"learn.flatten.{part}", project, 1, 4) for part in ("height", "width", "channels")}
+        size = {
+            part: number(part.capitalize(), f"learn.flatten.{part}", project, 1, 4)
+            for part in ("height", "width", "channels")
+        }
         seed = number("Seed", "learn.flatten.seed", project, 0, 20)
     with show:
         experiment = compute("flatten_order", **size, seed=seed)
         count = len(experiment.pictures["keras order"])
         for name, who in (("keras order", "Keras"), ("torch order", "PyTorch, the same image channels first")):
-            picture = charts.heat_map(experiment.pictures[name][None], f"Order in which {who} flattens the values 0 to {count - 1}", limit=count, text=".0f")
+            picture = charts.heat_map(
+                experiment.pictures[name][None],
+                f"Order in which {who} flattens the values 0 to {count - 1}",
+                limit=count,
+                text=".0f",
+            )
             common.chart(picture, f"flatten:{name}")
-        sides(project, "flatten", experiment, "With one channel, or an image of one pixel, both orders are the same: that is why such a test proves nothing." if experiment.wrong.agrees else None)
+        sides(
+            project,
+            "flatten",
+            experiment,
+            "With one channel, or an image of one pixel, both orders are the same: that is why such a test proves nothing."
+            if experiment.wrong.agrees
+            else None,
+        )
 
 
 def ones(project: Project) -> None:
@@ -154,12 +205,18 @@ def ones(project: Project) -> None:
         size = number("Size of the kernel", "learn.ones.size", project, 2, 6)
         seed = number("Seed", "learn.ones.seed", project, 0, 20)
     with show:
-        both = {title: compute("transposed_kernel", size=size, seed=seed, ones=is_ones) for title, is_ones in (("Random weights", False), ("Every weight is one", True))}
+        both = {
+            title: compute("transposed_kernel", size=size, seed=seed, ones=is_ones)
+            for title, is_ones in (("Random weights", False), ("Every weight is one", True))
+        }
         if predicted(project, "ones", both["Every weight is one"], " where every weight is one"):
             for title, experiment in both.items():
                 st.markdown(f"**{title}**")
                 answers(experiment, f"ones:{title}")
-            st.info("Where every weight is one, the wrong version agrees as well as the right one: such a comparison proves nothing.", icon=":material/lightbulb:")
+            st.info(
+                "Where every weight is one, the wrong version agrees as well as the right one: such a comparison proves nothing.",
+                icon=":material/lightbulb:",
+            )
 
 
 def dense(project: Project) -> None:
@@ -175,11 +232,26 @@ def dense(project: Project) -> None:
     with show:
         experiment = compute("dense_kernel", inputs=inputs, units=units, seed=seed)
         limit = float(np.abs(experiment.pictures["kernel"]).max())
-        for column, (name, title, axes) in zip(st.columns(2), (("kernel", "Keras's kernel", (inputs, units)), ("weight", "nn.Linear's weight", (units, inputs)))):
+        for column, (name, title, axes) in zip(
+            st.columns(2),
+            (("kernel", "Keras's kernel", (inputs, units)), ("weight", "nn.Linear's weight", (units, inputs))),
+        ):
             with column:
-                common.chart(charts.heat_map(experiment.pictures[name], f"{title} {axes}", limit=limit), f"dense:{name}")
+                common.chart(
+                    charts.heat_map(experiment.pictures[name], f"{title} {axes}", limit=limit), f"dense:{name}"
+                )
         note = "With one number in and one out there is nothing to transpose." if experiment.wrong.agrees else None
-        sides(project, "dense", experiment, note or ("Shapes told: this is the harmless case. Set In and Out to one number." if experiment.wrong.error else None))
+        sides(
+            project,
+            "dense",
+            experiment,
+            note
+            or (
+                "Shapes told: this is the harmless case. Set In and Out to one number."
+                if experiment.wrong.error
+                else None
+            ),
+        )
 
 
 def attention(project: Project) -> None:
@@ -189,7 +261,14 @@ def attention(project: Project) -> None:
     )
     settings, show = st.columns([1, 4], gap="large")
     with settings:
-        wrong = one_of(st.selectbox, "The wrong version", "learn.attention.wrong", project, options=list(lessons.ATTENTION), format_func=lessons.ATTENTION.get)
+        wrong = one_of(
+            st.selectbox,
+            "The wrong version",
+            "learn.attention.wrong",
+            project,
+            options=list(lessons.ATTENTION),
+            format_func=lessons.ATTENTION.get,
+        )
         heads = number("Heads", "learn.attention.heads", project, 1, 4)
         key_dim = number("key_dim", "learn.attention.key_dim", project, 1, 4)
         steps = number("Steps", "learn.attention.steps", project, 1, 6)
@@ -197,11 +276,27 @@ def attention(project: Project) -> None:
     with show:
         experiment = compute("attention", heads=heads, key_dim=key_dim, steps=steps, seed=seed, wrong=wrong)
         columns = [f"h{head}·{part}" for head in range(heads) for part in range(key_dim)]
-        common.chart(charts.heat_map(experiment.pictures["query kernel"], "Keras's query kernel: heads and their parts in the columns", columns=columns, text=".1f"), "attention:kernel")
-        for column, (name, title) in zip(st.columns(2), (("keras mask", "Keras's mask: 1 looks"), ("torch mask", "torch's attn_mask: 1 does not look"))):
+        common.chart(
+            charts.heat_map(
+                experiment.pictures["query kernel"],
+                "Keras's query kernel: heads and their parts in the columns",
+                columns=columns,
+                text=".1f",
+            ),
+            "attention:kernel",
+        )
+        for column, (name, title) in zip(
+            st.columns(2),
+            (("keras mask", "Keras's mask: 1 looks"), ("torch mask", "torch's attn_mask: 1 does not look")),
+        ):
             with column:
                 common.chart(charts.heat_map(experiment.pictures[name], title, text=".0f"), f"attention:{name}")
-        sides(project, "attention", experiment, "With one head, or heads of one part, there is nothing to mix up." if experiment.wrong.agrees else None)
+        sides(
+            project,
+            "attention",
+            experiment,
+            "With one head, or heads of one part, there is nothing to mix up." if experiment.wrong.agrees else None,
+        )
 
 
 def memory(project: Project) -> None:
@@ -211,15 +306,35 @@ def memory(project: Project) -> None:
     )
     settings, show = st.columns([1, 4], gap="large")
     with settings:
-        wrong = one_of(st.selectbox, "The wrong version", "learn.memory.wrong", project, options=list(lessons.FORMATS), format_func=lessons.FORMATS.get)
-        size = {part: number(part.capitalize(), f"learn.memory.{part}", project, 1, 4) for part in ("height", "width", "channels")}
+        wrong = one_of(
+            st.selectbox,
+            "The wrong version",
+            "learn.memory.wrong",
+            project,
+            options=list(lessons.FORMATS),
+            format_func=lessons.FORMATS.get,
+        )
+        size = {
+            part: number(part.capitalize(), f"learn.memory.{part}", project, 1, 4)
+            for part in ("height", "width", "channels")
+        }
         seed = number("Seed", "learn.memory.seed", project, 0, 20)
     with show:
         experiment = compute("memory_format", **size, seed=seed, wrong=wrong)
         count = size["height"] * size["width"] * size["channels"]
         for name in ("contiguous", "channels_last"):
-            common.chart(charts.heat_map(experiment.pictures[name][None], f"One tensor N × C × H × W, its elements 0 to {count - 1} as they lie in memory: {name}", limit=count, text=".0f"), f"memory:{name}")
-        sides(project, "memory", experiment, "With one channel both orders are one." if experiment.wrong.agrees else None)
+            common.chart(
+                charts.heat_map(
+                    experiment.pictures[name][None],
+                    f"One tensor N × C × H × W, its elements 0 to {count - 1} as they lie in memory: {name}",
+                    limit=count,
+                    text=".0f",
+                ),
+                f"memory:{name}",
+            )
+        sides(
+            project, "memory", experiment, "With one channel both orders are one." if experiment.wrong.agrees else None
+        )
 
 
 def inference(project: Project) -> None:
@@ -229,7 +344,9 @@ def inference(project: Project) -> None:
     )
     settings, show = st.columns([1, 4], gap="large")
     with settings:
-        layer = one_of(st.selectbox, "Layer", "learn.inference.layer", project, options=["BatchNormalization", "Dropout"])
+        layer = one_of(
+            st.selectbox, "Layer", "learn.inference.layer", project, options=["BatchNormalization", "Dropout"]
+        )
         seed = number("Seed", "learn.inference.seed", project, 0, 20)
     with show:
         experiment = compute("inference_mode", layer=layer, seed=seed)
@@ -245,32 +362,69 @@ def lstm(project: Project) -> None:
     )
     settings, show = st.columns([1, 4], gap="large")
     with settings:
-        order = one_of(st.selectbox, "Order of the gates in the wrong version", "learn.lstm.order", project, options=lessons.GATE_ORDERS)
-        bias = one_of(st.selectbox, "Its bias", "learn.lstm.bias", project, options=list(lessons.BIASES), format_func=lessons.BIASES.get)
+        order = one_of(
+            st.selectbox,
+            "Order of the gates in the wrong version",
+            "learn.lstm.order",
+            project,
+            options=lessons.GATE_ORDERS,
+        )
+        bias = one_of(
+            st.selectbox,
+            "Its bias",
+            "learn.lstm.bias",
+            project,
+            options=list(lessons.BIASES),
+            format_func=lessons.BIASES.get,
+        )
         units = number("Units", "learn.lstm.units", project, 1, 4)
         features = number("Features", "learn.lstm.features", project, 1, 4)
         steps = number("Steps", "learn.lstm.steps", project, 1, 20)
         seed = number("Seed", "learn.lstm.seed", project, 0, 20)
     with show:
-        experiment = compute("lstm_gates", units=units, features=features, steps=steps, seed=seed, order=order, bias=bias)
-        sides(project, "lstm", experiment, "This choice computes the same: two halves add up to the whole bias." if experiment.wrong.agrees else None)
+        experiment = compute(
+            "lstm_gates", units=units, features=features, steps=steps, seed=seed, order=order, bias=bias
+        )
+        sides(
+            project,
+            "lstm",
+            experiment,
+            "This choice computes the same: two halves add up to the whole bias." if experiment.wrong.agrees else None,
+        )
         keras, torch = st.columns(2)
-        gates = {"Keras": [f"{g}{k}" for g in lessons.KERAS_GATES for k in range(units)], "PyTorch": [f"{g}{k}" for g in lessons.TORCH_GATES for k in range(units)]}
+        gates = {
+            "Keras": [f"{g}{k}" for g in lessons.KERAS_GATES for k in range(units)],
+            "PyTorch": [f"{g}{k}" for g in lessons.TORCH_GATES for k in range(units)],
+        }
         picture = experiment.pictures
         limit = max(float(np.abs(v).max()) for v in picture.values())
         with keras:
             st.caption("Keras's three arrays, gates in the columns")
             for name in ("kernel", "recurrent_kernel", "bias"):
-                common.chart(charts.heat_map(picture[name], f"{name} {picture[name].shape}", columns=gates["Keras"], limit=limit, text=".1f"), f"lstm:{name}")
+                common.chart(
+                    charts.heat_map(
+                        picture[name], f"{name} {picture[name].shape}", columns=gates["Keras"], limit=limit, text=".1f"
+                    ),
+                    f"lstm:{name}",
+                )
         with torch:
             st.caption("PyTorch's four, transposed here to show the gates in the columns")
             for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"):
-                common.chart(charts.heat_map(picture[name].T, f"{name} {picture[name].shape}", columns=gates["PyTorch"], limit=limit, text=".1f"), f"lstm:{name}")
+                common.chart(
+                    charts.heat_map(
+                        picture[name].T,
+                        f"{name} {picture[name].shape}",
+                        columns=gates["PyTorch"],
+                        limit=limit,
+                        text=".1f",
+                    ),
+                    f"lstm:{name}",
+                )
 
 
 def same(project: Project) -> None:
     st.markdown(
-        "`padding=\"same\"` means as many outputs as size ÷ stride, rounded up. The zeros this takes may be an **odd** number. Keras then puts one more at the end; PyTorch's "
+        '`padding="same"` means as many outputs as size ÷ stride, rounded up. The zeros this takes may be an **odd** number. Keras then puts one more at the end; PyTorch\'s '
         "`padding=` puts the same number on both sides. The shapes are often equal, and every output is shifted by a pixel. The remedy is `F.pad` before the convolution."
     )
     settings, show = st.columns([1, 4], gap="large")
@@ -284,8 +438,20 @@ def same(project: Project) -> None:
         for name, who in (("torch", "PyTorch, both sides alike"), ("keras", "Keras")):
             before, after = experiment.pictures[f"{name} pads"]
             row = experiment.pictures[f"{name} row"]
-            common.chart(charts.heat_map(row, f"The row as padded by {who}: {before} before, {after} after", columns=["0"] * before + ["x"] * size + ["0"] * after), f"same:{name}")
-        sides(project, "same", experiment, "With these sizes the padding is symmetric, and both agree." if experiment.wrong.agrees else None)
+            common.chart(
+                charts.heat_map(
+                    row,
+                    f"The row as padded by {who}: {before} before, {after} after",
+                    columns=["0"] * before + ["x"] * size + ["0"] * after,
+                ),
+                f"same:{name}",
+            )
+        sides(
+            project,
+            "same",
+            experiment,
+            "With these sizes the padding is symmetric, and both agree." if experiment.wrong.agrees else None,
+        )
 
 
 def kernel_axes(project: Project) -> None:
@@ -301,10 +467,22 @@ def kernel_axes(project: Project) -> None:
     with show:
         experiment = compute("convolution_kernel", kernel=kernel, channels=channels, seed=seed)
         limit = max(float(np.abs(v).max()) for v in experiment.pictures.values())
-        for column, (name, who) in zip(st.columns(3), (("keras kernel", "Keras: the first filter"), ("wrong kernel", "Wrong: all axes reversed"), ("right kernel", "Right: (3, 2, 0, 1)"))):
+        for column, (name, who) in zip(
+            st.columns(3),
+            (
+                ("keras kernel", "Keras: the first filter"),
+                ("wrong kernel", "Wrong: all axes reversed"),
+                ("right kernel", "Right: (3, 2, 0, 1)"),
+            ),
+        ):
             with column:
                 common.chart(charts.heat_map(experiment.pictures[name], who, limit=limit), f"kernel:{name}")
-        sides(project, "kernel", experiment, "A kernel of one pixel has no height and width to confuse." if experiment.wrong.agrees else None)
+        sides(
+            project,
+            "kernel",
+            experiment,
+            "A kernel of one pixel has no height and width to confuse." if experiment.wrong.agrees else None,
+        )
 
 
 def pooling(project: Project) -> None:
@@ -320,8 +498,18 @@ def pooling(project: Project) -> None:
     with show:
         experiment = compute("average_pooling", size=size, window=window, seed=seed)
         common.chart(charts.heat_map(experiment.pictures["row"].reshape(1, -1), "The row"), "pooling:row")
-        common.chart(charts.heat_map(experiment.pictures["divided by"], f"By how many values Keras divides; torch divides by {window} everywhere", text=".0f", limit=window), "pooling:counts")
-        sides(project, "pooling", experiment, "A window of one value has no border." if experiment.wrong.agrees else None)
+        common.chart(
+            charts.heat_map(
+                experiment.pictures["divided by"],
+                f"By how many values Keras divides; torch divides by {window} everywhere",
+                text=".0f",
+                limit=window,
+            ),
+            "pooling:counts",
+        )
+        sides(
+            project, "pooling", experiment, "A window of one value has no border." if experiment.wrong.agrees else None
+        )
 
 
 def epsilon(project: Project) -> None:
@@ -331,7 +519,14 @@ def epsilon(project: Project) -> None:
     )
     settings, show = st.columns([1, 4], gap="large")
     with settings:
-        variance = one_of(st.select_slider, "Variance", "learn.epsilon.variance", project, options=[1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0], format_func="{:g}".format)
+        variance = one_of(
+            st.select_slider,
+            "Variance",
+            "learn.epsilon.variance",
+            project,
+            options=[1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0],
+            format_func="{:g}".format,
+        )
         seed = number("Seed", "learn.epsilon.seed", project, 0, 20)
     with show:
         sides(project, "epsilon", compute("batch_norm_epsilon", variance=variance, seed=seed))
@@ -349,7 +544,12 @@ def momentum(project: Project) -> None:
         seed = number("Seed", "learn.momentum.seed", project, 0, 20)
     with show:
         experiment = compute("batch_norm_momentum", steps=steps, seed=seed)
-        common.chart(charts.heat_map(experiment.pictures["mean of the data"][None], "Mean of the data; the moving mean starts at 0"), "momentum:data")
+        common.chart(
+            charts.heat_map(
+                experiment.pictures["mean of the data"][None], "Mean of the data; the moving mean starts at 0"
+            ),
+            "momentum:data",
+        )
         sides(project, "momentum", experiment, what="moving mean")
 
 
@@ -368,11 +568,23 @@ def gru(project: Project) -> None:
         steps = number("Steps", "learn.gru.steps", project, 1, 20)
         seed = number("Seed", "learn.gru.seed", project, 0, 20)
     with show:
-        experiment = compute("gru_reset", units=units, features=features, steps=steps, seed=seed, reset_after=after, reordered=reordered)
-        sides(project, "gru", experiment, "With the gates re-ordered it is the right version." if experiment.wrong.agrees else None)
+        experiment = compute(
+            "gru_reset", units=units, features=features, steps=steps, seed=seed, reset_after=after, reordered=reordered
+        )
+        sides(
+            project,
+            "gru",
+            experiment,
+            "With the gates re-ordered it is the right version." if experiment.wrong.agrees else None,
+        )
         gates = [f"{gate}{k}" for gate in "zrh" for k in range(units)]
         for name in ("kernel", "recurrent_kernel", "bias"):
-            common.chart(charts.heat_map(experiment.pictures[name], f"Keras's {name}: gates z r h in the columns", columns=gates, text=".1f"), f"gru:{name}")
+            common.chart(
+                charts.heat_map(
+                    experiment.pictures[name], f"Keras's {name}: gates z r h in the columns", columns=gates, text=".1f"
+                ),
+                f"gru:{name}",
+            )
 
 
 def activations(project: Project) -> None:
@@ -401,8 +613,18 @@ def predicted(project: Project, lesson: str, experiment: Experiment, where: str 
         project.set("learn.predictions", {**project.settings["learn.predictions"], lesson: st.session_state[key]})
 
     with st.container(border=True):
-        st.markdown(f"**Predict first.** The wrong version: {common.plain(experiment.wrong.title)}. What will it do{where}?")
-        chosen = st.radio("Your prediction", list(OUTCOMES), format_func=OUTCOMES.get, key=key, on_change=changed, index=None, label_visibility="collapsed")
+        st.markdown(
+            f"**Predict first.** The wrong version: {common.plain(experiment.wrong.title)}. What will it do{where}?"
+        )
+        chosen = st.radio(
+            "Your prediction",
+            list(OUTCOMES),
+            format_func=OUTCOMES.get,
+            key=key,
+            on_change=changed,
+            index=None,
+            label_visibility="collapsed",
+        )
         if chosen is None:
             st.caption("The result appears when you have chosen.")
         elif chosen == experiment.outcome:
@@ -421,14 +643,21 @@ def sides(project: Project, lesson: str, experiment: Experiment, note: str | Non
 
 
 def answers(experiment: Experiment, key: str, what: str = "output") -> None:
-    three = [("Keras", experiment.keras, None), ("Wrong", experiment.wrong.output, experiment.wrong), ("Right", experiment.right.output, experiment.right)]
+    three = [
+        ("Keras", experiment.keras, None),
+        ("Wrong", experiment.wrong.output, experiment.wrong),
+        ("Right", experiment.right.output, experiment.right),
+    ]
     limit = max(float(np.abs(values).max()) for _, values, answer in three if answer is None or answer.error is None)
     for column, (title, values, answer) in zip(st.columns(3), three):
         with column:
             if answer is not None and answer.error is not None:
                 st.code(answer.error, language=None, wrap_lines=True)
             else:
-                common.chart(charts.heat_map(values.reshape(-1, values.shape[-1]), f"{title}: {what}", limit=limit), f"{key}:{title}")
+                common.chart(
+                    charts.heat_map(values.reshape(-1, values.shape[-1]), f"{title}: {what}", limit=limit),
+                    f"{key}:{title}",
+                )
             if answer is not None:
                 judged(answer)
 
@@ -459,14 +688,27 @@ def exercise(project: Project) -> None:
     found, seed = project.exercise, project.settings["learn.break.seed"]
     busy = common.busy(project)
     if found is None:
-        st.button("Break my model", type="primary", icon=":material/heart_broken:", disabled=busy, on_click=project.start_exercise, args=(seed,))
+        st.button(
+            "Break my model",
+            type="primary",
+            icon=":material/heart_broken:",
+            disabled=busy,
+            on_click=project.start_exercise,
+            args=(seed,),
+        )
         return
     run = found.report.deciding
     worst = max((o.difference.relative for o in run.outputs), default=0.0)
     st.markdown(f"The model's output is off by **{worst:.2g}** of its largest value.")
     where, why = st.columns(2, gap="large")
     with where:
-        layer = guess("Which layer diverges first?", "learn.break.answer", project, list(found.choices), [common.plain(words) for words in found.choices.values()])
+        layer = guess(
+            "Which layer diverges first?",
+            "learn.break.answer",
+            project,
+            list(found.choices),
+            [common.plain(words) for words in found.choices.values()],
+        )
     with why:
         reason = guess("What is wrong with it?", "learn.break.reason", project, list(found.reasons))
     if layer is None or reason is None:
@@ -476,22 +718,35 @@ def exercise(project: Project) -> None:
         if run.layers:
             common.chart(charts.layer_chart(run), "break:layers")
         common.link("mapping", f"See {common.plain(found.layer)} on the Mapping page", project, layer=found.layer)
-    st.button("Another fault", icon=":material/refresh:", disabled=busy, on_click=project.start_exercise, args=(found.seed + 1,))
+    st.button(
+        "Another fault",
+        icon=":material/refresh:",
+        disabled=busy,
+        on_click=project.start_exercise,
+        args=(found.seed + 1,),
+    )
 
 
-def guess(question: str, setting: str, project: Project, options: list[str], captions: list[str] | None = None) -> str | None:
+def guess(
+    question: str, setting: str, project: Project, options: list[str], captions: list[str] | None = None
+) -> str | None:
     """A choice that is kept, and forgotten with the exercise that it was made for."""
     common.within(setting, project, project.settings[setting] if project.settings[setting] in options else None)
     if st.session_state.get(f"setting:{setting}") != project.settings[setting]:
         st.session_state.pop(f"setting:{setting}", None)  # another exercise began
-    return common.bound(st.radio, question, setting, project, options=options, index=None, captions=captions, format_func=common.plain)
+    return common.bound(
+        st.radio, question, setting, project, options=options, index=None, captions=captions, format_func=common.plain
+    )
 
 
 def where_and_why(found: Exercise, layer: str, reason: str) -> None:
     if layer == found.layer:
         st.success(f"**Found.** It is {common.plain(found.layer)}.", icon=":material/check_circle:")
     else:
-        st.warning(f"**Not {common.plain(layer)}**: it is {common.plain(found.layer)}. What comes before it is right, what comes after it only passes the error on.", icon=":material/change_circle:")
+        st.warning(
+            f"**Not {common.plain(layer)}**: it is {common.plain(found.layer)}. What comes before it is right, what comes after it only passes the error on.",
+            icon=":material/change_circle:",
+        )
     if reason == found.fault:
         st.success(f"**And that is why**: {common.plain(found.fault)}.", icon=":material/check_circle:")
     else:
@@ -505,7 +760,9 @@ LESSONS = {
     "ones": Lesson("Ones hide a wrong transpose", ones, ("Dense",)),
     "kernel": Lesson("A kernel is not just reversed", kernel_axes, CONVOLUTIONS),
     "same": Lesson("SAME padding is not symmetric", same, CONVOLUTIONS),
-    "pooling": Lesson("Average pooling at the border", pooling, ("AveragePooling2D", "AveragePooling1D", "AveragePooling3D")),
+    "pooling": Lesson(
+        "Average pooling at the border", pooling, ("AveragePooling2D", "AveragePooling1D", "AveragePooling3D")
+    ),
     "memory": Lesson("Memory format is no layout", memory, CONVOLUTIONS),
     "epsilon": Lesson("BatchNorm: another epsilon", epsilon, ("BatchNormalization", "LayerNormalization")),
     "momentum": Lesson("BatchNorm: momentum upside down", momentum, ("BatchNormalization",)),

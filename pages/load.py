@@ -7,19 +7,23 @@ import time
 
 import streamlit as st
 
-from k2t_core import by_hand
-from k2t_core.bundled import examples
-from k2t_core.card import card, size_text
-from k2t_core.planning import Plan
-from k2t_core.project import Project
-from pages import common
+from k2t_core.inspector.card import card, size_text
+from k2t_core.planning.plan import Plan
+from k2t_core.project import by_hand
+from k2t_core.project.bundled import examples
+from k2t_core.project.project import Project
+from pages.parts import common
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 def main() -> None:
     project = common.project()
-    common.heading("Keras to PyTorch", "Load a Keras model, see what each layer becomes in PyTorch, change what you know better, and prove that both compute the same.", project)
+    common.heading(
+        "Keras to PyTorch",
+        "Load a Keras model, see what each layer becomes in PyTorch, change what you know better, and prove that both compute the same.",
+        project,
+    )
     common.show_attempt()
     open_argument(project)
     choose, show = st.columns([2, 3], gap="large")
@@ -56,29 +60,71 @@ def choices(project: Project) -> None:
     names = ["Bundled example", "Upload"] + (["Path"] if served_locally() else [])
     tabs = dict(zip(names, st.tabs(names, key="ways to load")))
     with tabs["Bundled example"]:
-        name = common.bound(st.selectbox, "Example", "example", project, options=[None, *known], format_func=lambda n: known[n].title if n else "Choose an example", label_visibility="collapsed")
-        st.caption(known[name].description if name else "Small models with the traps of real ones, built on your machine with random weights.")
-        st.button("Load example", type="primary", disabled=name is None or busy, on_click=project.start_example, args=(name,))
+        name = common.bound(
+            st.selectbox,
+            "Example",
+            "example",
+            project,
+            options=[None, *known],
+            format_func=lambda n: known[n].title if n else "Choose an example",
+            label_visibility="collapsed",
+        )
+        st.caption(
+            known[name].description
+            if name
+            else "Small models with the traps of real ones, built on your machine with random weights."
+        )
+        st.button(
+            "Load example", type="primary", disabled=name is None or busy, on_click=project.start_example, args=(name,)
+        )
     with tabs["Upload"]:
-        st.file_uploader("A .keras or .h5 file", type=["keras", "h5", "hdf5"], key="upload", on_change=receive, args=(project,), disabled=busy)
-        st.caption(f"Up to {size_text(st.get_option('server.maxUploadSize') * 2**20)}." + (" Of a larger file, give the path." if served_locally() else ""))
+        st.file_uploader(
+            "A .keras or .h5 file",
+            type=["keras", "h5", "hdf5"],
+            key="upload",
+            on_change=receive,
+            args=(project,),
+            disabled=busy,
+        )
+        st.caption(
+            f"Up to {size_text(st.get_option('server.maxUploadSize') * 2**20)}."
+            + (" Of a larger file, give the path." if served_locally() else "")
+        )
     if "Path" in tabs:
         with tabs["Path"], st.form("path", border=False):
-            path = st.text_input("Path of a file on this computer", placeholder="/home/me/model.keras", help="Read where it is: no copy is made, whatever its size.")
+            path = st.text_input(
+                "Path of a file on this computer",
+                placeholder="/home/me/model.keras",
+                help="Read where it is: no copy is made, whatever its size.",
+            )
             if st.form_submit_button("Load file", type="primary", disabled=busy) and path.strip():
                 project.start_load(path.strip(), project.settings["allow_unsafe"])
                 st.rerun()
     st.divider()
-    common.bound(st.toggle, "This file may run its own Python code (Lambda)", "allow_unsafe", project, help="A Lambda layer is Python code inside the model file. Allow it only for files you trust.")
+    common.bound(
+        st.toggle,
+        "This file may run its own Python code (Lambda)",
+        "allow_unsafe",
+        project,
+        help="A Lambda layer is Python code inside the model file. Allow it only for files you trust.",
+    )
     refused = project.refused
     if refused is not None and project.settings["allow_unsafe"]:
-        st.button(f"Load {common.plain(refused.name)} with its code", type="primary", on_click=project.start_load, args=(refused, True), disabled=busy)
+        st.button(
+            f"Load {common.plain(refused.name)} with its code",
+            type="primary",
+            on_click=project.start_load,
+            args=(refused, True),
+            disabled=busy,
+        )
 
 
 def served_locally() -> bool:
     """Only a server that nobody else can reach may read paths of this machine and list what was worked on."""
     host = st.context.headers.get("Host", "localhost").rsplit(":", 1)[0].strip("[]")
-    return st.get_option("server.address") in LOOPBACK and host in LOOPBACK and "X-Forwarded-For" not in st.context.headers
+    return (
+        st.get_option("server.address") in LOOPBACK and host in LOOPBACK and "X-Forwarded-For" not in st.context.headers
+    )
 
 
 def recent(project: Project) -> None:
@@ -89,10 +135,25 @@ def recent(project: Project) -> None:
     st.markdown("**Continue where you left off**")
     for other in others:
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.button(common.plain(other.model), key=f"continue:{other.id}", icon=":material/history:", type="tertiary", on_click=common.attempt, args=(common.adopt, other.id))
+            st.button(
+                common.plain(other.model),
+                key=f"continue:{other.id}",
+                icon=":material/history:",
+                type="tertiary",
+                on_click=common.attempt,
+                args=(common.adopt, other.id),
+            )
             count = f"{other.overrides} override{'s' if other.overrides != 1 else ''} · " if other.overrides else ""
             st.caption(f"{count}{other.age(time.time())}")
-            st.button("", key=f"forget:{other.id}", icon=":material/delete:", type="tertiary", help=f"Forget {common.plain(other.model)} and what was made of it", on_click=Project.forget, args=(other.id,))
+            st.button(
+                "",
+                key=f"forget:{other.id}",
+                icon=":material/delete:",
+                type="tertiary",
+                help=f"Forget {common.plain(other.model)} and what was made of it",
+                on_click=Project.forget,
+                args=(other.id,),
+            )
 
 
 def receive(project: Project) -> None:
@@ -109,21 +170,41 @@ def model_card(project: Project) -> None:
         st.subheader(common.plain(model.name), width="content")
         common.link("mapping", "See what each layer becomes", project)
     for column, (label, value) in zip(
-        st.columns(4), {"Parameters": f"{model.parameters:,}", "Layers": f"{sum(model.kinds.values()):,}", "Size on disk": size_text(model.bytes), "Keras version": model.keras_version}.items()
+        st.columns(4),
+        {
+            "Parameters": f"{model.parameters:,}",
+            "Layers": f"{sum(model.kinds.values()):,}",
+            "Size on disk": size_text(model.bytes),
+            "Keras version": model.keras_version,
+        }.items(),
     ):
         column.metric(label, value)
     if model.problems:
-        st.error("Not convertible as it is:\n" + "".join(f"\n- {common.plain(problem)}" for problem in model.problems), icon=":material/block:")
+        st.error(
+            "Not convertible as it is:\n" + "".join(f"\n- {common.plain(problem)}" for problem in model.problems),
+            icon=":material/block:",
+        )
         st.caption("Everything unsupported is listed. On the Mapping page you can give PyTorch code for these layers.")
     else:
         st.success("Every layer can be converted.", icon=":material/check_circle:")
     if model.code:
-        st.warning(f"Runs Python code of its own in {', '.join(map(common.plain, model.code))}, because you allowed it.", icon=":material/warning:")
+        st.warning(
+            f"Runs Python code of its own in {', '.join(map(common.plain, model.code))}, because you allowed it.",
+            icon=":material/warning:",
+        )
     left, right = st.columns(2)
     with left:
         st.markdown("**Inputs and outputs**")
         sides = [("in", side) for side in model.inputs] + [("out", side) for side in model.outputs]
-        st.dataframe({"": [way for way, _ in sides], "Name": [s.name for _, s in sides], "Shape in Keras": [s.shape for _, s in sides], "Type": [s.dtype for _, s in sides]}, hide_index=True)
+        st.dataframe(
+            {
+                "": [way for way, _ in sides],
+                "Name": [s.name for _, s in sides],
+                "Shape in Keras": [s.shape for _, s in sides],
+                "Type": [s.dtype for _, s in sides],
+            },
+            hide_index=True,
+        )
         st.caption(f"{model.trainable:,} of {model.parameters:,} parameters are trainable. Format {model.format}.")
     with right:
         st.markdown("**Layer kinds**")

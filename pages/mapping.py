@@ -7,16 +7,18 @@ from typing import Any
 
 import streamlit as st
 
-from k2t_core import by_hand, charts
+from k2t_core.emit.code import lines_by_layer
 from k2t_core.errors import K2TError
-from k2t_core.project import LOOKED_AT, SETTINGS, Project
+from k2t_core.inspector import charts
+from k2t_core.inspector.weight_picture import is_drawable
+from k2t_core.planning.plan import Row, rows, weight_text
+from k2t_core.project import by_hand
+from k2t_core.project.project import Project
+from k2t_core.project.settings import LOOKED_AT, SETTINGS
 from k2t_core.recipe import parsed_recipe
 from k2t_core.rules.registry import AMBIGUOUS, CUT_OFF, EXACT, INERT, UNSUPPORTED
-from k2t_core.source_map import lines_by_layer
-from k2t_core.table import Row, rows, weight_text
 from k2t_core.verification.diagnosis import candidates
-from k2t_core.weight_picture import is_drawable
-from pages import common, layer_view, override
+from pages.parts import common, layer_view, override
 
 # A shape and a word beside every colour, so that none of them is needed to tell two apart.
 STATUS = {
@@ -33,7 +35,11 @@ NESTED = "\u2003"
 def main() -> None:
     project = common.project()
     plan = common.need_plan(project)
-    common.heading("Mapping", "A row for each Keras layer and operation, with what it becomes in PyTorch. Select a row to see why and to overrule it.", project)
+    common.heading(
+        "Mapping",
+        "A row for each Keras layer and operation, with what it becomes in PyTorch. Select a row to see why and to overrule it.",
+        project,
+    )
     common.show_attempt()
     found = rows(plan)
     from_the_address(project, found)
@@ -63,7 +69,9 @@ def from_the_address(project: Project, found: list[Row]) -> None:
         del st.query_params["duel"]
     if asked is None or asked == st.session_state.get("layer in the address"):
         return
-    row = next((row for row in found if row.call == asked), None) or next((row for row in found if row.layer == asked), None)
+    row = next((row for row in found if row.call == asked), None) or next(
+        (row for row in found if row.layer == asked), None
+    )
     if row is None:
         st.warning(f"This model has no layer {common.plain(asked)}.", icon=":material/link_off:")
     elif row.call != project.settings["mapping.selected"]:
@@ -96,7 +104,13 @@ def select(project: Project, call: str | None) -> None:
 
 def drawing(project: Project, plan: Any) -> None:
     """Both models as a graph: its selection is the table's."""
-    common.bound(st.toggle, "Graph", "mapping.graph", project, help="Both models drawn together. A click on a layer selects its row; a row that you select is shown in the graph.")
+    common.bound(
+        st.toggle,
+        "Graph",
+        "mapping.graph",
+        project,
+        help="Both models drawn together. A click on a layer selects its row; a row that you select is shown in the graph.",
+    )
     if project.settings["mapping.graph"]:
         common.graph(project, plan, "mapping", lambda call: select(project, call), height=440, reveal=True)
 
@@ -104,20 +118,53 @@ def drawing(project: Project, plan: Any) -> None:
 def filtered(project: Project, found: list[Row]) -> list[Row]:
     text, kind, status, overridden = st.columns([2.4, 1.8, 2.8, 2], vertical_alignment="center")
     with text:
-        words = common.bound(st.text_input, "Search", "mapping.text", project, placeholder="Search names, types, shapes, weights", label_visibility="collapsed").lower().split()
+        words = (
+            common.bound(
+                st.text_input,
+                "Search",
+                "mapping.text",
+                project,
+                placeholder="Search names, types, shapes, weights",
+                label_visibility="collapsed",
+            )
+            .lower()
+            .split()
+        )
     with kind:
         types = list(dict.fromkeys(row.type for row in found))
         common.keep_known("mapping.type", project, types)
-        wanted = common.bound(st.multiselect, "Type", "mapping.type", project, options=types, placeholder="All types", label_visibility="collapsed")
+        wanted = common.bound(
+            st.multiselect,
+            "Type",
+            "mapping.type",
+            project,
+            options=types,
+            placeholder="All types",
+            label_visibility="collapsed",
+        )
     with status:
         present = [s for s in STATUS if any(row.status == s for row in found)]
         common.keep_known("mapping.status", project, present)
         kinds = common.bound(
-            st.pills, "Status", "mapping.status", project, options=present, selection_mode="multi", format_func=lambda s: f"{STATUS[s][0]} {s} {sum(r.status == s for r in found)}", label_visibility="collapsed"
+            st.pills,
+            "Status",
+            "mapping.status",
+            project,
+            options=present,
+            selection_mode="multi",
+            format_func=lambda s: f"{STATUS[s][0]} {s} {sum(r.status == s for r in found)}",
+            label_visibility="collapsed",
         )
     with overridden:
         only = common.bound(st.toggle, "Overridden", "mapping.overridden", project)
-    return [row for row in found if (not kinds or row.status in kinds) and (not wanted or row.type in wanted) and (not only or row.overrides) and all(word in _haystack(row) for word in words)]
+    return [
+        row
+        for row in found
+        if (not kinds or row.status in kinds)
+        and (not wanted or row.type in wanted)
+        and (not only or row.overrides)
+        and all(word in _haystack(row) for word in words)
+    ]
 
 
 def table(project: Project, shown: list[Row], nested: bool) -> None:
@@ -132,13 +179,17 @@ def table(project: Project, shown: list[Row], nested: bool) -> None:
 
     def changed() -> None:
         chosen = st.session_state[key].selection.rows
-        if version == st.session_state.get("mapping.version", 0):  # the browser may still send what was selected in a table that is gone
+        if version == st.session_state.get(
+            "mapping.version", 0
+        ):  # the browser may still send what was selected in a table that is gone
             project.set("mapping.selected", calls[chosen[0]] if chosen else None)
 
     column = st.column_config.TextColumn
     st.dataframe(
         {
-            "Status": [f"{STATUS[row.status][0]} {row.status}" + (" · overridden" if row.overrides else "") for row in shown],
+            "Status": [
+                f"{STATUS[row.status][0]} {row.status}" + (" · overridden" if row.overrides else "") for row in shown
+            ],
             "Keras layer": [indented(row.call) if nested else row.call for row in shown],
             "Keras type": [row.type for row in shown],
             "Keras output": [_output(row.keras_shape, row.keras_layout) for row in shown],
@@ -149,7 +200,10 @@ def table(project: Project, shown: list[Row], nested: bool) -> None:
         hide_index=True,
         height=min(35 * len(shown) + 38, 430),
         column_config={
-            "Status": column(width=105, help="\n\n".join(f"{mark} **{name}**: {meaning}" for name, (mark, _, _, meaning) in STATUS.items())),
+            "Status": column(
+                width=105,
+                help="\n\n".join(f"{mark} **{name}**: {meaning}" for name, (mark, _, _, meaning) in STATUS.items()),
+            ),
             "Keras layer": column(width=115),
             "Keras type": column(width=95),
             "Keras output": column(width=160, help="Shape and order of axes; N is the batch."),
@@ -165,8 +219,22 @@ def table(project: Project, shown: list[Row], nested: bool) -> None:
     at = calls.index(selected) if selected in calls else None
     with st.container(horizontal=True, vertical_alignment="center"):
         # The grid lets nobody select a row by keyboard.
-        st.button("Previous row", icon=":material/arrow_upward:", shortcut="Alt+Up", disabled=not at, on_click=step, args=(project, calls, -1))
-        st.button("Next row", icon=":material/arrow_downward:", shortcut="Alt+Down", disabled=at == len(calls) - 1, on_click=step, args=(project, calls, 1))
+        st.button(
+            "Previous row",
+            icon=":material/arrow_upward:",
+            shortcut="Alt+Up",
+            disabled=not at,
+            on_click=step,
+            args=(project, calls, -1),
+        )
+        st.button(
+            "Next row",
+            icon=":material/arrow_downward:",
+            shortcut="Alt+Down",
+            disabled=at == len(calls) - 1,
+            on_click=step,
+            args=(project, calls, 1),
+        )
         st.caption(f"Row {at + 1} of {len(calls)}" if at is not None else f"{len(calls)} rows")
 
 
@@ -243,14 +311,22 @@ def numbers(project: Project, plan: Any, row: Row) -> None:
     common.watch(project, "verify")
     if not project.report_is_current:
         common.job_error(project, "verify")
-        st.button("Verify the whole model", icon=":material/play_arrow:", key="verify-here", on_click=project.start_verify)
+        st.button(
+            "Verify the whole model", icon=":material/play_arrow:", key="verify-here", on_click=project.start_verify
+        )
         return
     report = project.report
     run = report.deciding
     if run.passed and not report.passed:
-        st.markdown(f":red[:material/cancel:] In inference the whole model agrees, in training it **differs**, at **{common.plain(str(report.first_divergence))}**.")
+        st.markdown(
+            f":red[:material/cancel:] In inference the whole model agrees, in training it **differs**, at **{common.plain(str(report.first_divergence))}**."
+        )
     elif run.passed:
-        st.markdown(":green[:material/check_circle:] The whole model agrees." if report.proves else ":orange[:material/warning:] The whole model agrees, which with these weights proves nothing.")
+        st.markdown(
+            ":green[:material/check_circle:] The whole model agrees."
+            if report.proves
+            else ":orange[:material/warning:] The whole model agrees, which with these weights proves nothing."
+        )
     elif run.first_divergence == row.layer:
         st.markdown(":red[:material/cancel:] The whole model **differs**, from this layer on.")
     else:
@@ -265,7 +341,13 @@ def alone(project: Project, row: Row) -> None:
             project.start_probe(row.layer)
         common.watch(project, "probe")
         common.job_error(project, "probe")
-        st.button("Compare this layer", icon=":material/play_arrow:", help="Keras runs the model once; then every change of this layer is judged at once.", on_click=project.start_probe, args=(row.layer,))
+        st.button(
+            "Compare this layer",
+            icon=":material/play_arrow:",
+            help="Keras runs the model once; then every change of this layer is judged at once.",
+            on_click=project.start_probe,
+            args=(row.layer,),
+        )
         return
     try:
         verdict = project.judge(row.layer)
@@ -277,10 +359,14 @@ def alone(project: Project, row: Row) -> None:
         numbers = verdict.shapes or f"relative difference **{common.amount(difference)}**"
         st.markdown(f":red[:material/cancel:] This layer alone **differs**: {numbers}.")
         return
-    st.markdown(f":green[:material/check_circle:] This layer alone agrees: relative difference {common.amount(difference)}.")
+    st.markdown(
+        f":green[:material/check_circle:] This layer alone agrees: relative difference {common.amount(difference)}."
+    )
     weak = project.weak(row.layer)
     if weak is not None:
-        st.caption(f"Its weights could hide a wrong mapping ({common.plain(weak)}). Verify compares with randomised ones as well.")
+        st.caption(
+            f"Its weights could hide a wrong mapping ({common.plain(weak)}). Verify compares with randomised ones as well."
+        )
 
 
 def duel(project: Project, row: Row) -> None:
@@ -290,7 +376,10 @@ def duel(project: Project, row: Row) -> None:
         return
     try:
         patient = project.probe(row.layer)
-        readings = {"in force": project.recipe, **{text: changed for text, changed in candidates(patient, project.recipe) if possible(patient, changed)}}
+        readings = {
+            "in force": project.recipe,
+            **{text: changed for text, changed in candidates(patient, project.recipe) if possible(patient, changed)},
+        }
     except K2TError as error:
         st.markdown(f":gray[:material/info:] {common.plain(str(error))}")
         return
@@ -300,7 +389,9 @@ def duel(project: Project, row: Row) -> None:
     results, chosen = [], []
     for index, (column, side) in enumerate(zip(st.columns(2, gap="large", border=True), ("One", "The other"))):
         with column:
-            text = st.selectbox(side, list(readings), index=index, key=f"duel:{index}:{row.layer}:{hash(tuple(readings))}")
+            text = st.selectbox(
+                side, list(readings), index=index, key=f"duel:{index}:{row.layer}:{hash(tuple(readings))}"
+            )
             chosen.append(readings[text])
             results.append(duellist(project, row, patient, readings[text], f"{index}"))
     one, other = results
@@ -322,17 +413,36 @@ def later(project: Project, row: Row, one: Any, other: Any) -> None:
     found = project.followed(row.layer, one, other)
     if found is None:
         busy = common.busy(project)
-        st.button("Follow both through the later layers", icon=":material/conversion_path:", disabled=busy, on_click=project.start_duel, args=(row.layer, one, other))
+        st.button(
+            "Follow both through the later layers",
+            icon=":material/conversion_path:",
+            disabled=busy,
+            on_click=project.start_duel,
+            args=(row.layer, one, other),
+        )
         return
     common.chart(charts.change_chart(found, ("the one", "the other")), "duel-later")
     scientific = st.column_config.NumberColumn(format="scientific")
     st.dataframe(
-        {"Layer": [c.tensor for c in found], "The one": [c.before for c in found], "The other": [c.after for c in found], "Change": [c.factor for c in found]},
+        {
+            "Layer": [c.tensor for c in found],
+            "The one": [c.before for c in found],
+            "The other": [c.after for c in found],
+            "Change": [c.factor for c in found],
+        },
         hide_index=True,
         height=min(35 * len(found) + 38, 300),
-        column_config={"The one": scientific, "The other": scientific, "Change": st.column_config.NumberColumn(format="compact", help="The error with the other, over that with the one")},
+        column_config={
+            "The one": scientific,
+            "The other": scientific,
+            "Change": st.column_config.NumberColumn(
+                format="compact", help="The error with the other, over that with the one"
+            ),
+        },
     )
-    st.caption(f"Accumulated relative difference at {common.plain(row.call)} and each later layer, the whole model on the first {LOOKED_AT} samples.")
+    st.caption(
+        f"Accumulated relative difference at {common.plain(row.call)} and each later layer, the whole model on the first {LOOKED_AT} samples."
+    )
 
 
 def possible(patient: Any, recipe: Any) -> bool:
@@ -351,12 +461,25 @@ def duellist(project: Project, row: Row, patient: Any, recipe: Any, key: str) ->
         st.error(common.plain(str(error)), icon=":material/block:")
         return None
     lines = code.text.splitlines()
-    st.code("\n".join(lines[number - 1].strip() for number in lines_by_layer(code).get(row.layer, [])) or "# nothing", wrap_lines=True)
+    st.code(
+        "\n".join(lines[number - 1].strip() for number in lines_by_layer(code).get(row.layer, [])) or "# nothing",
+        wrap_lines=True,
+    )
     difference = verdict.difference
     words = verdict.shapes or f"relative difference **{common.amount(difference)}**, largest {difference.max_abs:.2g}"
-    st.markdown(f":green[:material/check_circle:] Agrees: {words}" if verdict.passed else f":red[:material/cancel:] Differs: {words}")
+    st.markdown(
+        f":green[:material/check_circle:] Agrees: {words}"
+        if verdict.passed
+        else f":red[:material/cancel:] Differs: {words}"
+    )
     if recipe.overrides != project.recipe.overrides:
-        st.button("Put this in force", key=f"duel-apply:{key}", icon=":material/done:", on_click=common.attempt, args=(project.apply, recipe))
+        st.button(
+            "Put this in force",
+            key=f"duel-apply:{key}",
+            icon=":material/done:",
+            on_click=common.attempt,
+            args=(project.apply, recipe),
+        )
     return difference.relative
 
 
@@ -364,16 +487,48 @@ def recipe(project: Project, plan: Any) -> None:
     in_force = project.recipe.overrides
     st.subheader(f"Overrides in force: {len(in_force)}")
     with st.container(horizontal=True):
-        st.button("Reset all", icon=":material/restart_alt:", disabled=not in_force, on_click=common.attempt, args=(project.reset,))
-        st.download_button("recipe.json", plan.recipe.to_json(), "recipe.json", "application/json", icon=":material/download:", on_click="ignore")
+        st.button(
+            "Reset all",
+            icon=":material/restart_alt:",
+            disabled=not in_force,
+            on_click=common.attempt,
+            args=(project.reset,),
+        )
+        st.download_button(
+            "recipe.json",
+            plan.recipe.to_json(),
+            "recipe.json",
+            "application/json",
+            icon=":material/download:",
+            on_click="ignore",
+        )
         with st.popover("Use a recipe", icon=":material/upload:"):
-            st.file_uploader("A recipe.json. Of one made for another model, what fits is taken.", type=["json"], key="recipe", on_change=import_recipe, args=(project,))
+            st.file_uploader(
+                "A recipe.json. Of one made for another model, what fits is taken.",
+                type=["json"],
+                key="recipe",
+                on_change=import_recipe,
+                args=(project,),
+            )
     left_out()
     code_in_recipe(project)
     for index, one in enumerate(in_force):
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.button("Take back", key=f"take-back:{index}", help=f"Undo {one.describe()}", on_click=common.attempt, args=(project.take_back, one))
-            st.button(one.layer, key=f"show:{index}", type="tertiary", help="Show this layer", on_click=show_layer, args=(project, plan, one.layer))
+            st.button(
+                "Take back",
+                key=f"take-back:{index}",
+                help=f"Undo {one.describe()}",
+                on_click=common.attempt,
+                args=(project.take_back, one),
+            )
+            st.button(
+                one.layer,
+                key=f"show:{index}",
+                type="tertiary",
+                help="Show this layer",
+                on_click=show_layer,
+                args=(project, plan, one.layer),
+            )
             words = replace(one, layer="").describe().removeprefix(": ")
             st.markdown(f"{common.plain(words)}" + (f" :gray[· {common.plain(one.reason)}]" if one.reason else ""))
     if in_force:
@@ -412,12 +567,20 @@ def code_in_recipe(project: Project) -> None:
     owner, text = st.session_state.get(WAITING, (None, None))
     if owner != project.id:
         return
-    st.warning("This recipe holds Python code. It runs on this machine as soon as the recipe is in force: read it, and use it only if you trust who wrote it.", icon=":material/gpp_maybe:")
+    st.warning(
+        "This recipe holds Python code. It runs on this machine as soon as the recipe is in force: read it, and use it only if you trust who wrote it.",
+        icon=":material/gpp_maybe:",
+    )
     for one in parsed_recipe(text).snippets:
         st.caption(f"{common.plain(one.layer)}{' · ' + common.plain(one.reason) if one.reason else ''}")
         st.code(one.value, language="python")
     with st.container(horizontal=True):
-        st.button("Use it with its code", icon=":material/done:", on_click=common.attempt, args=(take_recipe, project, text, True))
+        st.button(
+            "Use it with its code",
+            icon=":material/done:",
+            on_click=common.attempt,
+            args=(take_recipe, project, text, True),
+        )
         st.button("Leave it", icon=":material/close:", on_click=st.session_state.pop, args=(WAITING, None))
 
 
@@ -426,7 +589,10 @@ def left_out() -> None:
     left = st.session_state.pop("left out", None)
     if left:
         reasons = "".join(f"\n- {common.plain(reason)}" for reason in left)
-        st.warning(f"The recipe was made for another model. What fits this one is in force; left out:\n{reasons}", icon=":material/rule:")
+        st.warning(
+            f"The recipe was made for another model. What fits this one is in force; left out:\n{reasons}",
+            icon=":material/rule:",
+        )
 
 
 def _output(shape: str, layout: str) -> str:
@@ -434,7 +600,19 @@ def _output(shape: str, layout: str) -> str:
 
 
 def _haystack(row: Row) -> str:
-    return " ".join([row.call, row.type, row.keras_shape, row.keras_layout, row.module, row.torch_shape, row.torch_layout, row.status, *map(weight_text, row.weights)]).lower()
+    return " ".join(
+        [
+            row.call,
+            row.type,
+            row.keras_shape,
+            row.keras_layout,
+            row.module,
+            row.torch_shape,
+            row.torch_layout,
+            row.status,
+            *map(weight_text, row.weights),
+        ]
+    ).lower()
 
 
 main()

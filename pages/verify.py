@@ -8,11 +8,11 @@ from typing import Any
 
 import streamlit as st
 
-from k2t_core import by_hand
-from k2t_core.project import Project
-from k2t_core.verification.inputs import DISTRIBUTIONS, IMAGES
+from k2t_core.keras_side.batches import DISTRIBUTIONS, IMAGES
+from k2t_core.project import by_hand
+from k2t_core.project.project import Project
 from k2t_core.verification.report import Cause, Report, Run
-from pages import common, evidence
+from pages.parts import common, evidence
 
 WEIGHTS = {"both": "As loaded, then randomised in a copy", "model": "As loaded", "randomised": "Randomised, in a copy"}
 OWN = ["npy", "npz", "csv", *sorted(kind.removeprefix(".") for kind in IMAGES)]
@@ -21,10 +21,18 @@ OWN = ["npy", "npz", "csv", *sorted(kind.removeprefix(".") for kind in IMAGES)]
 def main() -> None:
     project = common.project()
     plan = common.need_plan(project)
-    common.heading("Verify", "Keras and the PyTorch module that was written, on the same batch, in inference mode, layer by layer.", project)
+    common.heading(
+        "Verify",
+        "Keras and the PyTorch module that was written, on the same batch, in inference mode, layer by layer.",
+        project,
+    )
     common.show_attempt()
     if plan.problems:
-        st.error("There is nothing to verify before every layer has a counterpart:\n" + "".join(f"\n- {common.plain(problem)}" for problem in plan.problems), icon=":material/block:")
+        st.error(
+            "There is nothing to verify before every layer has a counterpart:\n"
+            + "".join(f"\n- {common.plain(problem)}" for problem in plan.problems),
+            icon=":material/block:",
+        )
         common.link("mapping", "Give PyTorch code for them on the Mapping page", project)
         return
     controls(project, plan)
@@ -46,13 +54,32 @@ def controls(project: Project, plan: Any) -> None:
     with st.container(border=True):
         batch, seed, distribution, weights, tolerance = st.columns([1, 1, 2, 2, 1])
         with batch:
-            common.bound(st.number_input, "Batch size", "verify.batch", project, min_value=1, max_value=4096, step=1, disabled=own is not None)
+            common.bound(
+                st.number_input,
+                "Batch size",
+                "verify.batch",
+                project,
+                min_value=1,
+                max_value=4096,
+                step=1,
+                disabled=own is not None,
+            )
         with seed:
             common.bound(st.number_input, "Seed", "verify.seed", project, min_value=0, step=1)
         with distribution:
-            common.bound(st.selectbox, "Inputs", "verify.distribution", project, options=list(DISTRIBUTIONS), format_func=DISTRIBUTIONS.get, disabled=own is not None)
+            common.bound(
+                st.selectbox,
+                "Inputs",
+                "verify.distribution",
+                project,
+                options=list(DISTRIBUTIONS),
+                format_func=DISTRIBUTIONS.get,
+                disabled=own is not None,
+            )
         with weights:
-            common.bound(st.selectbox, "Weights", "verify.weights", project, options=list(WEIGHTS), format_func=WEIGHTS.get)
+            common.bound(
+                st.selectbox, "Weights", "verify.weights", project, options=list(WEIGHTS), format_func=WEIGHTS.get
+            )
         with tolerance:
             common.bound(
                 st.number_input,
@@ -67,7 +94,11 @@ def controls(project: Project, plan: Any) -> None:
             )
         with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
             common.bound(
-                st.toggle, "Edge cases", "verify.edge_cases", project, help="Compare on zeros, tiny and large numbers, a batch of 1, in the range that the model's own preprocessing implies and, where dimensions are free, on other sizes as well."
+                st.toggle,
+                "Edge cases",
+                "verify.edge_cases",
+                project,
+                help="Compare on zeros, tiny and large numbers, a batch of 1, in the range that the model's own preprocessing implies and, where dimensions are free, on other sizes as well.",
             )
             common.bound(
                 st.toggle,
@@ -88,10 +119,14 @@ def controls(project: Project, plan: Any) -> None:
                 help="Look for the input of largest disagreement by gradient steps from this many starts, and compare on it. 0 does not search.",
             )
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.button("Verify", type="primary", icon=":material/play_arrow:", disabled=busy, on_click=start, args=(project,))
+            st.button(
+                "Verify", type="primary", icon=":material/play_arrow:", disabled=busy, on_click=start, args=(project,)
+            )
             if own is not None:
                 st.button("Use random inputs", icon=":material/close:", on_click=project.set_inputs, args=(None,))
-                st.markdown(f":material/dataset: Inputs from **{common.plain(own.replace(chr(92), '/').rsplit('/', 1)[-1])}**")
+                st.markdown(
+                    f":material/dataset: Inputs from **{common.plain(own.replace(chr(92), '/').rsplit('/', 1)[-1])}**"
+                )
             else:
                 with st.popover("Use my own inputs", icon=":material/dataset:"):
                     names = ", ".join(plan.root.graph.input_names)
@@ -99,9 +134,21 @@ def controls(project: Project, plan: Any) -> None:
                         f"A **.npz** with an array for each of: {common.plain(names)}. Or a **.csv** with a sample in each row, its columns named after the inputs or in order; for a model of one input also a **.npy**, or **images**. "
                         "In Keras's order of axes."
                     )
-                    st.file_uploader("Your file", type=OWN, key="inputs", accept_multiple_files=True, on_change=receive, args=(project,), label_visibility="collapsed")
+                    st.file_uploader(
+                        "Your file",
+                        type=OWN,
+                        key="inputs",
+                        accept_multiple_files=True,
+                        on_change=receive,
+                        args=(project,),
+                        label_visibility="collapsed",
+                    )
             if not project.is_converted:
-                st.caption("The overrides have changed since the last conversion: it is made again first." if project.has_conversion else "The model is converted first.")
+                st.caption(
+                    "The overrides have changed since the last conversion: it is made again first."
+                    if project.has_conversion
+                    else "The model is converted first."
+                )
 
 
 def start(project: Project, weights: str | None = None) -> None:
@@ -123,15 +170,31 @@ def outdated(project: Project, report: Report) -> None:
     """The overrides are not those of the report: what was done since, and what to do now."""
     applied = next((cause for cause in report.causes if cause.recipe.overrides == project.recipe.overrides), None)
     if applied is None or report.passed:
-        st.warning("The overrides have changed since: what follows is the result of an earlier conversion. Verify again.", icon=":material/history:")
+        st.warning(
+            "The overrides have changed since: what follows is the result of an earlier conversion. Verify again.",
+            icon=":material/history:",
+        )
         return
     with st.container(border=True):
         st.markdown(
             f":green[:material/check:] **In force now** for {common.plain(applied.layer)}: {common.plain(applied.text)}. What follows is the result from before it: convert and verify again."
         )
         with st.container(horizontal=True):
-            st.button("Convert and verify again", type="primary", icon=":material/play_arrow:", on_click=start, args=(project,), disabled=common.busy(project))
-            st.button("Undo this change", icon=":material/undo:", on_click=common.attempt, args=(project.undo,), disabled=not project.can_undo)
+            st.button(
+                "Convert and verify again",
+                type="primary",
+                icon=":material/play_arrow:",
+                on_click=start,
+                args=(project,),
+                disabled=common.busy(project),
+            )
+            st.button(
+                "Undo this change",
+                icon=":material/undo:",
+                on_click=common.attempt,
+                args=(project.undo,),
+                disabled=not project.can_undo,
+            )
 
 
 def causes(project: Project, report: Report) -> None:
@@ -143,11 +206,22 @@ def causes(project: Project, report: Report) -> None:
     for index, cause in enumerate(report.causes):
         with st.container(border=True, horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
             st.markdown(cause_text(cause), width="stretch")
-            st.button("Apply this change", key=f"cause:{index}", type="primary" if current and index == 0 else "secondary", disabled=not current, on_click=common.attempt, args=(project.apply, cause.recipe))
+            st.button(
+                "Apply this change",
+                key=f"cause:{index}",
+                type="primary" if current and index == 0 else "secondary",
+                disabled=not current,
+                on_click=common.attempt,
+                args=(project.apply, cause.recipe),
+            )
 
 
 def cause_text(cause: Cause) -> str:
-    verdict = ":green[:material/check_circle:] Explains the difference" if cause.explains else ":orange[:material/trending_down:] Comes nearer"
+    verdict = (
+        ":green[:material/check_circle:] Explains the difference"
+        if cause.explains
+        else ":orange[:material/trending_down:] Comes nearer"
+    )
     text = cause.text.replace(f" {cause.layer}: ", " ")  # an override names its layer once more
     return f"**{common.plain(cause.layer)}**: {common.plain(text)}  \n{verdict}: the layer's error falls from **{cause.before.relative:.2g}** to **{cause.after.relative:.2g}**"
 
@@ -156,17 +230,26 @@ def effects(report: Report) -> None:
     """Each override against the default, on Keras's own input to its layer."""
     if not report.effects:
         return
-    with st.expander(f"What the overrides do: {len(report.effects)}", icon=":material/balance:", expanded=not all(e.agrees for e in report.effects)):
+    with st.expander(
+        f"What the overrides do: {len(report.effects)}",
+        icon=":material/balance:",
+        expanded=not all(e.agrees for e in report.effects),
+    ):
         st.dataframe(
             {
                 "Override": [e.override.describe() for e in report.effects],
                 "Reason": [e.override.reason for e in report.effects],
                 "Error with it": [e.chosen and e.chosen.relative for e in report.effects],
                 "By default": [e.default and e.default.relative for e in report.effects],
-                "Verdict": [("✓ agrees" if e.agrees else "✕ differs") + (f" ({e.note})" if e.note else "") for e in report.effects],
+                "Verdict": [
+                    ("✓ agrees" if e.agrees else "✕ differs") + (f" ({e.note})" if e.note else "")
+                    for e in report.effects
+                ],
             },
             hide_index=True,
-            column_config={name: st.column_config.NumberColumn(format="scientific") for name in ("Error with it", "By default")},
+            column_config={
+                name: st.column_config.NumberColumn(format="scientific") for name in ("Error with it", "By default")
+            },
         )
 
 
@@ -176,9 +259,15 @@ def training(report: Report) -> None:
         return
     wrong = [result for result in report.training if not result.passed]
     if wrong:
-        told = "".join(f"\n- {common.plain(r.what)} {common.plain(r.name)}: relative difference {r.difference.relative:.2g}" for r in wrong[:5])
+        told = "".join(
+            f"\n- {common.plain(r.what)} {common.plain(r.name)}: relative difference {r.difference.relative:.2g}"
+            for r in wrong[:5]
+        )
         more = f"\n- and {len(wrong) - 5} more, in the table" if len(wrong) > 5 else ""
-        st.error(f"**{len(wrong)} of {len(report.training)} comparisons in training differ:**\n{told}{more}", icon=":material/cancel:")
+        st.error(
+            f"**{len(wrong)} of {len(report.training)} comparisons in training differ:**\n{told}{more}",
+            icon=":material/cancel:",
+        )
     title = f"Gradients and training mode: {len(report.training) - len(wrong)} of {len(report.training)} agree"
     with st.expander(title, icon=":material/model_training:"):
         ordered = sorted(report.training, key=lambda r: (r.passed, -r.difference.relative))
@@ -191,7 +280,9 @@ def training(report: Report) -> None:
                 "Verdict": ["✓ agrees" if r.passed else "✕ differs" for r in ordered],
             },
             hide_index=True,
-            column_config={name: st.column_config.NumberColumn(format="scientific") for name in ("Max absolute", "Max relative")},
+            column_config={
+                name: st.column_config.NumberColumn(format="scientific") for name in ("Max absolute", "Max relative")
+            },
         )
 
 
@@ -200,21 +291,41 @@ def downloads(project: Project, report: Report) -> None:
     with st.container(horizontal=True):
         page = partial(one_page, project, report)
         current = project.report_is_current
-        why = "Everything the verdict rests on, in one self-contained page." if current else "The conversion has changed since this verification: verify again."
-        st.download_button("HTML report", page, f"{stem}-verification.html", "text/html", icon=":material/download:", help=why, disabled=not current, on_click="ignore")
+        why = (
+            "Everything the verdict rests on, in one self-contained page."
+            if current
+            else "The conversion has changed since this verification: verify again."
+        )
         st.download_button(
-            "report.json", partial(as_data, project, report), "report.json", "application/json", icon=":material/download:", help="The same, for programs.", disabled=not current, on_click="ignore"
+            "HTML report",
+            page,
+            f"{stem}-verification.html",
+            "text/html",
+            icon=":material/download:",
+            help=why,
+            disabled=not current,
+            on_click="ignore",
+        )
+        st.download_button(
+            "report.json",
+            partial(as_data, project, report),
+            "report.json",
+            "application/json",
+            icon=":material/download:",
+            help="The same, for programs.",
+            disabled=not current,
+            on_click="ignore",
         )
 
 
 def one_page(project: Project, report: Report) -> str:
-    from k2t_core.html_report import html_report
+    from k2t_core.inspector.html_report import html_report
 
     return html_report(report, project.out, by_hand.verify_command(project))
 
 
 def as_data(project: Project, report: Report) -> str:
-    from k2t_core.html_report import facts
+    from k2t_core.inspector.html_report import facts
 
     return json.dumps(facts(report, project.out, by_hand.verify_command(project)), indent=2, ensure_ascii=False)
 
@@ -228,7 +339,9 @@ def results(project: Project, report: Report) -> None:
         st.info(common.plain(note), icon=":material/info:")
     evidence.evidence(project, report)
     reference = report.reference
-    st.caption(f"Inputs: {common.plain(report.deciding.inputs)}. Keras side computed by {reference.get('package', 'keras')} {reference.get('version', '')} on {reference.get('backend', '')}, {common.plain(report.execution)}.")
+    st.caption(
+        f"Inputs: {common.plain(report.deciding.inputs)}. Keras side computed by {reference.get('package', 'keras')} {reference.get('version', '')} on {reference.get('backend', '')}, {common.plain(report.execution)}."
+    )
     downloads(project, report)
 
 
@@ -242,27 +355,49 @@ def verdict(project: Project, report: Report, run: Run) -> None:
         when = f", {report.diverges_from}" if report.diverges_from else ""
         where = f" The first layer that diverges is **{common.plain(layer)}**{when}." if layer else ""
         if run.passed:
-            st.error(f"**The PyTorch model differs in training**; in inference it agrees.{where} {numbers}", icon=":material/cancel:")
+            st.error(
+                f"**The PyTorch model differs in training**; in inference it agrees.{where} {numbers}",
+                icon=":material/cancel:",
+            )
         else:
-            st.error(f"**The PyTorch model differs** with {_weights(run.weights)}.{where} {numbers}", icon=":material/cancel:")
-        if layer and st.button(f"Show {common.plain(layer)} on the Mapping page", icon=":material/arrow_forward:", key="diverged"):
+            st.error(
+                f"**The PyTorch model differs** with {_weights(run.weights)}.{where} {numbers}",
+                icon=":material/cancel:",
+            )
+        if layer and st.button(
+            f"Show {common.plain(layer)} on the Mapping page", icon=":material/arrow_forward:", key="diverged"
+        ):
             common.go("mapping", project, layer=layer)
     elif report.proves:
         kinds = list(dict.fromkeys(r.weights for r in report.runs))
         edges = len(report.runs) - len(kinds)
         more = f", on {edges} other {'batch' if edges == 1 else 'batches'} besides (see below)" if edges > 0 else ""
-        st.success(f"**Both compute the same**, with {' and with '.join(map(_weights, kinds))}{more}. {numbers}", icon=":material/check_circle:")
+        st.success(
+            f"**Both compute the same**, with {' and with '.join(map(_weights, kinds))}{more}. {numbers}",
+            icon=":material/check_circle:",
+        )
     else:
-        st.warning(f"**They agree, but this comparison proves nothing**: the weights cannot tell a right mapping from a wrong one. {numbers}", icon=":material/warning:")
+        st.warning(
+            f"**They agree, but this comparison proves nothing**: the weights cannot tell a right mapping from a wrong one. {numbers}",
+            icon=":material/warning:",
+        )
     if report.weaknesses:
         told = "\n".join(f"- {common.plain(w.variable)}: {common.plain(w.reason)}" for w in report.weaknesses[:10])
         more = f"\n- and {len(report.weaknesses) - 10} more" if len(report.weaknesses) > 10 else ""
         if not report.proves:
             st.markdown(f"Weights through which a wrong transpose would look right:\n\n{told}{more}")
-            st.button("Verify with randomised weights (in a copy)", type="primary", icon=":material/shuffle:", on_click=start, args=(project, "both"))
+            st.button(
+                "Verify with randomised weights (in a copy)",
+                type="primary",
+                icon=":material/shuffle:",
+                on_click=start,
+                args=(project, "both"),
+            )
         else:
             with st.expander("The model's own weights alone would prove nothing", icon=":material/info:"):
-                st.markdown(f"{told}{more}\n\nSo the evidence is the comparison with randomised weights. They were put into a copy; your model is unchanged.")
+                st.markdown(
+                    f"{told}{more}\n\nSo the evidence is the comparison with randomised weights. They were put into a copy; your model is unchanged."
+                )
 
 
 def _weights(name: str) -> str:

@@ -20,7 +20,7 @@ from hypothesis import settings
 from keras.src.backend.common import global_state
 
 import k2t_core as k2t
-from k2t_core.bundled import examples
+from k2t_core.project.bundled import examples
 
 # The same examples on every machine, however slow it is.
 settings.register_profile("k2t", derandomize=True, deadline=None, database=None)
@@ -78,7 +78,17 @@ def converted(example, tmp_path_factory) -> Callable[[str], Path]:
 
 AT_LEAST, ONE_IN = 10, 5  # of a rule's parametrised cases, in the sample
 # Modules whose tests run Keras on channels first, which depends on the kernels that a processor has: `pytest -m layouts`.
-LAYOUTS = ("test_convolution", "test_recurrent", "test_spatial", "test_preprocessing", "test_wrappers", "test_pooling", "test_conformance", "test_compiling", "test_keras2")
+LAYOUTS = (
+    "test_convolution",
+    "test_recurrent",
+    "test_spatial",
+    "test_preprocessing",
+    "test_wrappers",
+    "test_pooling",
+    "test_conformance",
+    "test_compiling",
+    "test_keras2",
+)
 
 
 def pytest_collection_modifyitems(config, items):
@@ -95,7 +105,9 @@ def pytest_collection_modifyitems(config, items):
 
 
 def _take_a_sample(config, items):
-    if os.environ.get("K2T_SWEEP") == "all" or any("::" in argument or "tests/rules" in argument for argument in config.args):
+    if os.environ.get("K2T_SWEEP") == "all" or any(
+        "::" in argument or "tests/rules" in argument for argument in config.args
+    ):
         return
     cases: dict[tuple[str, str], list] = {}
     for item in items:
@@ -104,7 +116,11 @@ def _take_a_sample(config, items):
     dropped = set()
     for found in cases.values():
         count = max(AT_LEAST, len(found) // ONE_IN)
-        kept = {id(found[k * len(found) // count]) for k in range(count)} if len(found) > count else {id(item) for item in found}
+        kept = (
+            {id(found[k * len(found) // count]) for k in range(count)}
+            if len(found) > count
+            else {id(item) for item in found}
+        )
         dropped |= {id(item) for item in found} - kept
     config.hook.pytest_deselected(items=[item for item in items if id(item) in dropped])
     items[:] = [item for item in items if id(item) not in dropped]

@@ -18,10 +18,10 @@ import numpy as np
 import torch
 
 import k2t_core as k2t
-from k2t_core.compiling import outputs
-from k2t_core.randomise import randomise
+from k2t_core.emit.module import load_module
+from k2t_core.keras_side.compiling import outputs
+from k2t_core.keras_side.randomise import randomise
 from k2t_core.tensors import to_array, to_tensor
-from k2t_core.verification.module import load_module
 
 TOLERANCE = 1e-5
 FOLDER = tempfile.TemporaryDirectory(prefix="k2t-test-")  # of every conversion of this process; gone when it ends
@@ -86,7 +86,9 @@ def check(model, arrays=None, tolerance=TOLERANCE, recipe=None, randomised=True)
             assert np.array_equal(want, got), conversion.plan.code.text
         else:
             assert np.isfinite(want).all(), "the case itself overflows: choose other inputs"
-            assert want.std() > 0 or want.size == 1 or np.all(want == want.flat[0]) and tolerance == 0, "constant output proves nothing"
+            assert want.std() > 0 or want.size == 1 or np.all(want == want.flat[0]) and tolerance == 0, (
+                "constant output proves nothing"
+            )
             difference = relative_difference(want, got)
             assert difference <= tolerance, f"relative difference {difference:.3g}\n{conversion.plan.code.text}"
     return conversion, module

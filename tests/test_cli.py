@@ -14,7 +14,7 @@ import tensorflow as tf
 from keras import layers
 
 from k2t_core import cli
-from k2t_core.loading import load_rules
+from k2t_core.keras_side.loading import load_rules
 
 ROOT = Path(__file__).parent.parent
 
@@ -35,15 +35,25 @@ def k2t(capfd):
 
 
 def python(*arguments: str, **options) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL, **options)
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        stdin=subprocess.DEVNULL,
+        **options,
+    )
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["convert", "--help"], ["verify", "--help"], ["inspect", "--help"], ["app", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["convert", "--help"], ["verify", "--help"], ["inspect", "--help"], ["app", "--help"]]
+)
 def test_help_imports_neither_framework(arguments):
     script = f"""
 import sys
 from k2t_core import cli
-from k2t_core.loading import load_rules
+from k2t_core.keras_side.loading import load_rules
 try:
     cli.main({arguments!r})
 except SystemExit as stopped:
@@ -89,7 +99,15 @@ def test_inspect_json(k2t, example):
 
 def test_a_conversion_that_differs_is_exit_code_1(k2t, example, tmp_path):
     recipe = tmp_path / "wrong.json"
-    recipe.write_text(json.dumps({"k2t_recipe": 1, "fingerprint": None, "overrides": [{"layer": "flatten", "kind": "alternative", "value": "plain flatten"}]}))
+    recipe.write_text(
+        json.dumps(
+            {
+                "k2t_recipe": 1,
+                "fingerprint": None,
+                "overrides": [{"layer": "flatten", "kind": "alternative", "value": "plain flatten"}],
+            }
+        )
+    )
     assert k2t("convert", example("convnet"), "-o", tmp_path / "out", "--recipe", recipe)[0] == 0
     code, out, err = k2t("verify", tmp_path / "out", "--against", example("convnet"))
     assert code == 1 and "differs" in out and "diverges first" in out
@@ -104,7 +122,9 @@ def test_verify_options(k2t, example, converted, tmp_path):
     code, out, _ = k2t(*verify, "--inputs", tmp_path / "batch.npz", "--weights", "model", "--no-edge-cases", "--json")
     report = json.loads(out)
     assert code == 0 and [(run["weights"], run["inputs"]) for run in report["runs"]] == [("model", "batch.npz")]
-    code, out, _ = k2t(*verify, "--batch", 7, "--seed", 3, "--distribution", "uniform", "--weights", "randomised", "--json")
+    code, out, _ = k2t(
+        *verify, "--batch", 7, "--seed", 3, "--distribution", "uniform", "--weights", "randomised", "--json"
+    )
     assert json.loads(out)["runs"][0]["outputs"][0]["shape"] == [7, 10]
     assert k2t(*verify, "--tolerance", "1e-12")[0] == 1
 
@@ -118,7 +138,22 @@ def test_all_ones_weights_are_said_to_prove_nothing(k2t, example, converted):
 
 def test_a_recipe_replays_to_the_same_bytes(k2t, example, tmp_path):
     recipe = tmp_path / "recipe.json"
-    recipe.write_text(json.dumps({"k2t_recipe": 1, "fingerprint": None, "overrides": [{"layer": "flatten", "kind": "alternative", "value": "permute first", "reason": "features in Keras's order"}]}))
+    recipe.write_text(
+        json.dumps(
+            {
+                "k2t_recipe": 1,
+                "fingerprint": None,
+                "overrides": [
+                    {
+                        "layer": "flatten",
+                        "kind": "alternative",
+                        "value": "permute first",
+                        "reason": "features in Keras's order",
+                    }
+                ],
+            }
+        )
+    )
     k2t("convert", example("convnet"), "-o", tmp_path / "a", "--recipe", recipe)
     k2t("convert", example("convnet"), "-o", tmp_path / "b", "--recipe", tmp_path / "a" / "recipe.json")
     for name in ("model.py", "model.safetensors", "manifest.json", "recipe.json"):
@@ -152,7 +187,7 @@ def test_every_unsupported_layer_is_named_and_nothing_is_written(k2t, tmp_path):
     assert code == 2 and "unsupported" in out and "'noise'" in err
 
 
-RULES = '''
+RULES = """
 import keras
 from k2t_core import rule
 from k2t_core.rules.registry import Mapping
@@ -167,7 +202,7 @@ class Double(keras.layers.Layer):
 @rule("{module}.Double", demand="any", flat="pass")
 def double(call):
     return Mapping(f"{{call.x}} * 2.0", gives=(call.layout(),), why="Twice the input.", keras="2x", torch="2x")
-'''
+"""
 
 
 def test_a_rules_file_teaches_k2t_a_custom_layer(k2t, tmp_path, monkeypatch):
@@ -199,13 +234,22 @@ def bad_commands(folder: Path, example, converted) -> dict[str, tuple[list, str]
         "folder": (["inspect", folder], "is a folder"),
         "output under a file": (["convert", dense, "-o", folder / "file" / "o"], "cannot write there"),
         "missing recipe": (["convert", dense, "-o", folder / "o", "--recipe", folder / "none.json"], "none.json"),
-        "foreign recipe": (["convert", dense, "-o", folder / "o", "--recipe", folder / "recipe.json"], "not a k2t recipe"),
-        "missing rules": (["convert", dense, "-o", folder / "o", "--rules", folder / "none.py"], "none.py: no such file"),
+        "foreign recipe": (
+            ["convert", dense, "-o", folder / "o", "--recipe", folder / "recipe.json"],
+            "not a k2t recipe",
+        ),
+        "missing rules": (
+            ["convert", dense, "-o", folder / "o", "--rules", folder / "none.py"],
+            "none.py: no such file",
+        ),
         "not converted": (["verify", folder, "--against", dense], "k2t convert"),
         "wrong model": (["verify", out, "--against", example("square")], "converted from another model"),
         "wrong shape": (["verify", out, "--against", dense, "--inputs", folder / "wrong.npy"], "(2, 11)"),
         "pickled inputs": (["verify", out, "--against", dense, "--inputs", folder / "objects.npy"], "objects.npy"),
-        "missing inputs": (["verify", out, "--against", dense, "--inputs", folder / "none.npz"], "none.npz: no such file"),
+        "missing inputs": (
+            ["verify", out, "--against", dense, "--inputs", folder / "none.npz"],
+            "none.npz: no such file",
+        ),
         "distribution": (["verify", out, "--against", dense, "--distribution", "cauchy"], "normal, uniform"),
         "batch": (["verify", out, "--against", dense, "--batch", "0"], "batch size"),
         "app model": (["app", folder / "none.keras"], "none.keras: no such file"),
@@ -247,7 +291,19 @@ def test_bad_input_is_one_line_and_exit_code_2(k2t, example, converted, tmp_path
     assert not (tmp_path / "o").exists(), "nothing half-written"
 
 
-@pytest.mark.parametrize("arguments", [[], ["convert"], ["convert", "x.keras"], ["verify", "out"], ["nonsense"], ["inspect", "x.keras", "--nonsense"], ["verify", "o", "--against", "m", "--weights", "ones"], ["verify", "o", "--against", "m", "--batch", "many"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["convert"],
+        ["convert", "x.keras"],
+        ["verify", "out"],
+        ["nonsense"],
+        ["inspect", "x.keras", "--nonsense"],
+        ["verify", "o", "--against", "m", "--weights", "ones"],
+        ["verify", "o", "--against", "m", "--batch", "many"],
+    ],
+)
 def test_usage_errors_are_exit_code_2(k2t, arguments):
     code, _, err = k2t(*arguments)
     assert code == 2
@@ -255,12 +311,12 @@ def test_usage_errors_are_exit_code_2(k2t, arguments):
 
 def test_a_fault_in_k2t_is_not_taken_for_a_difference(capfd, example, tmp_path, monkeypatch):
     """Exit code 1 means that the models differ; a crash is 3 and shows its traceback."""
-    import k2t_core.planning
+    from k2t_core.planning import planner
 
     def broken(*args, **kwargs):
         raise ZeroDivisionError("boom")
 
-    monkeypatch.setattr(k2t_core.planning, "demands", broken)
+    monkeypatch.setattr(planner, "demands", broken)
     with pytest.raises(SystemExit) as stopped:
         cli.main(["inspect", str(example("dense"))])
     assert stopped.value.code == 3

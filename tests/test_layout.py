@@ -45,7 +45,10 @@ def test_two_axes_swap_with_transpose_and_none_with_nothing():
     assert permute_expression("x", identity(3), identity(3), (None, 5, 6)) == "x"
 
 
-@pytest.mark.parametrize("shape, same", [((None, 1, 1, 7), True), ((None, 4, 4, 1), True), ((None, 4, 1, 2), False), ((None, None, 1, 2), False)])
+@pytest.mark.parametrize(
+    "shape, same",
+    [((None, 1, 1, 7), True), ((None, 4, 4, 1), True), ((None, 4, 1, 2), False), ((None, None, 1, 2), False)],
+)
 def test_same_memory_ignores_axes_of_size_one(shape, same):
     assert identity(4).same_memory(channels_first(4), shape) is same
 
@@ -56,4 +59,8 @@ def test_drop_keeps_the_order_of_the_axes_that_stay():
 
 
 def test_names():
-    assert str(channels_first(4)) == "NCHW" and str(identity(4)) == "NHWC" and str(Layout((0, 1), Flat((2, 2, 3), (2, 0, 1)))) == "N(CHW)"
+    assert (
+        str(channels_first(4)) == "NCHW"
+        and str(identity(4)) == "NHWC"
+        and str(Layout((0, 1), Flat((2, 2, 3), (2, 0, 1)))) == "N(CHW)"
+    )

@@ -2,57 +2,26 @@
 
 from __future__ import annotations
 
-import ast
-import importlib
-import inspect
 import re
 import subprocess
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
-from functools import cache
-from importlib import resources
 from typing import Any
 
-from k2t_core.blocks import Block, BlockModule, Parameter, Use, is_width
+from k2t_core.emit.code import Code, Tap
 from k2t_core.errors import K2TError
 from k2t_core.layout import Layout, permute_expression
-from k2t_core.planning import RESERVED, Plan, PlannedNode, PlannedScope
+from k2t_core.planning.blocks import Block, BlockModule, Use
+from k2t_core.planning.constructors import REQUIRED, changed_arguments, literal, module_source
+from k2t_core.planning.helper_sources import helpers_for
+from k2t_core.planning.names import identifier, unique_identifiers
+from k2t_core.planning.plan import Plan, PlannedNode, PlannedScope
 from k2t_core.rules.registry import SELF, Expression, Module
 
 LINE_LENGTH = 120
 MANY_PLACES = 6  # of a block's uses are listed at its class
-_REQUIRED = object()
 _SLOT = re.compile(r"⟦(\d+)⟧")
 _OUT = re.compile(r"⟦out(\d+)⟧")
-
-
-@dataclass(frozen=True)
-class Tap:
-    """Where a Keras tensor lives in the running module: in ``variable`` after statement ``statement`` of forward.
-
-    module: path of the nn.Module instance ("" for the model itself), of class ``class_name``.
-    """
-
-    module: str
-    class_name: str
-    statement: int
-    variable: str
-    tensor: str
-    layer: str
-    layout: Layout
-
-
-@dataclass(frozen=True)
-class Code:
-    """The text of model.py and its taps."""
-
-    text: str
-    taps: tuple[Tap, ...]
-
-    def lines_of(self, layer: str) -> list[int]:
-        """1-based line numbers of the forward statements that compute a layer's outputs."""
-        positions = statement_lines(self.text)
-        return sorted({line for tap in self.taps if tap.layer == layer for line in positions.get((tap.class_name, tap.statement), ())})
 
 
 def write_source(plan: Plan) -> Code:
@@ -67,7 +36,7 @@ def write_source(plan: Plan) -> Code:
         bodies += found
         taps += scope_taps
     code = "\n\n\n".join(bodies)
-    helper_code = _helpers(code)
+    helper_code = helpers_for(code)
     imports = ["from pathlib import Path", "", "import torch"]
     if "F." in code or "F." in helper_code:
         imports.append("import torch.nn.functional as F")
@@ -118,7 +87,16 @@ class _Item:
 
     @classmethod
     def of(cls, planned: PlannedNode, attr: str | None, label: str) -> _Item:
-        return cls(planned.node.inputs, planned.node.outputs, planned.inputs, planned.wants, planned.mapping.forward, attr, label, planned.node.layer.path)
+        return cls(
+            planned.node.inputs,
+            planned.node.outputs,
+            planned.inputs,
+            planned.wants,
+            planned.mapping.forward,
+            attr,
+            label,
+            planned.node.layer.path,
+        )
 
 
 def _classes(scope: PlannedScope, path: str) -> tuple[list[str], list[Tap]]:
@@ -149,9 +127,13 @@ def _classes(scope: PlannedScope, path: str) -> tuple[list[str], list[Tap]]:
         init.append(f"self.{home} = {_instances(group)}")
         items.append(_Item.of_block(scope, replace(use, exit=group[-1].exit), home, home))
         index = group[-1].stop
-    parameters = ["x"] if len(scope.graph.inputs) == 1 else _unique_identifiers(scope.graph.input_names)
-    lines, found = _forward(scope, items, parameters, scope.graph.inputs, scope.graph.outputs, path.rstrip("."), scope.class_name)
-    sources.append(_class_source(scope.class_name, _docstring(scope, parameters), "", init + _frozen(scope), parameters, lines))
+    parameters = ["x"] if len(scope.graph.inputs) == 1 else unique_identifiers(scope.graph.input_names)
+    lines, found = _forward(
+        scope, items, parameters, scope.graph.inputs, scope.graph.outputs, path.rstrip("."), scope.class_name
+    )
+    sources.append(
+        _class_source(scope.class_name, _docstring(scope, parameters), "", init + _frozen(scope), parameters, lines)
+    )
     return sources, taps + found
 
 
@@ -167,7 +149,10 @@ def _block_class(scope: PlannedScope, uses: list[Use]) -> str:
             init += _constructor(attr, module, scope.nodes[part].mapping.init if isinstance(part, int) else ())
     places = list(dict.fromkeys(use.attr.split(".")[0] for use in uses))
     where = ", ".join(places) if len(places) <= MANY_PLACES else f"{', '.join(places[:MANY_PLACES])} and others"
-    arguments = "".join(f", {name}" if default is _REQUIRED else f", {name}={literal(default)}" for name, default in _arguments(block).items())
+    arguments = "".join(
+        f", {name}" if default is REQUIRED else f", {name}={literal(default)}"
+        for name, default in changed_arguments(block).items()
+    )
     return _class_source(block.class_name, f"Used {len(uses)} times: {where}.", arguments, init, parameters, lines)
 
 
@@ -175,22 +160,14 @@ def _block_body(scope: PlannedScope, use: Use, first: Use, path: str) -> tuple[l
     """Parameters and statements of a block's forward, named as its first use says, and the taps of this use."""
     items = []
     for part, attr, label in zip(use.parts, use.block.attrs, use.block.labels):
-        items.append(_Item.of(scope.nodes[part], attr, label) if isinstance(part, int) else _Item.of_block(scope, part, attr, label))
-    names = ["x"] + _unique_identifiers(first.entries[1:])
+        items.append(
+            _Item.of(scope.nodes[part], attr, label)
+            if isinstance(part, int)
+            else _Item.of_block(scope, part, attr, label)
+        )
+    names = ["x"] + unique_identifiers(first.entries[1:])
     lines, taps = _forward(scope, items, names, use.entries, (use.exit,), path, use.block.class_name)
     return names, lines, taps
-
-
-def _arguments(block: Block) -> dict[str, Any]:
-    """The parameters of a block's constructor and their defaults: torch's own for the argument they are passed on to."""
-    found: dict[str, Any] = {}
-    for module in block.modules:
-        defaults = {} if module is None else _arguments(module.block) if isinstance(module, BlockModule) else _defaults(module.cls)
-        for key, value in module.args.items() if module is not None else ():
-            if isinstance(value, Parameter):
-                found.setdefault(value.name, defaults.get(key, _REQUIRED))
-    arguments = {name: found.get(name, _REQUIRED) for name in block.parameters}
-    return dict(sorted(arguments.items(), key=lambda item: item[1] is not _REQUIRED))
 
 
 def _frozen(scope: PlannedScope) -> list[str]:
@@ -201,7 +178,12 @@ def _frozen(scope: PlannedScope) -> list[str]:
             frozen[planned.attr] = planned.node.layer.config.get("trainable") is False
     if not any(frozen.values()):
         return []
-    below = [planned for child in scope.scopes()[:-1] for planned in child.nodes if planned.child is None and planned.mapping.weights and not _only_buffers(planned)]
+    below = [
+        planned
+        for child in scope.scopes()[:-1]
+        for planned in child.nodes
+        if planned.child is None and planned.mapping.weights and not _only_buffers(planned)
+    ]
     if all(frozen.values()) and all(planned.node.layer.config.get("trainable") is False for planned in below):
         return ["self.requires_grad_(False)  # trainable=False in Keras"]
     paths = [re.sub(r"\.(\d+)(?=\.|$)", r"[\1]", f"self.{path}") for path in _whole(frozen)]
@@ -231,7 +213,12 @@ def _whole(frozen: dict[str, bool], depth: int = 1) -> list[str]:
 def _class_source(name: str, doc: str, arguments: str, init: list[str], parameters: list[str], body: list[str]) -> str:
     lines = [f"class {name}(nn.Module):", f'    """{doc}"""', ""]
     if init:
-        lines += [f"    def __init__(self{arguments}):", "        super().__init__()", *(f"        {line}" for line in init), ""]
+        lines += [
+            f"    def __init__(self{arguments}):",
+            "        super().__init__()",
+            *(f"        {line}" for line in init),
+            "",
+        ]
     lines += [f"    def forward(self, {', '.join(parameters)}):", *(f"        {line}" for line in body)]
     return "\n".join(lines)
 
@@ -274,7 +261,9 @@ def _shape(scope: PlannedScope, tensor: str) -> str:
     return f"({', '.join(dims)}{',' if len(dims) == 1 else ''})"
 
 
-def _forward(scope, items: list[_Item], parameters: list[str], inputs, outputs, path: str, class_name: str) -> tuple[list[str], list[Tap]]:
+def _forward(
+    scope, items: list[_Item], parameters: list[str], inputs, outputs, path: str, class_name: str
+) -> tuple[list[str], list[Tap]]:
     """The statements of a forward and the taps of one instance of its class."""
     shapes = {t: spec.shape for t, spec in scope.graph.tensors.items()}
     last_use = {t: -1 for t in shapes}
@@ -288,7 +277,10 @@ def _forward(scope, items: list[_Item], parameters: list[str], inputs, outputs, 
     statements: list[str] = []
     taps: list[Tap] = []
     for step, item in enumerate(items):
-        operands = [_operand(names.of[t], layout, want, shapes[t]) for t, layout, want in zip(item.inputs, item.arriving, item.wants)]
+        operands = [
+            _operand(names.of[t], layout, want, shapes[t])
+            for t, layout, want in zip(item.inputs, item.arriving, item.wants)
+        ]
         single = isinstance(item.forward, str)
         lines = [_fill(line, operands, item.attr) for line in ([item.forward] if single else item.forward)]
         if single and len(item.outputs) == 1 and lines[0] in {names.of[t] for t in item.inputs}:
@@ -303,7 +295,9 @@ def _forward(scope, items: list[_Item], parameters: list[str], inputs, outputs, 
         statements += lines
         if item.layer is not None:
             taps += [
-                Tap(path, class_name, len(statements) - 1, target, t, item.layer, scope.layouts[t]) for t, target in zip(item.outputs, targets) if target != "_"
+                Tap(path, class_name, len(statements) - 1, target, t, item.layer, scope.layouts[t])
+                for t, target in zip(item.outputs, targets)
+                if target != "_"
             ]
     statements.append(f"return {', '.join(names.of[t] for t in outputs)}")
     return statements, taps
@@ -341,10 +335,10 @@ class _Locals:
         dying = [self.of[t] for t in item.inputs if self.of[t] in self.FLOWING and self.of[t] not in busy]
         free = [name for name in self.FLOWING if name not in busy]
         if tensor in self.masks:
-            name = _identifier("mask", busy)
+            name = identifier("mask", busy)
         elif len(item.outputs) > 1 or self.last_use[tensor] - step > self.LONG or not dying and not free:
             suffix = f"_{item.outputs.index(tensor)}" if len(item.outputs) > 1 else ""
-            name = _identifier(item.label + suffix, busy | {"x"})
+            name = identifier(item.label + suffix, busy | {"x"})
         else:
             name = "x" if "x" in dying or free[:1] == ["x"] else (dying or free)[0]
         self._hold(tensor, name)
@@ -363,147 +357,19 @@ class _Locals:
         self.holders[name] = {tensor}
 
 
-def _unique_identifiers(labels: Iterable[str]) -> list[str]:
-    names: list[str] = []
-    for label in labels:
-        names.append(_identifier(label, set(names)))
-    return names
-
-
-def _identifier(label: str, taken: set[str]) -> str:
-    base = re.sub(r"\W", "_", label)
-    base = f"x_{base}" if base[0].isdigit() else base
-    base = f"{base}_out" if base in RESERVED or base in _helper_sources() else base
-    name, k = base, 2
-    while name in taken:
-        name, k = f"{base}_{k}", k + 1
-    return name
-
-
-def module_source(module: Module) -> str:
-    """``nn.Conv2d(3, 64, kernel_size=7, stride=2)``: arguments that equal torch's defaults are left out."""
-    defaults, positional, arguments = _defaults(module.cls), module.positional, module.args
-    if isinstance(module, BlockModule):
-        known = _arguments(module.block)
-        arguments = {name: module.args[name] for name in known}
-        defaults = {name: default for name, default in known.items() if default is not _REQUIRED}
-        # What comes first and says how wide: ConvBlock(64, 128, stride=2).
-        positional = next((k for k, name in enumerate(known) if name in defaults or not is_width(name)), len(known))
-    parts = []
-    for index, (name, value) in enumerate(arguments.items()):
-        if index < positional:
-            parts.append(literal(value))
-        elif name not in defaults or defaults[name] != value or isinstance(value, bool) != isinstance(defaults[name], bool):
-            parts.append(f"{name}={literal(value)}")
-    cast = ""
-    if module.dtype not in (None, "float32"):
-        if "dtype" in defaults:
-            parts.append(f"dtype=torch.{module.dtype}")
-        else:
-            cast = f".to(torch.{module.dtype})"
-    return f"{module.cls}({', '.join(parts)}){cast}"
-
-
-def literal(value: Any) -> str:
-    """Python source of a plain value: floats short, infinities as torch spells them; a `Module` as its constructor."""
-    if isinstance(value, Module):
-        return module_source(value)
-    if isinstance(value, Parameter):
-        return value.name
-    if isinstance(value, Expression):
-        return value.text
-    if isinstance(value, float):
-        return {float("inf"): "math.inf", float("-inf"): "-math.inf"}.get(value, repr(value))
-    if isinstance(value, tuple):
-        return f"({', '.join(map(literal, value))}{',' if len(value) == 1 else ''})"
-    if isinstance(value, list):
-        return f"[{', '.join(map(literal, value))}]"
-    if isinstance(value, dict):
-        return f"{{{', '.join(f'{literal(k)}: {literal(v)}' for k, v in value.items())}}}"
-    if isinstance(value, (bool, int, str, type(None))):
-        return repr(value)
-    if hasattr(value, "tolist"):
-        return literal(value.tolist())
-    raise K2TError(f"internal: cannot write {type(value).__name__} into source")
-
-
-@cache
-def _defaults(cls: str) -> dict[str, Any]:
-    if cls.startswith("nn."):
-        from torch import nn
-
-        constructor = getattr(nn, cls[3:])
-    else:
-        if cls not in _helper_sources():
-            return {}  # the class of a nested model takes no arguments
-        constructor = getattr(importlib.import_module(_helper_sources()[cls].module), cls)
-    return {p.name: p.default for p in inspect.signature(constructor).parameters.values() if p.default is not p.empty}
-
-
-@dataclass(frozen=True)
-class _Helper:
-    source: str
-    mentions: frozenset[str]
-    module: str
-
-
-@cache
-def _helper_sources() -> dict[str, _Helper]:
-    """Every helper, by name, read from the text of its module: torch is not imported for it."""
-    found: dict[str, _Helper] = {}
-    folder = resources.files("k2t_core.emit").joinpath("helpers")
-    for file in sorted(folder.iterdir(), key=lambda f: f.name):
-        if not file.name.endswith(".py"):
-            continue
-        text = file.read_text(encoding="utf-8")
-        for item in ast.parse(text).body:
-            if isinstance(item, (ast.FunctionDef, ast.ClassDef)):
-                if item.name in found:
-                    raise K2TError(f"internal: helper {item.name} is defined twice")
-                start = min([item.lineno, *(d.lineno for d in item.decorator_list)])
-                source = "\n".join(text.splitlines()[start - 1 : item.end_lineno])
-                mentions = frozenset(n.id for n in ast.walk(item) if isinstance(n, ast.Name))
-                found[item.name] = _Helper(source, mentions, f"k2t_core.emit.helpers.{file.name[:-3]}")
-    return found
-
-
-def helper_names() -> frozenset[str]:
-    """Names that a generated class must not have."""
-    return frozenset(_helper_sources())
-
-
-def _helpers(code: str) -> str:
-    """The helpers that ``code`` calls, and those they call, in a fixed order."""
-    sources = _helper_sources()
-    needed: set[str] = set()
-    queue = [name for name in sources if re.search(rf"(?<![\w.]){name}\(", code)]
-    while queue:
-        name = queue.pop()
-        if name not in needed:
-            needed.add(name)
-            queue += [n for n in sources[name].mentions if n in sources]
-    return "\n\n\n".join(helper.source for name, helper in sources.items() if name in needed)
-
-
 def format_source(text: str) -> str:
     """Formatted by ruff, so that long constructor calls wrap as people's editors wrap them."""
     from ruff import find_ruff_bin
 
-    command = [find_ruff_bin(), "format", "--isolated", f"--line-length={LINE_LENGTH}", "--stdin-filename=model.py", "-"]
+    command = [
+        find_ruff_bin(),
+        "format",
+        "--isolated",
+        f"--line-length={LINE_LENGTH}",
+        "--stdin-filename=model.py",
+        "-",
+    ]
     done = subprocess.run(command, input=text, capture_output=True, text=True, encoding="utf-8")
     if done.returncode:
         raise K2TError(f"internal: the generated source is not valid Python: {done.stderr.strip().splitlines()[-1]}")
     return done.stdout
-
-
-def statement_lines(text: str) -> dict[tuple[str, int], range]:
-    """(class, statement number in its forward) → the lines it spans, for a source text."""
-    found = {}
-    for item in ast.parse(text).body:
-        if isinstance(item, ast.ClassDef):
-            for function in item.body:
-                if isinstance(function, ast.FunctionDef) and function.name == "forward":
-                    body = [s for s in function.body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
-                    for index, statement in enumerate(body):
-                        found[item.name, index] = range(statement.lineno, statement.end_lineno + 1)
-    return found

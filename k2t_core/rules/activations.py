@@ -10,7 +10,19 @@ from typing import Any
 
 from k2t_core.layout import Layout
 from k2t_core.rules.broadcasting import align
-from k2t_core.rules.registry import ANY, INERT_OPTIONS, SELF, Alternative, Call, Mapping, Module, Slot, Unconvertible, Weight, rule
+from k2t_core.rules.registry import (
+    ANY,
+    INERT_OPTIONS,
+    SELF,
+    Alternative,
+    Call,
+    Mapping,
+    Module,
+    Slot,
+    Unconvertible,
+    Weight,
+    rule,
+)
 from k2t_core.transforms import Permute, Reshape
 
 # name → expression over {x}; {axis} is the torch axis of Keras's last axis.
@@ -51,9 +63,15 @@ KERAS2_HARD_SIGMOID = "k2t>keras2_hard_sigmoid"
 ALIASES = {"swish": "silu", "hard_swish": "hard_silu", KERAS2_HARD_SIGMOID: "keras2_hard_sigmoid"}
 
 TANH_GELU = Alternative(
-    "tanh approximation", 'F.gelu(x, approximate="tanh")', "where the network was trained with the approximation, as GPT-2 was; Keras's name gelu means the exact one"
+    "tanh approximation",
+    'F.gelu(x, approximate="tanh")',
+    "where the network was trained with the approximation, as GPT-2 was; Keras's name gelu means the exact one",
 )
-TORCH_SLOPE = Alternative("torch's slope 0.01", "F.leaky_relu with its default slope", "only where the Keras layer was given negative_slope=0.01; Keras's default is 0.3")
+TORCH_SLOPE = Alternative(
+    "torch's slope 0.01",
+    "F.leaky_relu with its default slope",
+    "only where the Keras layer was given negative_slope=0.01; Keras's default is 0.3",
+)
 
 Option = Callable[[str], Any]
 
@@ -66,8 +84,14 @@ def activation_name(identifier: Any) -> str:
         name = identifier
     elif isinstance(identifier, dict):
         registered = identifier.get("registered_name")
-        if "class_name" not in identifier or registered not in (None, "function") and not str(identifier.get("module", "")).startswith("keras"):
-            raise Unconvertible(f"its activation {registered or 'lambda'!r} is a custom function; replace it by a layer or override this one with a snippet")
+        if (
+            "class_name" not in identifier
+            or registered not in (None, "function")
+            and not str(identifier.get("module", "")).startswith("keras")
+        ):
+            raise Unconvertible(
+                f"its activation {registered or 'lambda'!r} is a custom function; replace it by a layer or override this one with a snippet"
+            )
         config = identifier.get("config")
         name = config if isinstance(config, str) else str(identifier.get("class_name"))
     else:
@@ -90,15 +114,21 @@ def apply_activation(identifier: Any, expression: str, layout: Layout) -> str:
         def option(key: str) -> Any:
             read.add(key)
             if key not in config:
-                raise Unconvertible(f"its activation {name} has no option {key!r} in the file; save the model again with a current Keras")
+                raise Unconvertible(
+                    f"its activation {name} has no option {key!r} in the file; save the model again with a current Keras"
+                )
             return config[key]
 
         result = LAYER_EXPRESSIONS[name](expression, option, layout)
         unread = sorted(set(config) - read - INERT_OPTIONS)
         if unread:
-            raise Unconvertible(f"its activation {name} has the option {', '.join(unread)}, which k2t does not know; update k2t or override the layer with a snippet")
+            raise Unconvertible(
+                f"its activation {name} has the option {', '.join(unread)}, which k2t does not know; update k2t or override the layer with a snippet"
+            )
         return result
-    raise Unconvertible(f"its activation {name!r} is not known to k2t; make it a layer of its own, or override this layer with a snippet")
+    raise Unconvertible(
+        f"its activation {name!r} is not known to k2t; make it a layer of its own, or override this layer with a snippet"
+    )
 
 
 def _axis(layout: Layout, keras_axis: int) -> int:
@@ -112,7 +142,10 @@ def activation(call: Call) -> Mapping:
     """By name, or by a layer used as a function. On a flattened axis all but glu do the same in any order."""
     identifier = call.option("activation")
     name, x = activation_name(identifier), call.x
-    call.refuse(x.layout.flat is not None and name == "glu", "it splits a flattened image in two halves; put a Reshape in between")
+    call.refuse(
+        x.layout.flat is not None and name == "glu",
+        "it splits a flattened image in two halves; put a Reshape in between",
+    )
     expression = apply_activation(identifier, str(x), x.layout)
     if name == "gelu" and call.choice == TANH_GELU.name:
         expression = f'F.gelu({x}, approximate="tanh")'
@@ -173,7 +206,12 @@ def _operand(x: str) -> str:
     return x if x[-1] in ")⟧" and not x.startswith("-") and " " not in x.split("(")[0] else f"({x})"
 
 
-LAYER_EXPRESSIONS: dict[str, Callable[[str, Option, Layout], str]] = {"ReLU": _relu, "LeakyReLU": _leaky_relu, "ELU": _elu, "Softmax": _softmax}
+LAYER_EXPRESSIONS: dict[str, Callable[[str, Option, Layout], str]] = {
+    "ReLU": _relu,
+    "LeakyReLU": _leaky_relu,
+    "ELU": _elu,
+    "Softmax": _softmax,
+}
 
 
 @rule("ReLU", "activations.ReLU", demand=ANY, flat="pass")
@@ -184,7 +222,9 @@ def relu(call: Call) -> Mapping:
     return Mapping(
         forward,
         gives=(x.layout,),
-        why="Below the threshold: slope · (x − threshold); above: x, at most max_value. Only the part above is cut." if "thresholded" in forward else "Element by element.",
+        why="Below the threshold: slope · (x − threshold); above: x, at most max_value. Only the part above is cut."
+        if "thresholded" in forward
+        else "Element by element.",
         keras="relu(x, max_value, negative_slope, threshold)",
         torch=forward.replace(str(x), "x"),
     )
@@ -210,7 +250,13 @@ def leaky_relu(call: Call) -> Mapping:
 def elu(call: Call) -> Mapping:
     x = call.x
     forward = _elu(str(x), call.option, x.layout)
-    return Mapping(forward, gives=(x.layout,), why="Element by element.", keras="x if x > 0 else alpha · (eˣ − 1)", torch=forward.replace(str(x), "x"))
+    return Mapping(
+        forward,
+        gives=(x.layout,),
+        why="Element by element.",
+        keras="x if x > 0 else alpha · (eˣ − 1)",
+        torch=forward.replace(str(x), "x"),
+    )
 
 
 @rule("Softmax", demand=ANY, flat="pass")
@@ -258,7 +304,10 @@ def prelu(call: Call) -> Mapping:
             why="One slope for each channel." if own else "One slope for all.",
             **common,
         )
-    call.refuse(layout.perm[0] != 0, "its batch axis is not the first one in torch's order; put it after the layer that moves the batch axis")
+    call.refuse(
+        layout.perm[0] != 0,
+        "its batch axis is not the first one in torch's order; put it after the layer that moves the batch axis",
+    )
     steps = () if layout.is_identity else (Permute(tuple(axis - 1 for axis in layout.perm[1:])),)
     return Mapping(
         f"{SELF}({x})",

@@ -31,7 +31,9 @@ LARGEST_LITERAL = 16
 def torch_dtype(name: str) -> str:
     """``torch.int32``; raises Unconvertible for dtypes in which torch cannot compute (unsigned 16…64 bit, complex, string)."""
     if name not in TORCH_DTYPES:
-        raise Unconvertible(f"it works on {name}, which torch has no arithmetic for; cast to another dtype in the Keras model")
+        raise Unconvertible(
+            f"it works on {name}, which torch has no arithmetic for; cast to another dtype in the Keras model"
+        )
     return f"torch.{name}"
 
 
@@ -203,7 +205,11 @@ def _short(value: np.ndarray, exact: bool = False) -> float:
 def _nested(array: np.ndarray) -> str:
     if array.ndim == 0:
         return number(_short(array))
-    return f"[{', '.join(_nested(item) for item in array)}]" if array.ndim > 1 else f"[{', '.join(number(_short(np.asarray(item))) for item in array)}]"
+    return (
+        f"[{', '.join(_nested(item) for item in array)}]"
+        if array.ndim > 1
+        else f"[{', '.join(number(_short(np.asarray(item))) for item in array)}]"
+    )
 
 
 def dtype_of(value: Any) -> str | None:
@@ -222,4 +228,7 @@ def promoted(operands: Operands, result: str) -> list[str]:
     top = max((len(shape_of(v)) for v in tensors), default=0)
     if any(dtype_of(v) == result and (len(shape_of(v)) > 0 or top == 0) for v in tensors):
         return list(operands.texts)
-    return [cast(text, result) if any(v is t for t in tensors) and dtype_of(v) != result else text for v, text in zip(operands.values, operands.texts)]
+    return [
+        cast(text, result) if any(v is t for t in tensors) and dtype_of(v) != result else text
+        for v, text in zip(operands.values, operands.texts)
+    ]

@@ -24,7 +24,9 @@ def spatial_axes(layout: Layout) -> tuple[int, ...]:
     return layout.perm[2:]
 
 
-def same_pads(sizes: Sequence[int | None], kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> list[tuple[int, int]] | None:
+def same_pads(
+    sizes: Sequence[int | None], kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
+) -> list[tuple[int, int]] | None:
     """(before, after) for each axis under TensorFlow's SAME; None where a size must be known and is not.
 
     P = max((⌈n/s⌉ − 1)·s + (k − 1)·d + 1 − n, 0), the smaller half before

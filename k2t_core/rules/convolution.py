@@ -6,12 +6,29 @@ from k2t_core.layout import Layout
 from k2t_core.rules.activations import apply_activation
 from k2t_core.rules.broadcasting import Builder, constant, shape_of, write_array
 from k2t_core.rules.common import compact, ntuple, pad_expression, same_pads, spatial_axes
-from k2t_core.rules.registry import SELF, Alternative, Call, Mapping, Module, Slot, Weight, demand_channels_first, image_layout, rule
+from k2t_core.rules.registry import (
+    SELF,
+    Alternative,
+    Call,
+    Mapping,
+    Module,
+    Slot,
+    Weight,
+    demand_channels_first,
+    image_layout,
+    rule,
+)
 from k2t_core.transforms import Permute, Reshape
 
-SYMMETRIC = Alternative("symmetric padding", "pad both sides alike, as torch's padding= does", "only where TensorFlow's SAME happens to be symmetric; elsewhere the result is shifted by a pixel")
+SYMMETRIC = Alternative(
+    "symmetric padding",
+    "pad both sides alike, as torch's padding= does",
+    "only where TensorFlow's SAME happens to be symmetric; elsewhere the result is shifted by a pixel",
+)
 OTHER_SIDE = Alternative(
-    "padding on the other side", "the odd pixel before the image and not after it; causal padding after the sequence", "only for weights that were trained with such padding; TensorFlow puts the larger half after"
+    "padding on the other side",
+    "the odd pixel before the image and not after it; causal padding after the sequence",
+    "only for weights that were trained with such padding; TensorFlow puts the larger half after",
 )
 SHIFTED = Alternative(
     "torch's padding and output_padding",
@@ -44,12 +61,17 @@ def padded(call: Call, kernel, stride, dilation, layout) -> tuple[str, int | tup
 
 def other_paddings(call: Call, x: str) -> tuple[Alternative, ...]:
     """What else the padding of a call may be; ``x``: its input as `padded` gives it."""
-    return ((SYMMETRIC,) if call.layer.config["padding"] == "same" else ()) + ((OTHER_SIDE,) if x.startswith("F.pad(") else ())
+    return ((SYMMETRIC,) if call.layer.config["padding"] == "same" else ()) + (
+        (OTHER_SIDE,) if x.startswith("F.pad(") else ()
+    )
 
 
 def image_input(call: Call, rank: int) -> None:
     """Refuse what torch's convolutions and pools cannot take."""
-    call.refuse(call.x.rank != rank + 2, f"its input has {call.x.rank} axes, where k2t expects {rank + 2}; put a Reshape before and after it")
+    call.refuse(
+        call.x.rank != rank + 2,
+        f"its input has {call.x.rank} axes, where k2t expects {rank + 2}; put a Reshape before and after it",
+    )
     call.refuse("float" not in call.x.dtype, f"its input is {call.x.dtype}; give the model's Input a float dtype")
 
 
@@ -58,14 +80,21 @@ def bias_on_channels(call: Call, filters: int) -> None:
 
     keras/src/backend/tensorflow/numpy.py:add takes any vector for a bias of the last axis where the sizes fit.
     """
-    wrong = call.option("data_format") == "channels_first" and call.option("use_bias") and filters > 1 and call.outputs[0].shape[-1] == filters
+    wrong = (
+        call.option("data_format") == "channels_first"
+        and call.option("use_bias")
+        and filters > 1
+        and call.outputs[0].shape[-1] == filters
+    )
     call.refuse(
         wrong,
         f"its output is {filters} wide and has {filters} channels in channels_first order, where Keras on TensorFlow adds the bias along the width; use channels_last or another number of filters",
     )
 
 
-def _finish(call: Call, module: Module, weights: list[Weight], expression: str, layout, why: str, keras: str, alternatives=()) -> Mapping:
+def _finish(
+    call: Call, module: Module, weights: list[Weight], expression: str, layout, why: str, keras: str, alternatives=()
+) -> Mapping:
     if call.option("use_bias"):
         weights.append(Weight("bias", "bias"))
     return Mapping(
@@ -152,7 +181,8 @@ def depthwise_convolution(call: Call) -> Mapping:
         [Weight("weight", "kernel", _depthwise_steps(kernel, channels, multiplier))],
         f"{SELF}({x})",
         layout,
-        "A convolution with a group for each channel; Keras's kernel ends with (channels, multiplier)." + _same_note(call, padding, kernel),
+        "A convolution with a group for each channel; Keras's kernel ends with (channels, multiplier)."
+        + _same_note(call, padding, kernel),
         "depthwise_conv(x, kernel) + bias",
         other_paddings(call, x),
     )
@@ -160,7 +190,9 @@ def depthwise_convolution(call: Call) -> Mapping:
 
 def _depthwise_steps(kernel: tuple[int, ...], channels: int, multiplier: int) -> tuple[Permute, Reshape]:
     rank = len(kernel)
-    return Permute((rank, rank + 1, *range(rank))), Reshape((channels, multiplier, *kernel), (channels * multiplier, 1, *kernel))
+    return Permute((rank, rank + 1, *range(rank))), Reshape(
+        (channels, multiplier, *kernel), (channels * multiplier, 1, *kernel)
+    )
 
 
 @rule("ops.Conv", "ops.DepthwiseConv", demand=demand_channels_first)
@@ -172,7 +204,9 @@ def convolution_with_any_kernel(call: Call) -> Mapping:
     image_input(call, rank)
     shape = shape_of(kernel)
     call.refuse(None in shape, "the size of its kernel is free")
-    call.refuse(str(kernel.dtype) != call.x.dtype, f"its kernel is {kernel.dtype} and its input {call.x.dtype}; cast the kernel")
+    call.refuse(
+        str(kernel.dtype) != call.x.dtype, f"its kernel is {kernel.dtype} and its input {call.x.dtype}; cast the kernel"
+    )
     layout = image_layout(call)
     stride, dilation = (ntuple(call.option(name), rank) for name in ("strides", "dilation_rate"))
     x, padding = padded(call, shape[:rank], stride, dilation, layout)
@@ -184,13 +218,20 @@ def convolution_with_any_kernel(call: Call) -> Mapping:
         array = kernel.transpose(order)
         weight = write_array(array.reshape(-1, 1, *shape[:rank]) if depthwise else array, call.x, build)
     groups = shape[-2] if depthwise else 1
-    options = {"stride": (compact(stride), 1), "padding": (padding, 0), "dilation": (compact(dilation), 1), "groups": (groups, 1)}
+    options = {
+        "stride": (compact(stride), 1),
+        "padding": (padding, 0),
+        "dilation": (compact(dilation), 1),
+        "groups": (groups, 1),
+    }
     more = "".join(f", {name}={value}" for name, (value, usual) in options.items() if value != usual)
     return Mapping(
         f"F.conv{rank}d({x}, {weight}{more})",
         wants=tuple(layout if slot.index == call.x.index else Layout(order) for slot in call.inputs),
         gives=(layout,),
-        why="Kernel axes: Keras ends with (channels, multiplier), torch begins with them, as one." if depthwise else "Kernel axes: Keras ends with (in, out), torch begins with (out, in).",
+        why="Kernel axes: Keras ends with (channels, multiplier), torch begins with them, as one."
+        if depthwise
+        else "Kernel axes: Keras ends with (in, out), torch begins with (out, in).",
         keras=f"{'depthwise_conv' if depthwise else 'conv'}(x, kernel, strides, padding)",
         torch=f"F.conv{rank}d(x, kernel), channels first",
         module=build.module,
@@ -293,7 +334,8 @@ def transposed_convolution(call: Call) -> Mapping:
         [Weight("weight", "kernel", (Permute((rank + 1, rank, *range(rank))),))],
         expression,
         layout,
-        "Kernel axes: Keras ends with (out, in), torch begins with (in, out)." + (" TensorFlow crops one more at the end than at the start." if any(ends) else ""),
+        "Kernel axes: Keras ends with (out, in), torch begins with (in, out)."
+        + (" TensorFlow crops one more at the end than at the start." if any(ends) else ""),
         "conv_transpose(x, kernel, strides, padding) + bias",
         (SHIFTED,) if any(before != after and before + 1 == after for before, after in crops) else (),
     )

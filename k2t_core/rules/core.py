@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from k2t_core.layout import identity
 from k2t_core.rules.activations import apply_activation
-from k2t_core.rules.broadcasting import torch_dtype
-from k2t_core.rules.registry import ANY, LAST, OUT, SELF, Call, Expression, Mapping, Module, Unconvertible, Weight, rule
-from k2t_core.transforms import Constant, Permute, ReorderFlatten, Reshape
+from k2t_core.rules.registry import ANY, LAST, OUT, SELF, Call, Mapping, Module, Unconvertible, Weight, rule
+from k2t_core.transforms import Permute, ReorderFlatten, Reshape
 
 
 @rule("Dense", demand=LAST, flat="absorb")
@@ -42,7 +39,10 @@ def dense(call: Call) -> Mapping:
 @rule("EinsumDense", demand=LAST)
 def einsum_dense(call: Call) -> Mapping:
     """nn.Linear where the equation contracts the last axes into new last ones, as in attention; else torch.einsum."""
-    call.refuse(call.option("gptq_unpacked_column_size", None) is not None, "it is quantised; convert the model as it was before")
+    call.refuse(
+        call.option("gptq_unpacked_column_size", None) is not None,
+        "it is quantised; convert the model as it was before",
+    )
     x, equation = call.x, call.option("equation").replace(" ", "")
     call.option("output_shape"), call.option("bias_axes")  # seen in the shapes of kernel and bias
     kernel = call.variable("kernel")
@@ -54,7 +54,11 @@ def einsum_dense(call: Call) -> Mapping:
     contracted = [letter for letter in input_ if letter in sizes]
     new = [letter for letter in output if letter in sizes]
     kept = input_[: len(input_) - len(contracted)]
-    common = {"wants": (identity(x.rank),), "gives": (identity(rank),), "keras": f"activation(einsum({equation!r}, x, kernel) + bias)"}
+    common = {
+        "wants": (identity(x.rank),),
+        "gives": (identity(rank),),
+        "keras": f"activation(einsum({equation!r}, x, kernel) + bias)",
+    }
     new_shape = tuple(sizes[letter] for letter in new)
     linear = (
         input_ == kept + "".join(contracted)
@@ -84,7 +88,11 @@ def einsum_dense(call: Call) -> Mapping:
             torch="activation(x · weightᵀ + bias)",
             **common,
         )
-    module = Module("EinsumDense", {"equation": equation, "weight_shape": kernel.shape, "bias_shape": bias.shape if bias is not None else None}, 2)
+    module = Module(
+        "EinsumDense",
+        {"equation": equation, "weight_shape": kernel.shape, "bias_shape": bias.shape if bias is not None else None},
+        2,
+    )
     return Mapping(
         apply_activation(call.option("activation"), f"{SELF}({x})", identity(rank)),
         module,
@@ -101,7 +109,11 @@ def identity_layer(call: Call) -> Mapping:
     call.argument("inputs"), call.argument("mask")
     count = len(call.outputs)
     layouts = tuple(slot.layout for slot in call.inputs)
-    forward = str(call.inputs[0]) if count == 1 else tuple(f"{OUT.format(k)} = {slot}" for k, slot in enumerate(call.inputs[:count]))
+    forward = (
+        str(call.inputs[0])
+        if count == 1
+        else tuple(f"{OUT.format(k)} = {slot}" for k, slot in enumerate(call.inputs[:count]))
+    )
     return Mapping(forward, gives=layouts[:count], why="It passes its input through.", keras="x", torch="x")
 
 
@@ -111,95 +123,6 @@ def lambda_layer(call: Call) -> Mapping:
     function = call.option("function", None)
     name = getattr(function, "__name__", None) or (function.get("config") if isinstance(function, dict) else None)
     what = f"the function {name!r}" if isinstance(name, str) and name != "<lambda>" else "Python code of its own"
-    raise Unconvertible(f"it runs {what}, which k2t does not translate; override it with a PyTorch snippet over x on the Mapping page (or in the recipe), or write it with keras.ops{call.layer.note and f' (it could not be opened: {call.layer.note})'}")
-
-
-@rule("Variable")
-def variable(call: Call) -> Mapping:
-    """A weight that the call() of an opened layer uses itself."""
-    (source,) = call.layer.variables
-    module = Module("nn.Parameter" if "float" in source.dtype else "nn.Buffer", {"data": _unfilled(source.shape, source.dtype)}, 1)
-    return Mapping(SELF, module, (Weight("", source.name),), gives=(identity(len(source.shape)),), why="A weight that the layer's own code uses.", keras=f"self.{source.name}", torch=f"self.{source.name}")
-
-
-def _unfilled(shape: tuple[int, ...], dtype: str) -> Module:
-    """A tensor that load_state_dict fills."""
-    more = {} if dtype == "float32" else {"dtype": Expression(f"torch.{dtype}")}
-    return Module("torch.empty", {"size": shape, **more}, 1)
-
-
-@rule("Constant")
-def constant(call: Call) -> Mapping:
-    """Plain numbers that an opened layer calls another layer on, such as the positions of an embedding."""
-    value = call.option("value")
-    if value.size > 1 and value.dtype.kind == "i" and np.array_equal(value.ravel(), np.arange(value.size)):
-        numbers = f"torch.arange({value.size})" + (f".view{value.shape}" if value.ndim > 1 else "")
-        buffer, weights = Module("nn.Buffer", {"data": Expression(numbers), "persistent": False}, 1), ()
-    else:
-        dtype = value.dtype.name
-        buffer, weights = Module("nn.Buffer", {"data": _unfilled(value.shape, dtype)}, 1), (Weight("", None, (Constant(value.tolist(), dtype),)),)
-    return Mapping(SELF, buffer, weights, gives=(identity(value.ndim),), why="Numbers that the layer's own code makes.", keras="constant", torch="nn.Buffer")
-
-
-@rule("k2t_core.opening.Expand", demand=LAST)
-def expand(call: Call) -> Mapping:
-    """What an opened layer repeats once for each sample, such as the token of a class."""
-    x, like = call.argument("x"), call.argument("like")
-    call.option("shape")
-    axis = like.layout.axis(call.option("axis"))
-    rest = ", ".join(["-1"] * (x.rank - 1))
-    return Mapping(
-        f"{x}.expand({like}.shape[{axis}], {rest})",
-        wants=(identity(x.rank), like.layout),
-        gives=(identity(x.rank),),
-        why="Once for each sample, without a copy.",
-        keras="broadcast_to(x, (batch, …))",
-        torch="x.expand(batch, …)",
-    )
-
-
-@rule("k2t_core.opening.ReshapeLike", demand=LAST)
-def reshape_like(call: Call) -> Mapping:
-    """A reshape in an opened layer that hands on sizes which are free, such as the batch's, and infers one more or reads several."""
-    x, likes = call.argument("x"), list(call.argument("likes"))
-    free = iter([f"{like}.shape[{like.layout.axis(axis)}]" for like, axis in zip(likes, call.option("axes"))])
-    sizes = ", ".join(next(free) if n is None else str(n) for n in call.option("shape"))
-    return Mapping(
-        f"{x}.reshape({sizes})",
-        wants=tuple(identity(slot.rank) if slot.index == x.index else slot.layout for slot in call.inputs),
-        gives=(identity(len(call.outputs[0].shape)),),
-        why="In Keras's order of axes.",
-        keras="reshape(x, (batch, −1, …))",
-        torch="x.reshape(batch, -1, …)",
-    )
-
-
-@rule("k2t_core.opening.ArangeLike")
-def arange_like(call: Call) -> Mapping:
-    """The positions of a sequence whose length is free."""
-    like, dtype = call.x, torch_dtype(call.option("kind"))
-    count = f"{like}.shape[{like.layout.axis(call.option('axis'))}]"
-    kind = "" if dtype == "torch.int64" else f"dtype={dtype}, "
-    return Mapping(
-        f"torch.arange({count}, {kind}device={like}.device)",
-        wants=(like.layout,),
-        gives=(identity(1),),
-        why="One for each step.",
-        keras="arange(steps)",
-        torch="torch.arange(steps)",
-    )
-
-
-@rule("k2t_core.opening.BeginLike", demand=LAST)
-def begin_like(call: Call) -> Mapping:
-    """The first entries of a table, as many as a sequence has steps."""
-    x, like, start = call.argument("x"), call.argument("like"), call.option("start")
-    axis, count = call.option("axis"), f"{like}.shape[{like.layout.axis(call.option('like_axis'))}]"
-    return Mapping(
-        f"{x}[{':, ' * axis}{'' if start is None else start}:{count}]",
-        wants=tuple(identity(slot.rank) if slot.index == x.index else slot.layout for slot in call.inputs),
-        gives=(identity(x.rank),),
-        why="As many as there are steps.",
-        keras="x[:steps]",
-        torch="x[:steps]",
+    raise Unconvertible(
+        f"it runs {what}, which k2t does not translate; override it with a PyTorch snippet over x on the Mapping page (or in the recipe), or write it with keras.ops{call.layer.note and f' (it could not be opened: {call.layer.note})'}"
     )

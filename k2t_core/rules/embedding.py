@@ -24,7 +24,9 @@ def embedding(call: Call) -> Mapping:
     mask_zero = call.option("mask_zero")
     return Mapping(
         forward=f"{SELF}({indices(x)})",
-        module=Module("nn.Embedding", {"num_embeddings": call.option("input_dim"), "embedding_dim": call.option("output_dim")}, 2),
+        module=Module(
+            "nn.Embedding", {"num_embeddings": call.option("input_dim"), "embedding_dim": call.option("output_dim")}, 2
+        ),
         weights=(Weight("weight", "embeddings"),),
         wants=(identity(x.rank),),
         why="The same table of rows." + (f" {ZERO}" if mask_zero else ""),
@@ -37,7 +39,11 @@ def embedding(call: Call) -> Mapping:
 def reversible_embedding(call: Call) -> Mapping:
     """Indices to vectors, or with reverse=True vectors to logits by the same table (tied) or by one of its own."""
     x, reverse = call.x, bool(call.argument("reverse", False))
-    tied, soft_cap, reverse_dtype = call.option("tie_weights"), call.option("logit_soft_cap"), call.option("reverse_dtype")
+    tied, soft_cap, reverse_dtype = (
+        call.option("tie_weights"),
+        call.option("logit_soft_cap"),
+        call.option("reverse_dtype"),
+    )
     mask_zero = call.option("mask_zero")
     size = {"num_embeddings": call.option("input_dim"), "embedding_dim": call.option("output_dim")}
     module, weights = Module("nn.Embedding", size, 2), [Weight("weight", "embeddings")]
@@ -47,13 +53,24 @@ def reversible_embedding(call: Call) -> Mapping:
     table = f"{SELF}.{'weight' if tied else 'reverse_weight'}"
     common = {"module": module, "weights": tuple(weights), "wants": (identity(x.rank),)}
     if not reverse:
-        why = "The same table of rows" + (", which the layer's reverse calls use too." if tied else "; reverse calls have a table of their own.")
-        return Mapping(f"{SELF}({indices(x)})", why=f"{why} {ZERO}" if mask_zero else why, keras="embeddings[inputs]", torch="weight[inputs]", **common)
+        why = "The same table of rows" + (
+            ", which the layer's reverse calls use too." if tied else "; reverse calls have a table of their own."
+        )
+        return Mapping(
+            f"{SELF}({indices(x)})",
+            why=f"{why} {ZERO}" if mask_zero else why,
+            keras="embeddings[inputs]",
+            torch="weight[inputs]",
+            **common,
+        )
     vectors = str(x)
     if reverse_dtype is not None and reverse_dtype != x.dtype:
         # Keras's symbolic output has the compute dtype, its real one reverse_dtype: what follows could not be trusted.
         followed = call.graph.consumers()[call.outputs[0].id]
-        call.refuse(bool(followed), f"its reverse_dtype {reverse_dtype!r} is not the dtype of its input, {x.dtype}; leave it out, and cast the input before this call")
+        call.refuse(
+            bool(followed),
+            f"its reverse_dtype {reverse_dtype!r} is not the dtype of its input, {x.dtype}; leave it out, and cast the input before this call",
+        )
         vectors, table = f"{x}.to(torch.{reverse_dtype})", f"{table}.to(torch.{reverse_dtype})"
     logits = f"F.linear({vectors}, {table})"
     return Mapping(

@@ -19,7 +19,14 @@ PAIRWISE = {
     "Maximum": "torch.maximum({}, {})",
     "Minimum": "torch.minimum({}, {})",
 }
-FORMULA = {"Add": "x + y", "Subtract": "x − y", "Multiply": "x · y", "Average": "(x + y) / 2", "Maximum": "max(x, y)", "Minimum": "min(x, y)"}
+FORMULA = {
+    "Add": "x + y",
+    "Subtract": "x − y",
+    "Multiply": "x · y",
+    "Average": "(x + y) / 2",
+    "Maximum": "max(x, y)",
+    "Minimum": "min(x, y)",
+}
 
 
 def _inputs(call: Call) -> list[Slot]:
@@ -70,9 +77,15 @@ def merge(call: Call) -> Mapping:
     inputs = _inputs(call)
     masks = call.argument("masks")
     ranks = {x.rank for x in inputs}
-    common = {"keras": FORMULA[kind] + (", lower ranks expanded at axis 1" if len(ranks) > 1 else ""), "torch": FORMULA[kind]}
+    common = {
+        "keras": FORMULA[kind] + (", lower ranks expanded at axis 1" if len(ranks) > 1 else ""),
+        "torch": FORMULA[kind],
+    }
     if masks is not None and any(m is not None for m in masks):
-        call.refuse(ranks != {3}, "its inputs carry masks and are not all of shape (batch, steps, features); k2t converts masked merges of sequences only")
+        call.refuse(
+            ranks != {3},
+            "its inputs carry masks and are not all of shape (batch, steps, features); k2t converts masked merges of sequences only",
+        )
         return _masked(call, inputs, list(masks), common)
     operands = align(call, inputs, batch_first=True)
     if kind in ("Add", "Average"):

@@ -23,14 +23,21 @@ def batch_normalization(call: Call) -> Mapping:
     """nn.BatchNormNd over torch's axis 1, which holds Keras's ``axis``."""
     x, axis = call.x, call.option("axis")
     call.argument("mask")  # weighs the batch statistics in training, nothing in inference
-    call.refuse(bool(call.option("renorm", False)), "it uses batch renormalization (renorm=True), whose extra statistics torch has no place for; rebuild it with renorm=False and the same weights")
+    call.refuse(
+        bool(call.option("renorm", False)),
+        "it uses batch renormalization (renorm=True), whose extra statistics torch has no place for; rebuild it with renorm=False and the same weights",
+    )
     call.option("renorm_clipping", None), call.option("renorm_momentum", None)
     center, scale = call.option("center"), call.option("scale")
     momentum, frozen = call.option("momentum"), call.option("trainable", True) is False
     layout = _channel_second(x, axis)
     size = call.variable("moving_mean").shape[0]
     steps = _flat_steps(x, axis)
-    weights = [*_affine((size,), "gamma" if scale else None, "beta" if center else None, steps, steps)] if scale or center or frozen else []
+    weights = (
+        [*_affine((size,), "gamma" if scale else None, "beta" if center else None, steps, steps)]
+        if scale or center or frozen
+        else []
+    )
     weights += [Weight("running_mean", "moving_mean", steps), Weight("running_var", "moving_variance", steps)]
     init = ()
     expression = f"{SELF}({{x}})"
@@ -41,7 +48,12 @@ def batch_normalization(call: Call) -> Mapping:
         dimensions = {2: 1, 3: 1, 4: 2, 5: 3}.get(x.rank, 1)
         if x.rank > 5:
             expression = f"{SELF}({{x}}.flatten(2)).view_as({{x}})"
-        arguments = {"num_features": size, "eps": call.option("epsilon"), "momentum": round(1 - momentum, 12), "affine": scale or center}
+        arguments = {
+            "num_features": size,
+            "eps": call.option("epsilon"),
+            "momentum": round(1 - momentum, 12),
+            "affine": scale or center,
+        }
         module = Module(f"nn.BatchNorm{dimensions}d", arguments, 1)
         init = _fixed(scale, center) if scale or center else ()
         weights = weights if scale or center else weights[-2:]
@@ -74,7 +86,12 @@ def layer_normalization(call: Call) -> Mapping:
     raw, axes, layout = _inner_axes(call)
     center, scale, epsilon = call.option("center"), call.option("scale"), call.option("epsilon")
     rms_scaling = call.option("rms_scaling", False)
-    common = {"wants": (layout,), "gives": (layout,), "keras": "gamma · (x − mean) / √(variance + epsilon) + beta", "torch": "weight · (x − mean) / √(variance + eps) + bias"}
+    common = {
+        "wants": (layout,),
+        "gives": (layout,),
+        "keras": "gamma · (x − mean) / √(variance + epsilon) + beta",
+        "torch": "weight · (x − mean) / √(variance + eps) + bias",
+    }
     inner = [axis for axis in layout.perm if axis in axes]
     steps = _inner_steps(x, raw, inner)
     if rms_scaling:
@@ -90,14 +107,20 @@ def layer_normalization(call: Call) -> Mapping:
     shape = tuple(x.shape[axis] for axis in inner)
     if not scale and not center and None in shape:
         forward = f"F.layer_norm({{x}}, {{x}}.shape[-{len(inner)}:], eps={epsilon!r})"
-        return _at_least_float32(call, Mapping(forward, why="Without weights, over sizes known at run time only.", **common))
+        return _at_least_float32(
+            call, Mapping(forward, why="Without weights, over sizes known at run time only.", **common)
+        )
     weights, init = (), ()
     if scale or center:
         weights = _affine(shape, "gamma" if scale else None, "beta" if center else None, steps, steps)
         if not center:
             weights = weights[:1]
         init = _fixed(scale, True)
-    arguments = {"normalized_shape": shape[0] if len(shape) == 1 else shape, "eps": epsilon, "elementwise_affine": bool(weights)}
+    arguments = {
+        "normalized_shape": shape[0] if len(shape) == 1 else shape,
+        "eps": epsilon,
+        "elementwise_affine": bool(weights),
+    }
     if scale and not center:
         arguments["bias"] = False
     why = "Same formula; Keras's epsilon is 0.001 by default, torch's 1e-05."
@@ -117,19 +140,27 @@ def group_normalization(call: Call) -> Mapping:
     layout = _channel_second(x, axis)
     size = x.shape[axis]
     groups = size if groups == -1 else groups
-    call.refuse(x.rank == 2 and groups == size, "each group has a single element, so its output is beta whatever the input; remove it, or set fewer groups")
+    call.refuse(
+        x.rank == 2 and groups == size,
+        "each group has a single element, so its output is beta whatever the input; remove it, or set fewer groups",
+    )
     weights, init = (), ()
     if scale or center:
         weights = _affine((size,), "gamma" if scale else None, "beta" if center else None)
         init = _fixed(scale, center)
     mapping = Mapping(
         f"{SELF}({{x}})",
-        Module("nn.GroupNorm", {"num_groups": groups, "num_channels": size, "eps": call.option("epsilon"), "affine": bool(weights)}, 2),
+        Module(
+            "nn.GroupNorm",
+            {"num_groups": groups, "num_channels": size, "eps": call.option("epsilon"), "affine": bool(weights)},
+            2,
+        ),
         weights,
         wants=(layout,),
         gives=(layout,),
         init=init,
-        why="Same formula over the same groups; Keras's epsilon is 0.001 by default, torch's 1e-05." + (" One channel a group is instance normalisation." if groups == size else ""),
+        why="Same formula over the same groups; Keras's epsilon is 0.001 by default, torch's 1e-05."
+        + (" One channel a group is instance normalisation." if groups == size else ""),
         keras="gamma · (x − mean of group) / √(variance of group + epsilon) + beta",
         torch="weight · (x − mean of group) / √(variance of group + eps) + bias",
     )
@@ -152,7 +183,9 @@ def rms_normalization(call: Call) -> Mapping:
         sizes = tuple(shape[inner_axis - rank + len(inner)] for inner_axis in inner)
         module = Module("nn.RMSNorm", {"normalized_shape": sizes[0] if len(sizes) == 1 else sizes, "eps": epsilon}, 1)
     else:
-        call.refuse(x.layout.flat is not None, "it normalises over the batch of a flattened image; put a Reshape in between")
+        call.refuse(
+            x.layout.flat is not None, "it normalises over the batch of a flattened image; put a Reshape in between"
+        )
         layout = Layout(tuple(range(rank)))
         steps = rounding
         module = Module("AxisRMSNorm", {"shape": shape, "dim": tuple(axes), "eps": epsilon}, 2)
@@ -177,12 +210,21 @@ def unit_normalization(call: Call) -> Mapping:
     dims = sorted(x.layout.axis(a) for a in ([axis] if isinstance(axis, int) else axis))
     dim = dims[0] if len(dims) == 1 else tuple(dims)
     forward = f"F.normalize({x})" if dim == 1 else f"F.normalize({x}, dim={-1 if dim == x.rank - 1 else dim})"
-    return Mapping(forward, gives=(x.layout,), why="Both divide by the Euclidean norm, at least 1e-12.", keras="x / ‖x‖ over axis", torch=forward.replace(str(x), "x"))
+    return Mapping(
+        forward,
+        gives=(x.layout,),
+        why="Both divide by the Euclidean norm, at least 1e-12.",
+        keras="x / ‖x‖ over axis",
+        torch=forward.replace(str(x), "x"),
+    )
 
 
 def _refuse_integers(call: Call) -> None:
     """Keras casts the result back to the dtype of the input: integers are all that is left of it."""
-    call.refuse("float" not in call.x.dtype, f"it normalises {call.x.dtype}, and Keras cuts the result to integers; cast its input to float32 in the Keras model")
+    call.refuse(
+        "float" not in call.x.dtype,
+        f"it normalises {call.x.dtype}, and Keras cuts the result to integers; cast its input to float32 in the Keras model",
+    )
 
 
 # --- pieces ----------------------------------------------------------------------------------------------------
@@ -231,7 +273,13 @@ def _inner_steps(x: Slot, raw: Sequence[int], inner: Sequence[int]) -> tuple[Tra
     return tuple(steps)
 
 
-def _affine(shape: tuple[int, ...], gamma: str | None, beta: str | None, scale: tuple[Transform, ...] = (), offset: tuple[Transform, ...] = ()) -> tuple[Weight, ...]:
+def _affine(
+    shape: tuple[int, ...],
+    gamma: str | None,
+    beta: str | None,
+    scale: tuple[Transform, ...] = (),
+    offset: tuple[Transform, ...] = (),
+) -> tuple[Weight, ...]:
     """weight and bias; what Keras does not have is filled in."""
     return (
         Weight("weight", gamma, scale if gamma else (Fill(shape, 1.0),)),
@@ -241,7 +289,11 @@ def _affine(shape: tuple[int, ...], gamma: str | None, beta: str | None, scale: 
 
 def _fixed(scale: bool, center: bool) -> tuple[str, ...]:
     """Statements that keep what Keras does not have from being trained."""
-    return tuple(f"{SELF}.{name}.requires_grad_(False)  # {option}=False" for name, option, there in (("weight", "scale", scale), ("bias", "center", center)) if not there)
+    return tuple(
+        f"{SELF}.{name}.requires_grad_(False)  # {option}=False"
+        for name, option, there in (("weight", "scale", scale), ("bias", "center", center))
+        if not there
+    )
 
 
 def _autocast(call: Call, name: str) -> tuple[Transform, ...]:
@@ -263,7 +315,14 @@ def _at_least_float32(call: Call, mapping: Mapping) -> Mapping:
 
     def stored(weight: Weight) -> Weight:
         """As float32 where Keras stores or rounds it otherwise."""
-        ends = [step.dtype for step in weight.steps if isinstance(step, (Cast, Fill))] or [call.variable(weight.source).dtype if weight.source else dtype]
+        ends = [step.dtype for step in weight.steps if isinstance(step, (Cast, Fill))] or [
+            call.variable(weight.source).dtype if weight.source else dtype
+        ]
         return weight if ends[-1] in (dtype, "int64") else replace(weight, steps=(*weight.steps, Cast(dtype)))
 
-    return replace(mapping, forward=forward, module=replace(mapping.module, dtype=dtype), weights=tuple(stored(w) for w in mapping.weights))
+    return replace(
+        mapping,
+        forward=forward,
+        module=replace(mapping.module, dtype=dtype),
+        weights=tuple(stored(w) for w in mapping.weights),
+    )

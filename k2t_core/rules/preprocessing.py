@@ -9,7 +9,19 @@ import numpy as np
 
 from k2t_core.layout import Layout, channels_first, identity
 from k2t_core.rules.broadcasting import cast, number, torch_dtype
-from k2t_core.rules.registry import ANY, LAST, SELF, Call, Mapping, Module, Slot, Unconvertible, Weight, demand_channels_first, rule
+from k2t_core.rules.registry import (
+    ANY,
+    LAST,
+    SELF,
+    Call,
+    Mapping,
+    Module,
+    Slot,
+    Unconvertible,
+    Weight,
+    demand_channels_first,
+    rule,
+)
 from k2t_core.transforms import Cast, Constant, Permute, ReorderFlatten, Reshape, SqrtAtLeast, Transform, float_dtype
 
 EPSILON = 1e-7  # keras.config.epsilon() unless the user changes it
@@ -28,12 +40,21 @@ def rescaling(call: Call) -> Mapping:
         return Mapping(forward, why="The same two numbers.", torch=forward.replace(str(x), "x"), **common)
     weights, shapes = [], {}
     for name, array in (("scale", scale), ("offset", offset)):
-        call.refuse(array.ndim > x.rank, f"its {name} of shape {array.shape} has more axes than its input; give it fewer")
+        call.refuse(
+            array.ndim > x.rank, f"its {name} of shape {array.shape} has more axes than its input; give it fewer"
+        )
         array = _lined_up(array.reshape((1,) * (x.rank - array.ndim) + array.shape), x.layout)
         weights.append(Weight(name, None, (Constant(array.tolist(), "float32"),)))
         shapes[name] = array.shape
     module = Module("ScaleAndShift", {"scale_shape": shapes["scale"], "offset_shape": shapes["offset"]}, 2)
-    return Mapping(f"{SELF}({text})", module, tuple(weights), why="Scale and offset follow the order of axes.", torch="x · scale + offset", **common)
+    return Mapping(
+        f"{SELF}({text})",
+        module,
+        tuple(weights),
+        why="Scale and offset follow the order of axes.",
+        torch="x · scale + offset",
+        **common,
+    )
 
 
 def _scaled(x: str, scale: float, offset: float, dtype: str) -> str:
@@ -80,7 +101,10 @@ def normalization(call: Call) -> Mapping:
             spread[keep[-i]] = mean.shape[-i]
         mean, variance = (_lined_up(v.reshape(spread), x.layout) for v in (mean, variance))
         shape = mean.shape
-        weights = (Weight("mean", None, (Constant(mean.tolist()),)), Weight("std", None, (Constant(variance.tolist()), *root)))
+        weights = (
+            Weight("mean", None, (Constant(mean.tolist()),)),
+            Weight("std", None, (Constant(variance.tolist()), *root)),
+        )
     return Mapping(
         f"{SELF}({text})",
         Module("Unstandardize" if invert else "Standardize", {"shape": shape}, 1),
@@ -121,7 +145,9 @@ def _array(value: Any, what: str) -> np.ndarray:
     """A number, list or serialized NumPy array of a layer's configuration."""
     if isinstance(value, dict):
         if value.get("class_name") not in ("__numpy__", "__tensor__"):
-            raise Unconvertible(f"{what} is a {value.get('class_name')}, which k2t cannot read; give it as a number or a list")
+            raise Unconvertible(
+                f"{what} is a {value.get('class_name')}, which k2t cannot read; give it as a number or a list"
+            )
         value = value["config"]["value"]
     return np.asarray(value, "float32") if np.ndim(value) else np.asarray(value, "float64")
 
@@ -157,7 +183,9 @@ def category_encoding(call: Call) -> Mapping:
     x, mode, depth = call.x, call.option("output_mode"), call.option("num_tokens")
     weights = call.argument("count_weights")
     call.refuse(bool(call.option("sparse", False)), f"it gives sparse tensors; set sparse=False, or {CUT}")
-    call.refuse(weights is not None and not isinstance(weights, Slot), "its count_weights are not a tensor of the model")
+    call.refuse(
+        weights is not None and not isinstance(weights, Slot), "its count_weights are not a tensor of the model"
+    )
     wants = tuple(identity(slot.rank) for slot in call.inputs)
     forward = _encoded(call, str(x), mode, depth, weights)
     return Mapping(
@@ -173,12 +201,22 @@ def category_encoding(call: Call) -> Mapping:
 def _encoded(call: Call, indices: str, mode: str, depth: int, weights: Slot | None = None) -> str:
     """keras/src/utils/numerical_utils.py, encode_categorical_inputs."""
     x, dtype = call.x, call.outputs[0].dtype
-    call.refuse(_is_mixed(call), "its dtype policy is mixed, under which Keras itself is at odds about the dtype of the result; give this layer dtype='float32'")
+    call.refuse(
+        _is_mixed(call),
+        "its dtype policy is mixed, under which Keras itself is at odds about the dtype of the result; give this layer dtype='float32'",
+    )
     option = "" if dtype == "float32" else f", dtype={torch_dtype(dtype)}"
     if mode == "one_hot":
         squeezed = x.rank > 1 and x.shape[-1] == 1
-        return f"one_hot({_method(indices)}.squeeze(-1), {depth}{option})" if squeezed else f"one_hot({indices}, {depth}{option})"
-    call.refuse(x.rank != 2, f"it makes {mode} of a tensor of {x.rank} axes, where Keras reduces another axis than it says; reshape its input to (batch, n)")
+        return (
+            f"one_hot({_method(indices)}.squeeze(-1), {depth}{option})"
+            if squeezed
+            else f"one_hot({indices}, {depth}{option})"
+        )
+    call.refuse(
+        x.rank != 2,
+        f"it makes {mode} of a tensor of {x.rank} axes, where Keras reduces another axis than it says; reshape its input to (batch, n)",
+    )
     call.refuse(dtype in ("int8", "int16", "uint8"), f"it counts in {dtype}; give the layer dtype='float32'")
     if mode == "multi_hot":
         return f"one_hot({indices}, {depth}{option}).amax(1)"
@@ -206,9 +244,18 @@ def _method(expression: str) -> str:
 @rule("STFTSpectrogram", demand=demand_channels_first)
 def stft_spectrogram(call: Call) -> Mapping:
     """Two convolutions with the kernels that Keras keeps as weights (keras/src/layers/preprocessing/stft_spectrogram.py)."""
-    call.option("window"), call.option("periodic"), call.option("scaling"), call.option("fft_length")  # seen in the kernels
+    (
+        call.option("window"),
+        call.option("periodic"),
+        call.option("scaling"),
+        call.option("fft_length"),
+    )  # seen in the kernels
     mode, step, length = call.option("mode"), call.option("frame_step"), call.option("frame_length")
-    padding, expand, first = call.option("padding"), call.option("expand_dims"), call.option("data_format") == "channels_first"
+    padding, expand, first = (
+        call.option("padding"),
+        call.option("expand_dims"),
+        call.option("data_format") == "channels_first",
+    )
     call.refuse(call.x.dtype == "bfloat16", "it does not take bfloat16; give it dtype='float32'")
     names = [name for name in ("real", "imag") if name != {"real": "imag", "imag": "real"}.get(mode)]
     kernels = [call.variable(f"{name}_kernel") for name in names]
@@ -237,9 +284,17 @@ def stft_spectrogram(call: Call) -> Mapping:
 def mel_spectrogram(call: Call) -> Mapping:
     """torch.stft with the same reflection at the ends; window and mel filters are written into the weights file."""
     x = call.x
-    call.refuse(x.rank != 2, f"its input has {x.rank} axes, and Keras itself is at odds about the shape of the result; reshape it to (batch, time)")
+    call.refuse(
+        x.rank != 2,
+        f"its input has {x.rank} axes, and Keras itself is at odds about the shape of the result; reshape it to (batch, time)",
+    )
     fft, stride, length = call.option("fft_length"), call.option("sequence_stride"), call.option("sequence_length")
-    bands, rate, low, high = call.option("num_mel_bins"), call.option("sampling_rate"), call.option("min_freq"), call.option("max_freq")
+    bands, rate, low, high = (
+        call.option("num_mel_bins"),
+        call.option("sampling_rate"),
+        call.option("min_freq"),
+        call.option("max_freq"),
+    )
     dtype = "float64" if call.outputs[0].dtype == "float64" else "float32"
     arguments = {
         "bands": bands,
@@ -277,7 +332,9 @@ def _window(call: Call, length: int) -> list[float]:
         return [1.0] * length
     if not isinstance(window, str):
         return [float(v) for v in window]
-    call.refuse(window not in ("hann", "hamming"), f"its window {window!r} is not known to k2t; use 'hann' or 'hamming'")
+    call.refuse(
+        window not in ("hann", "hamming"), f"its window {window!r} is not known to k2t; use 'hann' or 'hamming'"
+    )
     a = 0.5 if window == "hann" else 0.54
     period = length + (length % 2 == 0) - 1  # tensorflow/python/ops/signal/window_ops.py: an odd window is symmetric
     return (a - (1 - a) * np.cos(2 * np.pi * np.arange(length) / period)).tolist() if length > 1 else [1.0]
@@ -304,9 +361,15 @@ def integer_lookup(call: Call) -> Mapping:
     oov_token, method = call.option("oov_token"), call.option("oov_method", "floormod")
     for name in ("max_tokens", "pad_to_max_tokens", "idf_weights", "vocabulary_dtype", "vocabulary_size", "salt"):
         call.option(name, None)  # of adapt(), of other output modes, or of hashing
-    call.refuse(mode != "int", f"with output_mode={mode!r} Keras gives integers where it announces floats; use output_mode='int' and a CategoryEncoding after it")
+    call.refuse(
+        mode != "int",
+        f"with output_mode={mode!r} Keras gives integers where it announces floats; use output_mode='int' and a CategoryEncoding after it",
+    )
     call.refuse(not vocabulary, "it has no vocabulary yet; call adapt() before saving the model")
-    call.refuse(unknown > 1 and method != "floormod" and not invert, f"it hashes unknown tokens (oov_method={method!r}), which torch cannot; {CUT}")
+    call.refuse(
+        unknown > 1 and method != "floormod" and not invert,
+        f"it hashes unknown tokens (oov_method={method!r}), which torch cannot; {CUT}",
+    )
     start = int(mask is not None) + unknown
     ids = list(range(start, start + len(vocabulary)))
     order = np.argsort(vocabulary).tolist()
@@ -324,7 +387,8 @@ def integer_lookup(call: Call) -> Mapping:
         Module("IntegerLookup", arguments, 1),
         (Weight("keys", None, (Constant(keys, "int64"),)), Weight("values", None, (Constant(values, "int64"),))),
         gives=(x.layout,),
-        why="The vocabulary is in the weights file." + ("" if unknown or invert else " An unknown token gives −1, where Keras raises an error."),
+        why="The vocabulary is in the weights file."
+        + ("" if unknown or invert else " An unknown token gives −1, where Keras raises an error."),
         keras="table.lookup(x)",
         torch="values[searchsorted(keys, x)]",
     )
@@ -335,17 +399,29 @@ def hashing(call: Call) -> Mapping:
     """Whole numbers: TensorFlow hashes their decimal text, by FarmHash or, with a salt, by SipHash."""
     x, mode, bins = call.x, call.option("output_mode"), call.option("num_bins")
     salt, masked = call.option("salt"), call.option("mask_value")
-    call.refuse(x.dtype == "string", f"it hashes strings, and torch has no strings: the work of a data pipeline. {CUT[0].upper()}{CUT[1:]}")
+    call.refuse(
+        x.dtype == "string",
+        f"it hashes strings, and torch has no strings: the work of a data pipeline. {CUT[0].upper()}{CUT[1:]}",
+    )
     call.refuse(x.dtype == "bool", "it hashes a bool; cast it to int32 first")
     call.refuse(bool(call.option("sparse", False)), f"it gives sparse tensors; set sparse=False, or {CUT}")
-    call.refuse(mode == "one_hot" and x.shape[-1] != 1, "it makes one_hot of several values a sample, where Keras declares another shape than it gives; use output_mode='int' and a CategoryEncoding after it")
+    call.refuse(
+        mode == "one_hot" and x.shape[-1] != 1,
+        "it makes one_hot of several values a sample, where Keras declares another shape than it gives; use output_mode='int' and a CategoryEncoding after it",
+    )
     layout = x.layout if mode == "int" else identity(x.rank)
     reserved = masked is not None and bins > 1  # bin 0 is the mask's
-    function = f"sip_hash_bucket({x}, {bins - reserved}, {tuple(salt)})" if salt is not None else f"farm_hash_bucket({x}, {bins - reserved})"
+    function = (
+        f"sip_hash_bucket({x}, {bins - reserved}, {tuple(salt)})"
+        if salt is not None
+        else f"farm_hash_bucket({x}, {bins - reserved})"
+    )
     indices = f"torch.where({x} == {masked!r}, 0, {function} + 1)" if reserved else function
     dtype = call.outputs[0].dtype
     return Mapping(
-        (indices if dtype == "int64" else cast(indices, dtype)) if mode == "int" else _encoded(call, indices, mode, bins),
+        (indices if dtype == "int64" else cast(indices, dtype))
+        if mode == "int"
+        else _encoded(call, indices, mode, bins),
         wants=(layout,),
         gives=(layout if mode == "int" else identity(len(call.outputs[0].shape)),),
         why="TensorFlow hashes the decimal text of a number; the helper computes the same hash.",

@@ -14,11 +14,33 @@ from k2t_core.graph import Layer, Node
 from k2t_core.layout import Layout, channels_first, identity
 from k2t_core.rules.activations import apply_activation
 from k2t_core.rules.common import compact, ntuple, same_pads
-from k2t_core.rules.registry import INERT_OPTIONS, LAST, OUT, SELF, Alternative, Call, Expression, Mapping, Module, Slot, Unconvertible, Weight, rule
+from k2t_core.rules.registry import (
+    INERT_OPTIONS,
+    LAST,
+    OUT,
+    SELF,
+    Alternative,
+    Call,
+    Expression,
+    Mapping,
+    Module,
+    Slot,
+    Unconvertible,
+    Weight,
+    rule,
+)
 from k2t_core.transforms import Fill, Permute, ReorderBlocks, Take, Transform
 
-LSTM_GATES = Alternative("gates i, c, f, o", "the kernel's blocks read as input, cell, forget, output", "only where the weights were written in that order, as TensorFlow 1's BasicLSTMCell did")
-GRU_GATES = Alternative("gates r, z, h", "the kernel's blocks read as reset, update, new, without re-ordering", "only where the weights came from torch and were never re-ordered; Keras stores z, r, h")
+LSTM_GATES = Alternative(
+    "gates i, c, f, o",
+    "the kernel's blocks read as input, cell, forget, output",
+    "only where the weights were written in that order, as TensorFlow 1's BasicLSTMCell did",
+)
+GRU_GATES = Alternative(
+    "gates r, z, h",
+    "the kernel's blocks read as reset, update, new, without re-ordering",
+    "only where the weights came from torch and were never re-ordered; Keras stores z, r, h",
+)
 TANH, SIGMOID = "torch.tanh", "torch.sigmoid"
 
 
@@ -56,7 +78,9 @@ class Cell:
     def gates(self) -> tuple[Transform, ...]:
         """How the gates, along axis 0, come into torch's order."""
         if self.kind == "LSTM":
-            return (ReorderBlocks(0, (0, 2, 1, 3), "i, c, f, o", "i, f, g, o"),) if self.choice == LSTM_GATES.name else ()
+            return (
+                (ReorderBlocks(0, (0, 2, 1, 3), "i, c, f, o", "i, f, g, o"),) if self.choice == LSTM_GATES.name else ()
+            )
         if self.kind == "GRU":
             return () if self.choice == GRU_GATES.name else (ReorderBlocks(0, (1, 0, 2), "z, r, h", "r, z, n"),)
         return ()
@@ -116,7 +140,9 @@ def read_cell(options: Call, prefix: str, choice: str | None) -> Cell:
     kind = options.layer.kind.removesuffix("Cell").removeprefix("Simple")
     units, bias = options.option("units"), options.option("use_bias")
     kernel = options.variable("kernel")
-    names = {key: prefix + options.variable(key).name for key in ("kernel", "recurrent_kernel", *(["bias"] if bias else []))}
+    names = {
+        key: prefix + options.variable(key).name for key in ("kernel", "recurrent_kernel", *(["bias"] if bias else []))
+    }
     for name in ("dropout", "recurrent_dropout"):
         options.option(name)  # act in training only
     return Cell(
@@ -135,7 +161,9 @@ def read_cell(options: Call, prefix: str, choice: str | None) -> Cell:
 def _part(call: Call, layer: Layer) -> Call:
     """A call that reads the options of a layer within the layer."""
     mine, its = (_policy(part.config.get("dtype")) for part in (call.layer, layer))
-    call.refuse(mine != its, f"its inner layer {layer.name!r} has the dtype policy {its} and itself {mine}; give both the same")
+    call.refuse(
+        mine != its, f"its inner layer {layer.name!r} has the dtype policy {its} and itself {mine}; give both the same"
+    )
     return Call(Node(call.node.id, layer, {}, ()), call.graph, ())
 
 
@@ -146,7 +174,9 @@ def _policy(policy: Any) -> str:
 def _all_read(part: Call) -> None:
     unread = [name for name in part.layer.config if name not in part.read_options | INERT_OPTIONS]
     if unread:
-        raise Unconvertible(f"the option {', '.join(unread)} of its {part.layer.kind} is not known to k2t; a newer Keras may have added it, so update k2t")
+        raise Unconvertible(
+            f"the option {', '.join(unread)} of its {part.layer.kind} is not known to k2t; a newer Keras may have added it, so update k2t"
+        )
 
 
 def _cells(call: Call, layer: Layer, prefix: str) -> tuple[Cell, ...]:
@@ -155,10 +185,14 @@ def _cells(call: Call, layer: Layer, prefix: str) -> tuple[Cell, ...]:
     if layer.kind == "StackedRNNCells":
         count = len(part.option("cells"))
         _all_read(part)
-        call.refuse(len(layer.children) < count, "a cell of its stack is no Keras layer; write it as one of Keras's cells")
+        call.refuse(
+            len(layer.children) < count, "a cell of its stack is no Keras layer; write it as one of Keras's cells"
+        )
         return tuple(cell for name, child in layer.children.items() for cell in _cells(call, child, f"{prefix}{name}/"))
     if layer.kind not in ("LSTMCell", "GRUCell", "SimpleRNNCell"):
-        raise Unconvertible(f"its cell {layer.kind} is not one of Keras's own cells; use LSTMCell, GRUCell or SimpleRNNCell, or override the layer with a snippet")
+        raise Unconvertible(
+            f"its cell {layer.kind} is not one of Keras's own cells; use LSTMCell, GRUCell or SimpleRNNCell, or override the layer with a snippet"
+        )
     cell = read_cell(part, prefix, call.choice)
     _all_read(part)
     return (cell,)
@@ -185,7 +219,11 @@ class Direction:
         if self.loop is not None:
             return None
         first = self.cells[0]
-        alike = all((c.kind, c.units, c.bias, c.torch, c.features) == (first.kind, first.units, first.bias, first.torch, first.units) for c in self.cells[1:])
+        alike = all(
+            (c.kind, c.units, c.bias, c.torch, c.features)
+            == (first.kind, first.units, first.bias, first.torch, first.units)
+            for c in self.cells[1:]
+        )
         return first.torch if alike else None
 
     @property
@@ -197,7 +235,11 @@ class Direction:
             if self.loop is not None:
                 cell = self.loop[0]
             else:
-                cell = self.cells[0].module() if len(self.cells) == 1 else Module("StackedCells", {"cells": [c.module() for c in self.cells]}, 1)
+                cell = (
+                    self.cells[0].module()
+                    if len(self.cells) == 1
+                    else Module("StackedCells", {"cells": [c.module() for c in self.cells]}, 1)
+                )
             return Module("Recurrence", {"cell": cell}, 1)
         cls, extra = self.torch
         args = {"input_size": self.cells[0].features, "hidden_size": self.cells[0].units, **extra}
@@ -215,7 +257,9 @@ class Direction:
         elif len(self.cells) == 1:
             found = [replace(w, key=f"cell.{w.key}") for w in self.cells[0].weights()]
         else:
-            found = [replace(w, key=f"cell.cells.{k}.{w.key}") for k, cell in enumerate(self.cells) for w in cell.weights()]
+            found = [
+                replace(w, key=f"cell.cells.{k}.{w.key}") for k, cell in enumerate(self.cells) for w in cell.weights()
+            ]
         return tuple(replace(w, key=prefix + w.key) for w in found)
 
     @property
@@ -227,7 +271,11 @@ class Direction:
         """The state argument from Keras's list of state tensors."""
         if self.torch is not None:
             hidden, carry = (states[::2], states[1::2]) if self.lstm else (states, ())
-            stacks = [f"torch.stack(({', '.join(part)}))" if len(part) > 1 else f"{part[0]}.unsqueeze(0)" for part in (hidden, carry) if part]
+            stacks = [
+                f"torch.stack(({', '.join(part)}))" if len(part) > 1 else f"{part[0]}.unsqueeze(0)"
+                for part in (hidden, carry)
+                if part
+            ]
             return f"({', '.join(stacks)})" if self.lstm else stacks[0]
         if self.loop is not None or len(self.cells) == 1:
             return f"({', '.join(states)}{',' if len(states) == 1 else ''})"
@@ -248,29 +296,42 @@ class Direction:
             return target, [f"{target}[{k}]" for k in range(self.count)]
         return target, [f"{target}[{i}][{k}]" for i, cell in enumerate(self.cells) for k in range(cell.states)]
 
-    def run(self, module: str, x: str, mask: str | None, states: Sequence[str], out: str, name: str | None = None) -> tuple[list[str], list[str]]:
+    def run(
+        self, module: str, x: str, mask: str | None, states: Sequence[str], out: str, name: str | None = None
+    ) -> tuple[list[str], list[str]]:
         """(statements that leave the output in ``out``, the last states after them)."""
         if mask is not None and self.unroll and self.backwards and self.zero_masked and self.sequences:
-            raise Unconvertible("it is unrolled, goes backwards and zeroes masked steps: there Keras applies the mask the wrong way round; set unroll=False")
+            raise Unconvertible(
+                "it is unrolled, goes backwards and zeroes masked steps: there Keras applies the mask the wrong way round; set unroll=False"
+            )
         if self.backwards:
             x, mask = f"{x}.flip(1)", mask and f"{mask}.flip(1)"
         state = [self.initial(states)] if states else []
         target, last = self.last(name)
         keep = target if self.state else "_"
         if self.torch is None:
-            arguments = [x, *state] + ([f"mask={mask}"] if mask else []) + (["zero_masked=True"] if mask and self.zero_masked else [])
+            arguments = (
+                [x, *state]
+                + ([f"mask={mask}"] if mask else [])
+                + (["zero_masked=True"] if mask and self.zero_masked else [])
+            )
             lines = [f"{out}, {keep} = {module}({', '.join(arguments)})"]
             return lines + ([] if self.sequences else [f"{out} = {out}[:, -1]"]), last
         if mask is None:
             if self.sequences:
                 return [f"{out}, {keep} = {module}({', '.join([x, *state])})"], last
             keep = target if self.state or name or not self.lstm else "(hidden, _)"
-            return [f"_, {keep} = {module}({', '.join([x, *state])})", f"{out} = {last[-2 if self.lstm else -1] if len(self.cells) > 1 else last[0]}"], last
+            return [
+                f"_, {keep} = {module}({', '.join([x, *state])})",
+                f"{out} = {last[-2 if self.lstm else -1] if len(self.cells) > 1 else last[0]}",
+            ], last
         arguments = ", ".join([module, x, mask, *state])
         zero = f" * {mask}{'.unsqueeze(-1)' if self.sequences else '[:, -1:]'}" if self.zero_masked else ""
         end = "" if self.sequences else "[:, -1]"
         if self.state:
-            return [f"{out}, {keep} = packed_rnn({arguments})"] + ([f"{out} = {out}{end}{zero}"] if end or zero else []), last
+            return [f"{out}, {keep} = packed_rnn({arguments})"] + (
+                [f"{out} = {out}{end}{zero}"] if end or zero else []
+            ), last
         return [f"{out} = masked_rnn({arguments}){end}{zero}"], last
 
 
@@ -298,7 +359,10 @@ def _operands(call: Call) -> tuple[str, str | None, list[str]]:
     x, mask, given = call.x, call.argument("mask"), call.argument("initial_state")
     call.refuse(mask is not None and not isinstance(mask, Slot), "its mask is not a tensor of the model")
     states = list(_flat(given)) if given is not None else []
-    call.refuse(not all(isinstance(state, Slot) for state in states), "its initial_state holds constants; make them inputs of the model")
+    call.refuse(
+        not all(isinstance(state, Slot) for state in states),
+        "its initial_state holds constants; make them inputs of the model",
+    )
     source = str(x) if "float" in x.dtype else f"{x}.to(torch.{call.outputs[0].dtype})"
     allowed = None if mask is None else str(mask) if mask.dtype == "bool" else f"{mask}.bool()"
     return source, allowed, [str(state) for state in states]
@@ -341,7 +405,9 @@ def _why(directions: Sequence[Direction], mask: str | None) -> str:
     first = directions[0]
     if all(d.torch for d in directions):
         why = WHY_CELLS[first.cells[0].kind]
-    elif first.loop is None and len(first.cells) == 1 and first.cells[0].kind == "GRU" and not first.cells[0].reset_after:
+    elif (
+        first.loop is None and len(first.cells) == 1 and first.cells[0].kind == "GRU" and not first.cells[0].reset_after
+    ):
         why = "reset_after=False puts the reset gate before the recurrent product; torch has no such module, so model.py carries the cell."
     elif first.loop is None and len(first.cells) > 1:
         why = "torch's modules stack layers of one kind and size; model.py carries the cells."
@@ -350,7 +416,9 @@ def _why(directions: Sequence[Direction], mask: str | None) -> str:
     if any(d.backwards for d in directions) and len(directions) == 1:
         why += " go_backwards reads the sequence from its end and returns the outputs in that order."
     if mask is not None:
-        why += " A masked step keeps the state; its output repeats the one before it" + (", here zero." if first.zero_masked else ".")
+        why += " A masked step keeps the state; its output repeats the one before it" + (
+            ", here zero." if first.zero_masked else "."
+        )
     return why
 
 
@@ -394,7 +462,9 @@ def rnn(call: Call) -> Mapping:
 
 def _rnn_cells(call: Call, layer: Layer, prefix: str) -> tuple[Cell, ...]:
     if "cell" not in layer.children:
-        raise Unconvertible("its cell is no Keras layer; use LSTMCell, GRUCell or SimpleRNNCell, or override the layer with a snippet")
+        raise Unconvertible(
+            "its cell is no Keras layer; use LSTMCell, GRUCell or SimpleRNNCell, or override the layer with a snippet"
+        )
     return _cells(call, layer.children["cell"], f"{prefix}cell/")
 
 
@@ -438,11 +508,15 @@ def bidirectional(call: Call) -> Mapping:
         weights = (*forward.weights(), *backward.weights(reverse="_reverse"))
         lines, last = _both_at_once(forward, x, mask, states, mode)
     else:
-        module = Module("nn.ModuleDict", {"modules": {"forward_layer": forward.module(), "backward_layer": backward.module()}}, 1)
+        module = Module(
+            "nn.ModuleDict", {"modules": {"forward_layer": forward.module(), "backward_layer": backward.module()}}, 1
+        )
         weights = (*forward.weights("forward_layer."), *backward.weights("backward_layer."))
         half = len(states) // 2
         lines, ahead = forward.run(f'{SELF}["forward_layer"]', x, mask, states[:half], "forward_out", "forward_states")
-        more, behind = backward.run(f'{SELF}["backward_layer"]', x, mask, states[half:], "backward_out", "backward_states")
+        more, behind = backward.run(
+            f'{SELF}["backward_layer"]', x, mask, states[half:], "backward_out", "backward_states"
+        )
         last = ahead + behind
         lines += more + [_merged("forward_out", "backward_out.flip(1)" if backward.sequences else "backward_out", mode)]
     if forward.state:
@@ -473,7 +547,9 @@ def _merged(forward: str, backward: str, mode: str | None) -> str:
     return f"{OUT.format(0)} = {merged}"
 
 
-def _both_at_once(direction: Direction, x: str, mask: str | None, states: Sequence[str], mode: str | None) -> tuple[list[str], list[str]]:
+def _both_at_once(
+    direction: Direction, x: str, mask: str | None, states: Sequence[str], mode: str | None
+) -> tuple[list[str], list[str]]:
     """Statements for a module with bidirectional=True, and the last states."""
     units, out = direction.cells[0].units, OUT.format(0)
     arguments = [x] if mask is None else [SELF, x, mask]
@@ -530,7 +606,15 @@ def conv_lstm(call: Call) -> Mapping:
         call.option(name)  # act in training only
     features = call.variable("kernel").shape[-2]
     conv = f"nn.Conv{rank}d"
-    args = {"in_channels": features, "out_channels": 4 * filters, "kernel_size": compact(kernel), "stride": compact(stride), "padding": 0, "dilation": compact(dilation), "bias": bias}
+    args = {
+        "in_channels": features,
+        "out_channels": 4 * filters,
+        "kernel_size": compact(kernel),
+        "stride": compact(stride),
+        "padding": 0,
+        "dilation": compact(dilation),
+        "bias": bias,
+    }
     of_input, key = Module(conv, args, 2), "input"
     if padding == "same":
         sizes = [call.x.shape[axis] for axis in _with_time(step).perm[3:]]
@@ -540,10 +624,25 @@ def conv_lstm(call: Call) -> Mapping:
             of_input = Module(conv, {**args, "padding": compact([before for before, _ in pads])}, 2)
         else:
             around = tuple(p for pair in reversed(pads) for p in pair)
-            of_input, key = Module("nn.Sequential", {"pad": Module(f"nn.ZeroPad{rank}d", {"padding": around}, 1), "conv": of_input}, 2), "input.1"
+            of_input, key = (
+                Module(
+                    "nn.Sequential", {"pad": Module(f"nn.ZeroPad{rank}d", {"padding": around}, 1), "conv": of_input}, 2
+                ),
+                "input.1",
+            )
     else:
         call.refuse(padding != "valid", f"its padding {padding!r} is not known to k2t")
-    recurrent = Module(conv, {"in_channels": filters, "out_channels": 4 * filters, "kernel_size": compact(kernel), "padding": "same", "bias": False}, 2)
+    recurrent = Module(
+        conv,
+        {
+            "in_channels": filters,
+            "out_channels": 4 * filters,
+            "kernel_size": compact(kernel),
+            "padding": "same",
+            "bias": False,
+        },
+        2,
+    )
     cell: dict[str, Any] = {"input": of_input, "recurrent": recurrent}
     activation, gate = function(call.option("activation"), step), function(call.option("recurrent_activation"), step)
     if activation != TANH:
@@ -565,7 +664,12 @@ def conv_lstm(call: Call) -> Mapping:
         tuple(lines),
         direction.module(),
         direction.weights(),
-        wants=tuple(layouts.get(slot.rank, identity(slot.rank)) if slot.dtype != "bool" and slot is not call.argument("mask") else identity(slot.rank) for slot in call.inputs),
+        wants=tuple(
+            layouts.get(slot.rank, identity(slot.rank))
+            if slot.dtype != "bool" and slot is not call.argument("mask")
+            else identity(slot.rank)
+            for slot in call.inputs
+        ),
         gives=tuple(layouts[len(y.shape)] for y in call.outputs),
         why="torch has no convolutional LSTM; model.py carries the cell. Gates i, f, c, o along the channels."
         + (" A masked step keeps the state; its output repeats the one before it." if mask is not None else ""),
@@ -573,3 +677,14 @@ def conv_lstm(call: Call) -> Mapping:
         torch="the same, channels first",
         alternatives=(LSTM_GATES,),
     )
+
+
+GATES = {
+    "LSTM": 4,
+    "LSTMCell": 4,
+    "GRU": 3,
+    "GRUCell": 3,
+    "ConvLSTM1D": 4,
+    "ConvLSTM2D": 4,
+    "ConvLSTM3D": 4,
+}  # blocks of a recurrent layer's kernels

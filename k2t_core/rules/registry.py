@@ -154,7 +154,9 @@ class Call:
     read_arguments: set[str] = field(default_factory=set)
 
     def __post_init__(self):
-        self.inputs = tuple(Slot(i, self.graph.tensors[t], layout) for i, (t, layout) in enumerate(zip(self.node.inputs, self.layouts)))
+        self.inputs = tuple(
+            Slot(i, self.graph.tensors[t], layout) for i, (t, layout) in enumerate(zip(self.node.inputs, self.layouts))
+        )
         slots = iter(self.inputs)
         self.arguments = {name: _with_slots(value, slots) for name, value in self.node.arguments.items()}
         self.outputs = tuple(self.graph.tensors[t] for t in self.node.outputs)
@@ -178,7 +180,9 @@ class Call:
         if name in self.layer.config:
             return self.layer.config[name]
         if default is _REQUIRED:
-            raise Unconvertible(f"its option {name!r} is missing from the file; save the model again with a current Keras")
+            raise Unconvertible(
+                f"its option {name!r} is missing from the file; save the model again with a current Keras"
+            )
         return default
 
     def argument(self, name: str, default: Any = None) -> Any:
@@ -238,7 +242,7 @@ class Rule:
         return self.demand(layer) if callable(self.demand) else self.demand
 
 
-_rules: dict[str, Rule] = {}
+registered: dict[str, Rule] = {}
 
 
 def rule(*kinds: str, demand: Any = None, flat: str | None = None, override: bool = False) -> Callable:
@@ -250,9 +254,9 @@ def rule(*kinds: str, demand: Any = None, flat: str | None = None, override: boo
     def register(function: Callable[[Call], Mapping]) -> Callable[[Call], Mapping]:
         entry = Rule(function, kinds, demand, flat)
         for kind in kinds:
-            if kind in _rules and not override:
+            if kind in registered and not override:
                 raise ValueError(f"a rule for {kind} is registered already; pass override=True to replace it")
-            _rules[kind] = entry
+            registered[kind] = entry
         return function
 
     return register
@@ -260,12 +264,12 @@ def rule(*kinds: str, demand: Any = None, flat: str | None = None, override: boo
 
 def find(kind: str) -> Rule | None:
     """The rule for a kind, None where there is none."""
-    return _rules.get(kind)
+    return registered.get(kind)
 
 
 def kinds() -> list[str]:
     """Every kind that has a rule."""
-    return sorted(_rules)
+    return sorted(registered)
 
 
 def demand_channels_first(layer: Layer) -> str:
@@ -277,4 +281,6 @@ def image_layout(call: Call) -> Layout:
     """The layout in which torch wants the input of a layer with ``data_format``: N, C, space."""
     from k2t_core.layout import channels_first
 
-    return identity(call.x.rank) if call.option("data_format", None) == "channels_first" else channels_first(call.x.rank)
+    return (
+        identity(call.x.rank) if call.option("data_format", None) == "channels_first" else channels_first(call.x.rank)
+    )

@@ -9,12 +9,22 @@ PASSES = "In inference it passes its input through"
 
 @rule("Dropout", demand=ANY, flat="pass")
 def dropout(call: Call) -> Mapping:
-    return _dropout(call, "nn.Dropout", "SharedDropout", f"{PASSES}; in training both set elements to 0 and divide the others by 1 − rate.")
+    return _dropout(
+        call,
+        "nn.Dropout",
+        "SharedDropout",
+        f"{PASSES}; in training both set elements to 0 and divide the others by 1 − rate.",
+    )
 
 
 @rule("AlphaDropout", demand=ANY, flat="pass")
 def alpha_dropout(call: Call) -> Mapping:
-    return _dropout(call, "nn.AlphaDropout", "SharedAlphaDropout", f"{PASSES}; in training both set elements to SELU's lower limit and keep mean and variance.")
+    return _dropout(
+        call,
+        "nn.AlphaDropout",
+        "SharedAlphaDropout",
+        f"{PASSES}; in training both set elements to SELU's lower limit and keep mean and variance.",
+    )
 
 
 def _dropout(call: Call, plain: str, shared: str, why: str) -> Mapping:
@@ -22,9 +32,19 @@ def _dropout(call: Call, plain: str, shared: str, why: str) -> Mapping:
     x, rate, shape = call.x, float(call.option("rate")), call.option("noise_shape", None)
     if shape is None or all(n is None for n in shape):
         return _inert(call, Module(plain, {"p": rate}, 1), why)
-    call.refuse(len(shape) != x.rank, f"its noise_shape {tuple(shape)} has not one entry for each axis of its input; give it one")
-    call.refuse(x.layout.flat is not None and shape[-1] != 1, "its noise_shape applies to a flattened image; put a Reshape in between")
-    return _inert(call, Module(shared, {"p": rate, "shape": tuple(shape[axis] for axis in x.layout.perm)}, 2), f"{why} Elements are dropped together along axes of size 1 of noise_shape.")
+    call.refuse(
+        len(shape) != x.rank,
+        f"its noise_shape {tuple(shape)} has not one entry for each axis of its input; give it one",
+    )
+    call.refuse(
+        x.layout.flat is not None and shape[-1] != 1,
+        "its noise_shape applies to a flattened image; put a Reshape in between",
+    )
+    return _inert(
+        call,
+        Module(shared, {"p": rate, "shape": tuple(shape[axis] for axis in x.layout.perm)}, 2),
+        f"{why} Elements are dropped together along axes of size 1 of noise_shape.",
+    )
 
 
 @rule("SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", demand=ANY)
@@ -36,7 +56,11 @@ def spatial_dropout(call: Call) -> Mapping:
     if x.layout.perm[:2] == (0, channel):
         return _inert(call, Module(f"nn.Dropout{x.rank - 2}d", {"p": rate}, 1), why)
     shape = tuple(None if axis in (0, channel) else 1 for axis in x.layout.perm)
-    return _inert(call, Module("SharedDropout", {"p": rate, "shape": shape}, 2), f"{why} torch's own module takes axis 1 for the channels.")
+    return _inert(
+        call,
+        Module("SharedDropout", {"p": rate, "shape": shape}, 2),
+        f"{why} torch's own module takes axis 1 for the channels.",
+    )
 
 
 @rule("GaussianDropout", demand=ANY, flat="pass")
@@ -47,7 +71,11 @@ def gaussian_dropout(call: Call) -> Mapping:
 
 @rule("GaussianNoise", demand=ANY, flat="pass")
 def gaussian_noise(call: Call) -> Mapping:
-    return _inert(call, Module("GaussianNoise", {"stddev": float(call.option("stddev"))}, 1), f"{PASSES}; in training it adds noise.")
+    return _inert(
+        call,
+        Module("GaussianNoise", {"stddev": float(call.option("stddev"))}, 1),
+        f"{PASSES}; in training it adds noise.",
+    )
 
 
 @rule("ActivityRegularization", demand=ANY, flat="pass")
@@ -61,5 +89,14 @@ def activity_regularization(call: Call) -> Mapping:
 def _inert(call: Call, module: Module, why: str) -> Mapping:
     x = call.x
     if not next(iter(module.args.values())):
-        return Mapping(str(x), gives=(x.layout,), status=INERT, why="Its rate is 0: it does nothing, in training either.", keras="x", torch="x")
-    return Mapping(f"{SELF}({x})", module, gives=(x.layout,), status=INERT, why=why, keras="x in inference", torch="x in eval mode")
+        return Mapping(
+            str(x),
+            gives=(x.layout,),
+            status=INERT,
+            why="Its rate is 0: it does nothing, in training either.",
+            keras="x",
+            torch="x",
+        )
+    return Mapping(
+        f"{SELF}({x})", module, gives=(x.layout,), status=INERT, why=why, keras="x in inference", torch="x in eval mode"
+    )

@@ -42,7 +42,13 @@ def flatten(call: Call) -> Mapping:
     common = {"keras": "reshape(x, (batch, −1)), last axis fastest", "torch": "x.flatten(1)"}
     alternatives = (PLAIN, PERMUTE)
     if x.layout.same_memory(target, x.shape):
-        return Mapping(f"{x}.flatten(1)", wants=(x.layout,), gives=(identity(2),), why="Both run through the elements in the same order.", **common)
+        return Mapping(
+            f"{x}.flatten(1)",
+            wants=(x.layout,),
+            gives=(identity(2),),
+            why="Both run through the elements in the same order.",
+            **common,
+        )
     if call.choice == PLAIN.name:
         return Mapping(
             f"{x}.flatten(1)",
@@ -114,7 +120,9 @@ def reshaped(call: Call, x: Slot, target: Shape, keeps_batch: bool) -> Mapping:
         expression,
         wants=(layout,),
         gives=(gives,),
-        why="Same order of elements." if layout == x.layout else "Brought into Keras's order first: reshaping runs through the elements in that order.",
+        why="Same order of elements."
+        if layout == x.layout
+        else "Brought into Keras's order first: reshaping runs through the elements in that order.",
         keras=f"reshape(x, {_dims(target)})",
         torch=f"reshape to {_dims(gives.shape(target))}, {gives}",
         alternatives=alternatives,
@@ -177,8 +185,15 @@ def _before(call: Call, rank: int, target: Shape, groups: list) -> Layout:
     """The layout from which a reshape gives what the consumers want; Keras's order where there is none."""
     wanted = call.wanted[0] if call.wanted else None
     if wanted is not None:
-        inverse = sorted(groups, key=lambda group: min((wanted.perm.index(axis) for axis in group[1] if target[axis] != 1), default=wanted.rank))
-        if [axis for axis in wanted.perm if target[axis] != 1] == [axis for _, axes in inverse for axis in axes if target[axis] != 1]:
+        inverse = sorted(
+            groups,
+            key=lambda group: min(
+                (wanted.perm.index(axis) for axis in group[1] if target[axis] != 1), default=wanted.rank
+            ),
+        )
+        if [axis for axis in wanted.perm if target[axis] != 1] == [
+            axis for _, axes in inverse for axis in axes if target[axis] != 1
+        ]:
             return Layout(tuple(axis for axes, _ in inverse for axis in axes))
     return identity(rank)
 
@@ -211,7 +226,10 @@ def _reshape_expression(x: Slot, layout: Layout, before: Shape, gives: Layout, a
     if len(unknown) <= 1:
         return f"{x}.reshape({_dims(after)})"
     batch = gives.perm.index(0)  # Keras allows one unknown size besides the batch
-    sizes = [f"{x}.shape[{layout.perm.index(0)}]" if i == batch else "-1" if n is None else str(n) for i, n in enumerate(after)]
+    sizes = [
+        f"{x}.shape[{layout.perm.index(0)}]" if i == batch else "-1" if n is None else str(n)
+        for i, n in enumerate(after)
+    ]
     return f"{x}.reshape({', '.join(sizes)})"
 
 
@@ -316,7 +334,9 @@ def _slice(item: slice, size: int | None) -> tuple[str, bool]:
     if size is None:
         if (item.start, item.stop, item.step) == (None, None, -1):
             return ":", True
-        raise Unconvertible("it slices backwards along an axis of unknown size; give the model's Input its size, or flip the tensor first")
+        raise Unconvertible(
+            "it slices backwards along an axis of unknown size; give the model's Input its size, or flip the tensor first"
+        )
     positions = range(size)[item]
     if not positions:
         return "0:0", False

@@ -58,7 +58,9 @@ def cropping(call: Call) -> Mapping:
     """Slices, in whatever order the axes come."""
     borders, x = _borders(call, "cropping", int(call.layer.kind[-2])), call.x
     slices = {axis: (before, -after if after else None) for axis, (before, after) in borders.items()}
-    return Mapping(sliced(str(x), x.layout, slices), gives=(x.layout,), why="A slice.", keras="x[cropping]", torch="x[cropping]")
+    return Mapping(
+        sliced(str(x), x.layout, slices), gives=(x.layout,), why="A slice.", keras="x[cropping]", torch="x[cropping]"
+    )
 
 
 def sliced(x: str, layout, slices: dict[int, tuple[int, int | None]]) -> str:
@@ -80,7 +82,13 @@ def upsampling_1d(call: Call) -> Mapping:
     x, size = call.x, call.option("size")
     call.refuse(x.rank != 3, f"its input has {x.rank} axes, where k2t expects 3")
     expression = repeated(str(x), {x.layout.axis(1): int(size)})
-    return Mapping(expression, gives=(x.layout,), why="Each step repeated.", keras=f"repeat(x, {size}, axis=1)", torch="repeat_interleave")
+    return Mapping(
+        expression,
+        gives=(x.layout,),
+        why="Each step repeated.",
+        keras=f"repeat(x, {size}, axis=1)",
+        torch="repeat_interleave",
+    )
 
 
 def repeated(x: str, repeats: dict[int, int]) -> str:
@@ -92,7 +100,10 @@ def repeated(x: str, repeats: dict[int, int]) -> str:
 def upsampling(call: Call) -> Mapping:
     """Nearest repeats pixels; the others resize with half-pixel centres (torch's align_corners=False)."""
     x, rank = call.x, int(call.layer.kind[-2])
-    factors, mode = ntuple(call.option("size"), rank), call.option("interpolation", "nearest") if rank == 2 else "nearest"
+    factors, mode = (
+        ntuple(call.option("size"), rank),
+        call.option("interpolation", "nearest") if rank == 2 else "nearest",
+    )
     call.refuse(x.rank != rank + 2, f"its input has {x.rank} axes, where k2t expects {rank + 2}")
     layout = image_layout(call)
     common = {"wants": (layout,), "gives": (layout,), "keras": f"resize(x, size={factors}, {mode})"}
@@ -102,14 +113,24 @@ def upsampling(call: Call) -> Mapping:
         if is_float(x.dtype) and all(_repeats_exactly(n) for n in factors):
             module = Module("nn.Upsample", {"scale_factor": compact(factors)})
             return Mapping(f"{SELF}({x})", module, why="Each pixel repeated.", torch="nn.Upsample", **common)
-        return Mapping(repeated(str(x), {2 + k: n for k, n in enumerate(factors)}), why="Each pixel repeated.", torch="repeat_interleave", **common)
+        return Mapping(
+            repeated(str(x), {2 + k: n for k, n in enumerate(factors)}),
+            why="Each pixel repeated.",
+            torch="repeat_interleave",
+            **common,
+        )
     image_input(call, rank)
     # Keras declares the input's dtype but gives float32 (backend/tensorflow/image.py:resize does not cast back).
     half = x.dtype != "float32"
-    call.refuse(half and call.node.outputs[0] in call.graph.outputs, f"it gives float32 where the model declares {x.dtype}; add a layer of dtype float32 after it")
+    call.refuse(
+        half and call.node.outputs[0] in call.graph.outputs,
+        f"it gives float32 where the model declares {x.dtype}; add a layer of dtype float32 after it",
+    )
     if mode == "bilinear":
         module = Module("nn.Upsample", {"scale_factor": compact(factors), "mode": "bilinear"})
-        return Mapping(f"{SELF}({x})", module, why="Bilinear with half-pixel centres in both.", torch="nn.Upsample", **common)
+        return Mapping(
+            f"{SELF}({x})", module, why="Bilinear with half-pixel centres in both.", torch="nn.Upsample", **common
+        )
     sizes = [x.shape[axis] for axis in spatial_axes(layout)]
     targets = [None if n is None else n * f for n, f in zip(sizes, factors)]
     if mode == "bicubic" and all(_on_table(1, f) for f in factors) and factors[1] > 1:
@@ -130,19 +151,33 @@ def _repeats_exactly(n: int) -> bool:
 KEYS = "Keys's cubic, a = −0.5, which torch has in its antialias mode only; enlarging, that mode does nothing else."
 
 
-def _resize(call: Call, x: str, sizes: Sequence[int | None], size: str, targets: Sequence[int | None], mode: str, antialias: bool) -> tuple[str, str]:
+def _resize(
+    call: Call,
+    x: str,
+    sizes: Sequence[int | None],
+    size: str,
+    targets: Sequence[int | None],
+    mode: str,
+    antialias: bool,
+) -> tuple[str, str]:
     """(expression, why) for keras.ops.image.resize of an NCHW expression; ``size`` is the source of ``targets``."""
     known = None not in sizes
     if known and list(sizes) == list(targets):
         return x, "The image has this size already."
     if mode == "nearest":
         if known and all(_nearest_agrees(n, m) for n, m in zip(sizes, targets)):
-            return f'F.interpolate({x}, ({size}), mode="nearest-exact")', "TensorFlow takes the pixel under each centre, as torch's nearest-exact does; its nearest takes the one before."
+            return (
+                f'F.interpolate({x}, ({size}), mode="nearest-exact")',
+                "TensorFlow takes the pixel under each centre, as torch's nearest-exact does; its nearest takes the one before.",
+            )
         return f"nearest_resize({x}, ({size}))", "The pixel under each centre, computed in float32 as TensorFlow does."
     # torch 2.13 resizes the height wrongly where antialias meets an output one pixel wide.
     narrow = targets[1] == 1
     if antialias and narrow and mode in ("bilinear", "bicubic"):
-        return f'antialias_resize({x}, ({size}), mode="{mode}")', "torch's own antialias goes wrong where the output is one pixel wide."
+        return (
+            f'antialias_resize({x}, ({size}), mode="{mode}")',
+            "torch's own antialias goes wrong where the output is one pixel wide.",
+        )
     if mode == "bilinear":
         return _interpolate(call, x, f"({size})", mode, antialias), "Bilinear with half-pixel centres in both."
     if mode == "bicubic":
@@ -150,11 +185,23 @@ def _resize(call: Call, x: str, sizes: Sequence[int | None], size: str, targets:
             return _interpolate(call, x, f"({size})", mode, True), "Keys's cubic, a = −0.5, in both."
         if known and not narrow and all(m >= n and _on_table(n, m) for n, m in zip(sizes, targets)):
             return _interpolate(call, x, f"({size})", mode, True), KEYS
-        return f"bicubic_resize({x}, ({size}))", "TensorFlow's bicubic has a = −0.5 and fractions of 1/1024, torch's a = −0.75."
+        return (
+            f"bicubic_resize({x}, ({size}))",
+            "TensorFlow's bicubic has a = −0.5 and fractions of 1/1024, torch's a = −0.75.",
+        )
     if mode == "area":
-        return f"area_resize({x}, ({size}))", "The mean of the old pixels under each new one; torch's area rounds their borders to whole pixels."
-    call.refuse(mode not in ("lanczos3", "lanczos5"), f"its interpolation {mode!r} is not known to k2t; choose bilinear, bicubic, nearest, area or lanczos")
-    return f"lanczos_resize({x}, ({size}), radius={mode[-1]}{', antialias=True' if antialias else ''})", "torch has no Lanczos; a helper computes the same weights."
+        return (
+            f"area_resize({x}, ({size}))",
+            "The mean of the old pixels under each new one; torch's area rounds their borders to whole pixels.",
+        )
+    call.refuse(
+        mode not in ("lanczos3", "lanczos5"),
+        f"its interpolation {mode!r} is not known to k2t; choose bilinear, bicubic, nearest, area or lanczos",
+    )
+    return (
+        f"lanczos_resize({x}, ({size}), radius={mode[-1]}{', antialias=True' if antialias else ''})",
+        "torch has no Lanczos; a helper computes the same weights.",
+    )
 
 
 def _interpolate(call: Call, x: str, size: str, mode: str, antialias: bool) -> str:
@@ -173,15 +220,24 @@ def _nearest_agrees(n: int, m: int) -> bool:
     """Whether torch's nearest-exact, which multiplies in double, finds TensorFlow's pixels, found in float32."""
     step, i = np.float32(n) / np.float32(m), np.arange(m)
     theirs = np.floor((i.astype(np.float32) + np.float32(0.5)) * step)
-    return bool(np.array_equal(theirs, np.floor((i + 0.5) * np.float64(step))) and np.array_equal(theirs, np.floor(((i + 0.5) * np.float64(step)).astype(np.float32))))
+    return bool(
+        np.array_equal(theirs, np.floor((i + 0.5) * np.float64(step)))
+        and np.array_equal(theirs, np.floor(((i + 0.5) * np.float64(step)).astype(np.float32)))
+    )
 
 
 @rule("Resizing", "ops.Resize", demand=demand_channels_first)
 def resizing(call: Call) -> Mapping:
     x, layer = call.x, call.layer.kind == "Resizing"
-    call.refuse(not is_float(x.dtype), f"its input is {x.dtype}, for which Keras declares float32 and gives rounded integers; give the model's Input dtype float32")
+    call.refuse(
+        not is_float(x.dtype),
+        f"its input is {x.dtype}, for which Keras declares float32 and gives rounded integers; give the model's Input dtype float32",
+    )
     image_input(call, 2)
-    call.refuse(not layer and x.dtype != "float32", f"it works on {x.dtype}, for which Keras gives float32; cast to float32 first")
+    call.refuse(
+        not layer and x.dtype != "float32",
+        f"it works on {x.dtype}, for which Keras gives float32; cast to float32 first",
+    )
     layout = image_layout(call)
     targets = (call.option("height"), call.option("width")) if layer else ntuple(call.option("size"), 2)
     mode, antialias = str(call.option("interpolation")).lower(), call.option("antialias")
@@ -197,7 +253,11 @@ def resizing(call: Call) -> Mapping:
         if crop:
             kept = [max(min(n, m), 1) for n, m in zip(sizes, across)]
             starts = [int((n - m) / 2) for n, m in zip(sizes, kept)]
-            source = sliced(source, layout, {axis: (s, s + m if s + m < n else None) for axis, s, m, n in zip(axes, starts, kept, sizes)})
+            source = sliced(
+                source,
+                layout,
+                {axis: (s, s + m if s + m < n else None) for axis, s, m, n in zip(axes, starts, kept, sizes)},
+            )
             sizes, note = kept, " The middle of the target's aspect ratio is cut out first."
         else:
             call.refuse(fill_mode != "constant", f"its fill_mode {fill_mode!r} is not known to k2t")
@@ -205,7 +265,14 @@ def resizing(call: Call) -> Mapping:
             source = pad(source, layout, {axis: (n, n) for axis, n in zip(axes, more)}, fill_value)
             sizes, note = [n + 2 * m for n, m in zip(sizes, more)], " It is padded to the target's aspect ratio first."
     expression, why = _resize(call, source, sizes, ", ".join(map(str, targets)), targets, mode, antialias)
-    return Mapping(expression, wants=(layout,), gives=(layout,), why=why + note, keras=f"resize(x, {tuple(targets)}, {mode})", torch=expression.replace(str(x), "x"))
+    return Mapping(
+        expression,
+        wants=(layout,),
+        gives=(layout,),
+        why=why + note,
+        keras=f"resize(x, {tuple(targets)}, {mode})",
+        torch=expression.replace(str(x), "x"),
+    )
 
 
 @rule("ops.DepthToSpace", "ops.SpaceToDepth", demand=demand_channels_first)
@@ -217,7 +284,14 @@ def depth_and_space(call: Call) -> Mapping:
         expression = f"F.pixel_shuffle({x}.unflatten(1, ({block**2}, -1)).transpose(1, 2).flatten(1, 2), {block})"
     else:
         expression = f"F.pixel_unshuffle({x}, {block}).unflatten(1, (-1, {block**2})).transpose(1, 2).flatten(1, 2)"
-    return Mapping(expression, wants=(layout,), gives=(layout,), why="Keras has the block's row and column before the channel, torch behind it.", keras=f"{call.layer.kind[4:]}(x, {block})", torch=expression.replace(str(x), "x"))
+    return Mapping(
+        expression,
+        wants=(layout,),
+        gives=(layout,),
+        why="Keras has the block's row and column before the channel, torch behind it.",
+        keras=f"{call.layer.kind[4:]}(x, {block})",
+        torch=expression.replace(str(x), "x"),
+    )
 
 
 @rule("ops.ExtractPatches", demand=demand_channels_first)
@@ -230,9 +304,20 @@ def extract_patches(call: Call) -> Mapping:
     strides, dilation = ntuple(call.option("strides"), 2), ntuple(call.option("dilation_rate"), 2)
     x, inner = padded(call, size, strides, dilation, layout)
     inner = 0 if inner == 0 else ntuple(inner, 2)
-    more = "".join(f", {name}={compact(value)}" for name, value, default in (("dilation", dilation, (1, 1)), ("padding", inner, 0)) if value != default)
+    more = "".join(
+        f", {name}={compact(value)}"
+        for name, value, default in (("dilation", dilation, (1, 1)), ("padding", inner, 0))
+        if value != default
+    )
     expression = f"image_patches({x}, {size}, {strides}{more})"
-    return Mapping(expression, wants=(layout,), gives=(layout,), why="Keras runs through a patch by row, column, channel; torch by channel first.", keras=f"extract_patches(x, {size})", torch="F.unfold")
+    return Mapping(
+        expression,
+        wants=(layout,),
+        gives=(layout,),
+        why="Keras runs through a patch by row, column, channel; torch by channel first.",
+        keras=f"extract_patches(x, {size})",
+        torch="F.unfold",
+    )
 
 
 @rule("CenterCrop", demand=demand_channels_first)
@@ -249,13 +334,23 @@ def center_crop(call: Call) -> Mapping:
         (h, w), (height, width) = sizes, targets
         kept = max(min(h, int(float(w * height) / width)), 1), max(min(w, int(float(h * width) / height)), 1)
         starts = [int(float(n - m) / 2) for n, m in zip(sizes, kept)]
-    source = sliced(str(x), layout, {axis: (s, s + m if s + m < n else None) for axis, s, m, n in zip(axes, starts, kept, sizes)})
+    source = sliced(
+        str(x), layout, {axis: (s, s + m if s + m < n else None) for axis, s, m, n in zip(axes, starts, kept, sizes)}
+    )
     expression, why = _resize(call, source, kept, ", ".join(map(str, targets)), targets, "bilinear", False)
     call.refuse(
-        expression != source and x.dtype != "float32" and call.node.outputs[0] in call.graph.outputs, f"it gives float32 where the model declares {x.dtype}; add a layer of dtype float32 after it"
+        expression != source and x.dtype != "float32" and call.node.outputs[0] in call.graph.outputs,
+        f"it gives float32 where the model declares {x.dtype}; add a layer of dtype float32 after it",
     )
     why = "The middle of the image." if expression == source else "The image is too small: its middle is enlarged."
-    return Mapping(expression, wants=(layout,), gives=(layout,), why=why, keras=f"center_crop(x, {tuple(targets)})", torch=expression.replace(str(x), "x"))
+    return Mapping(
+        expression,
+        wants=(layout,),
+        gives=(layout,),
+        why=why,
+        keras=f"center_crop(x, {tuple(targets)})",
+        torch=expression.replace(str(x), "x"),
+    )
 
 
 # --- augmentation -----------------------------------------------------------------------------------------------
@@ -274,10 +369,20 @@ def augmentation(call: Call) -> Mapping:
     for name in call.layer.config:
         call.option(name)
     declared = call.outputs[0].dtype
-    call.refuse(call.layer.kind in KEEPING and x.dtype != declared, f"its input is {x.dtype}, for which Keras declares {declared} but gives {x.dtype}; give the model's Input dtype float32")
+    call.refuse(
+        call.layer.kind in KEEPING and x.dtype != declared,
+        f"its input is {x.dtype}, for which Keras declares {declared} but gives {x.dtype}; give the model's Input dtype float32",
+    )
     expression = str(x) if x.dtype == declared else cast(str(x), declared)
     if call.layer.kind == "MaxNumBoundingBoxes":
-        return Mapping(expression, gives=(x.layout,), status=INERT, why="It changes bounding boxes only, and passes images through.", keras="x", torch="x")
+        return Mapping(
+            expression,
+            gives=(x.layout,),
+            status=INERT,
+            why="It changes bounding boxes only, and passes images through.",
+            keras="x",
+            torch="x",
+        )
     why = "Augmentation acts in training only: in inference it passes images through. To train in torch, augment in the data loader (torchvision.transforms)."
     return Mapping(expression, gives=(x.layout,), status=INERT, why=why, keras="x in inference", torch="x")
 
@@ -293,7 +398,14 @@ def random_crop(call: Call) -> Mapping:
         f"in inference Keras leaves the image as it is but declares the shape {call.outputs[0].shape}; crop in the data pipeline, or use CenterCrop",
     )
     call.refuse(x.dtype != call.outputs[0].dtype, f"its input is {x.dtype}; give the model's Input dtype float32")
-    return Mapping(str(x), gives=(x.layout,), status=INERT, why="It crops in training only, and the image has the cropped size already.", keras="x in inference", torch="x")
+    return Mapping(
+        str(x),
+        gives=(x.layout,),
+        status=INERT,
+        why="It crops in training only, and the image has the cropped size already.",
+        keras="x in inference",
+        torch="x",
+    )
 
 
 @rule("AutoContrast", demand=ANY)

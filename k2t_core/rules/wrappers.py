@@ -18,11 +18,16 @@ ANY_RANK = {"Dense", "Embedding", "Dropout", "Activation", "ReLU", "LeakyReLU", 
 
 def _wrapped(call: Call) -> Layer:
     if "layer" not in call.layer.children:
-        raise Unconvertible("the layer that it wraps is missing from the file; save the model again with a current Keras")
+        raise Unconvertible(
+            "the layer that it wraps is missing from the file; save the model again with a current Keras"
+        )
     child = call.layer.children["layer"]
     if child.graph is None:
         mine, its = (_policy(layer.config.get("dtype")) for layer in (call.layer, child))
-        call.refuse(mine != its, f"its inner layer {child.name!r} has the dtype policy {its} and itself {mine}; give both the same")
+        call.refuse(
+            mine != its,
+            f"its inner layer {child.name!r} has the dtype policy {its} and itself {mine}; give both the same",
+        )
     return child
 
 
@@ -40,12 +45,16 @@ def _rule_of(child: Layer):
 def _all_read(inner: Call, child: Layer) -> None:
     unread = inner.unread()
     if unread:
-        raise Unconvertible(f"the option {', '.join(unread)} of its {child.kind} is not known to k2t; a newer Keras may have added it, so update k2t")
+        raise Unconvertible(
+            f"the option {', '.join(unread)} of its {child.kind} is not known to k2t; a newer Keras may have added it, so update k2t"
+        )
 
 
 def _lifted(mapping: Mapping, child: Layer) -> tuple[Weight, ...]:
     """The child's weights under their names in the wrapper."""
-    return tuple(w if w.source is None else replace(w, source=f"layer/{child.variable(w.source).name}") for w in mapping.weights)
+    return tuple(
+        w if w.source is None else replace(w, source=f"layer/{child.variable(w.source).name}") for w in mapping.weights
+    )
 
 
 @rule("TimeDistributed")
@@ -56,7 +65,10 @@ def time_distributed(call: Call) -> Mapping:
     mask = call.argument("mask")
     if mask is not None and (child.kind in MASKED or child.graph is not None):
         call.refuse(not isinstance(mask, Slot), "its mask is not a tensor of the model")
-        call.refuse(child.graph is not None or mask.rank < 3, f"it hands a mask of {mask.rank} axes, step by step, to its {child.kind}; take the mask away before it, for example with a Masking layer further down")
+        call.refuse(
+            child.graph is not None or mask.rank < 3,
+            f"it hands a mask of {mask.rank} axes, step by step, to its {child.kind}; take the mask away before it, for example with a Masking layer further down",
+        )
         slots.append(mask)
     names = ["sequences" if child.kind in SEQUENCES else "inputs", "mask"]
     tensors = {name: Tensor(name, (slot.shape[0], *slot.shape[2:]), slot.dtype) for name, slot in zip(names, slots)}
@@ -65,7 +77,10 @@ def time_distributed(call: Call) -> Mapping:
     inputs = tuple(names[: len(slots)])
     node = Node(child.name, child, {name: Ref(name) for name in inputs}, ("y",))
     graph = Graph(f"{call.layer.name}_{child.name}", inputs, ("y",), (node,), tensors, inputs, ("y",))
-    common = {"why": "Time is folded into the batch: in inference no layer mixes samples.", "keras": f"{child.kind}(x[:, t]) for every step t"}
+    common = {
+        "why": "Time is folded into the batch: in inference no layer mixes samples.",
+        "keras": f"{child.kind}(x[:, t]) for every step t",
+    }
     rest = [identity(slot.rank) for slot in call.inputs[1:]]
     arriving = tuple(_inner_layout(child, slot) if slot is x else identity(slot.rank - 1) for slot in slots)
     mapping = None
@@ -123,7 +138,9 @@ def _inner_layout(child: Layer, x: Slot) -> Layout:
 def _outer(layout: Layout) -> Layout:
     """The layout with the time axis after the batch."""
     if layout.perm[0] != 0 or layout.flat is not None:
-        raise Unconvertible("its layer moves the batch axis or flattens in torch's order; write the steps out as layers of their own")
+        raise Unconvertible(
+            "its layer moves the batch axis or flattens in torch's order; write the steps out as layers of their own"
+        )
     return Layout((0, 1, *(axis + 1 for axis in layout.perm[1:])))
 
 
@@ -139,7 +156,10 @@ def spectral_normalization(call: Call) -> Mapping:
     child = _wrapped(call)
     call.option("power_iterations")
     call.refuse(child.graph is not None, "it wraps a model")
-    call.refuse("float" not in call.x.dtype, "it casts its output to the dtype of its input, which is no float; wrap another layer")
+    call.refuse(
+        "float" not in call.x.dtype,
+        "it casts its output to the dtype of its input, which is no float; wrap another layer",
+    )
     inner = Call(replace(call.node, layer=child), call.graph, call.layouts, call.wanted, call.choice, call.absorbs_flat)
     mapping = _rule_of(child).function(inner)
     _all_read(inner, child)

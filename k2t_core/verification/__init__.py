@@ -9,26 +9,27 @@ from typing import Any
 
 import numpy as np
 
-from k2t_core import compiling
-from k2t_core.cutting import cut
-from k2t_core.errors import RAISED, InputError, K2TError, OutputError
-from k2t_core.graph import Graph
-from k2t_core.loading import Source, load
-from k2t_core.randomise import is_weight, random_value, settle
+from k2t_core.difference import OUTPUT_TOLERANCE
+from k2t_core.emit.manifest import read_manifest
+from k2t_core.errors import InputError, K2TError, OutputError
+from k2t_core.keras_side.batches import check_inputs, edge_batches, implied_batch, random_batch, read_inputs
+from k2t_core.keras_side.copying import randomised_copy, randomised_entry
+from k2t_core.keras_side.cutting import cut
+from k2t_core.keras_side.loading import load
+from k2t_core.keras_side.running import compiled_layers
+from k2t_core.keras_side.tracing import Traced, trace, with_closed
+from k2t_core.progress import Progress, silent
 from k2t_core.recipe import Recipe, read_recipe
-from k2t_core.reference import compiled_layers, remembered
 from k2t_core.rules.merging import bias_of_one_sample
-from k2t_core.tracing import Scope, Traced, is_functional, trace, with_closed
-from k2t_core.transforms import apply_chain, from_json, is_float
+from k2t_core.transforms import is_float
 from k2t_core.verification.adversarial import worst_batch
 from k2t_core.verification.alone import Probe, probe
-from k2t_core.verification.compare import Written, compare
+from k2t_core.verification.compare import compare
 from k2t_core.verification.diagnosis import diagnose
-from k2t_core.verification.inputs import check_inputs, edge_batches, implied_batch, random_batch, read_inputs
-from k2t_core.verification.manifest import read_manifest
-from k2t_core.verification.report import OUTPUT_TOLERANCE, Cause, Effect, Report, Run, TrainingResult
+from k2t_core.verification.report import Cause, Effect, Report, Run, TrainingResult
 from k2t_core.verification.steps import diverging_steps
 from k2t_core.verification.taps import is_untouched
+from k2t_core.verification.torch_side import TorchSide
 from k2t_core.verification.training import training_results
 from k2t_core.verification.weakness import find_weaknesses
 
@@ -53,7 +54,7 @@ def verify(
     training: bool = False,
     search: int = 0,
     allow_unsafe: bool = False,
-    progress: Callable[[float, str], None] | None = None,
+    progress: Progress | None = None,
 ) -> Report:
     """Compare the conversion in the folder ``out`` with the Keras model it came from, in inference mode.
 
@@ -76,7 +77,7 @@ def verify(
         raise K2TError(f"the tolerance is {tolerance}; it must be a number from 0 up")
     if search < 0:
         raise K2TError(f"the search has {search} starts; it must be a number from 0 up")
-    say = progress or (lambda share, text: None)
+    say = progress or silent
     folder = Path(out)
     manifest = read_manifest(folder)
     say(0.0, "Reading the Keras model")
@@ -87,16 +88,27 @@ def verify(
     if weights != "randomised":
         _check_finite(manifest, traced)
     if inputs is None:
-        arrays, described = random_batch(graph, batch, seed, distribution), f"{distribution}, batch of {batch}, seed {seed}"
+        arrays, described = (
+            random_batch(graph, batch, seed, distribution),
+            f"{distribution}, batch of {batch}, seed {seed}",
+        )
     elif isinstance(inputs, (str, Path)):
         arrays, described = read_inputs(inputs, graph), Path(inputs).name
     else:
         arrays, described = check_inputs([inputs] if isinstance(inputs, np.ndarray) else list(inputs), graph), "arrays"
     runs: list[Run] = []
     used: list[list[np.ndarray]] = []  # the batch of each run
-    notes = [] if is_untouched(folder, manifest) else ["model.py was edited by hand since k2t wrote it: outputs are compared, and layers where forward() still assigns what it did."]
+    notes = (
+        []
+        if is_untouched(folder, manifest)
+        else [
+            "model.py was edited by hand since k2t wrote it: outputs are compared, and layers where forward() still assigns what it did."
+        ]
+    )
     if odd := bias_of_one_sample(graph):
-        notes.append(f"Given a single sample, Keras on TensorFlow takes what layer {odd!r} adds for a bias, along another axis than with more samples; compared on batches of 1 it differs, so there are none but your own.")
+        notes.append(
+            f"Given a single sample, Keras on TensorFlow takes what layer {odd!r} adds for a bias, along another axis than with more samples; compared on batches of 1 it differs, so there are none but your own."
+        )
     own = weights != "randomised"
     random = weights != "model" and bool(manifest["variables"])
     edges = edge_batches(graph, seed) if edge_cases else []
@@ -104,11 +116,19 @@ def verify(
     implied = implied_batch(graph, traced.value, batch, seed) if edge_cases and inputs is None else None
     total = own + random + len(edges) + (own + random) * bool(implied) + bool(search)
 
-    def run(written: Written, side: Traced, name: str, batch_name: str, batch_arrays: list[np.ndarray]) -> None:
+    def run(written: TorchSide, side: Traced, name: str, batch_name: str, batch_arrays: list[np.ndarray]) -> None:
         share = 0.1 + 0.9 * len(runs) / total
         text = f"Comparing with {'the model’s' if name == 'model' else name} weights on {batch_name}"
         say(share, text)
-        found, more = compare(written, side, batch_arrays, name, batch_name, tolerance, lambda part, detail: say(share + 0.9 * part / total, f"{text}: {detail}"))
+        found, more = compare(
+            written,
+            side,
+            batch_arrays,
+            name,
+            batch_name,
+            tolerance,
+            lambda part, detail: say(share + 0.9 * part / total, f"{text}: {detail}"),
+        )
         runs.append(replace(found, batch=tuple(array[:KEPT_SAMPLES] for array in batch_arrays)))
         used.append(batch_arrays)
         notes.extend(note for note in more if note not in notes)
@@ -117,14 +137,18 @@ def verify(
         return stop_early and bool(runs) and not runs[-1].passed
 
     if own:
-        written = Written.load(folder, manifest)
+        written = TorchSide.load(folder, manifest)
         run(written, traced, "model", described, arrays)
         if implied and not done():
             run(written, traced, "model", *implied)
     side, name = traced, "model"
     if random and not done():
-        side, name = _randomised_copy(traced, seed), "randomised"
-        written = Written.load(folder, manifest, {key: _randomised_entry(entry, traced, seed) for key, entry in manifest["variables"].items()})
+        side, name = randomised_copy(traced, seed), "randomised"
+        written = TorchSide.load(
+            folder,
+            manifest,
+            {key: randomised_entry(entry, traced, seed) for key, entry in manifest["variables"].items()},
+        )
         run(written, side, name, described, arrays)
         if implied and not done():
             run(written, side, name, *implied)
@@ -136,31 +160,53 @@ def verify(
                 notes.append(f"Not compared on {batch_name}: {error}.")
     if search and not done():
         found, _ = worst_batch(written, side, arrays, search, SEARCH_STEPS, seed, lambda share, text: say(0.9, text))
-        run(written, side, name, f"worst found by search, {search} {'start' if search == 1 else 'starts'} of {SEARCH_STEPS} steps", found)
+        run(
+            written,
+            side,
+            name,
+            f"worst found by search, {search} {'start' if search == 1 else 'starts'} of {SEARCH_STEPS} steps",
+            found,
+        )
     trained: list[TrainingResult] = []
     if training and not done():
         say(0.93, "Gradients and training mode")
         trained = training_results(written, side, arrays, seed)
-    recipe = replace(read_recipe(folder / "recipe.json"), fingerprint=None) if (folder / "recipe.json").is_file() else Recipe()
+    recipe = (
+        replace(read_recipe(folder / "recipe.json"), fingerprint=None)
+        if (folder / "recipe.json").is_file()
+        else Recipe()
+    )
     effects = _effects(recipe, side, arrays, lambda text: say(0.94, text)) if explain else ()
-    report = Report(tuple(runs), find_weaknesses(manifest, traced.value), tuple(notes), dict(manifest["reference"]), tuple(trained), effects, compiled=tuple(dict.fromkeys(compiled_layers(traced) + compiled_layers(side))))
+    report = Report(
+        tuple(runs),
+        find_weaknesses(manifest, traced.value),
+        tuple(notes),
+        dict(manifest["reference"]),
+        tuple(trained),
+        effects,
+        compiled=tuple(dict.fromkeys(compiled_layers(traced) + compiled_layers(side))),
+    )
     if explain and report.deciding.first_divergence is not None:
         failed = report.runs.index(report.deciding)
         if own and failed == 0 and side is not traced:  # the module at hand has the weights of the last run
-            side, written = traced, Written.load(folder, manifest)
+            side, written = traced, TorchSide.load(folder, manifest)
         causes, more = _explain(report, recipe, written, side, used[failed], say)
         report = _with_steps(replace(report, causes=causes, notes=(*report.notes, *more)), written, side, used[failed])
     say(1.0, "Done")
     return report
 
 
-def _effects(recipe: Recipe, traced: Traced, arrays: list[np.ndarray], say: Callable[[str], None]) -> tuple[Effect, ...]:
+def _effects(
+    recipe: Recipe, traced: Traced, arrays: list[np.ndarray], say: Callable[[str], None]
+) -> tuple[Effect, ...]:
     """Each override against the layer without it."""
     found = []
     for index, override in enumerate(recipe.overrides):
         say(f"Weighing the override of {override.layer}")
         if override.kind == "cut":
-            found.append(Effect(override, None, None, True, "what it did is left to the data pipeline, and is not compared"))
+            found.append(
+                Effect(override, None, None, True, "what it did is left to the data pipeline, and is not compared")
+            )
             continue
         try:
             patient = probe(traced, override.layer, arrays)
@@ -176,44 +222,71 @@ def _effects(recipe: Recipe, traced: Traced, arrays: list[np.ndarray], say: Call
     return tuple(found)
 
 
-def _explain(report: Report, recipe: Recipe, written: Written, traced: Traced, arrays: list[np.ndarray], say: Callable[[float, str], None]) -> tuple[tuple[Cause, ...], list[str]]:
+def _explain(
+    report: Report, recipe: Recipe, written: TorchSide, traced: Traced, arrays: list[np.ndarray], say: Progress
+) -> tuple[tuple[Cause, ...], list[str]]:
     """The causes of the first divergence, and notes."""
     layer = report.first_divergence
 
     def actual(patient: Probe) -> np.ndarray:
         scope, node = next((scope, node) for scope, _, node in traced.graph.walk() if node is patient.node)
-        return written.alone(traced, arrays, scope, dict(zip(patient.traced.graph.inputs, patient.inputs)), scope + node.outputs[0])
+        return written.alone(
+            traced, arrays, scope, dict(zip(patient.traced.graph.inputs, patient.inputs)), scope + node.outputs[0]
+        )
 
     try:
-        causes = diagnose(traced, recipe, layer, arrays, lambda share, text: say(0.95, f"Looking for the cause in {layer}: {text}"), actual)
+        causes = diagnose(
+            traced,
+            recipe,
+            layer,
+            arrays,
+            lambda share, text: say(0.95, f"Looking for the cause in {layer}: {text}"),
+            actual,
+        )
     except K2TError as error:
         return (), [f"No cause was looked for: {error}"]
     if not causes:
-        return (), [f"None of the known causes explains layer {layer!r}; where model.py or model.safetensors were changed since k2t wrote them, look there."]
+        return (), [
+            f"None of the known causes explains layer {layer!r}; where model.py or model.safetensors were changed since k2t wrote them, look there."
+        ]
     return tuple(causes[:5]), []
 
 
-def _with_steps(report: Report, written: Written, traced: Traced, arrays: list[np.ndarray]) -> Report:
+def _with_steps(report: Report, written: TorchSide, traced: Traced, arrays: list[np.ndarray]) -> Report:
     """The report with the time step from which its first diverging layer differs."""
     run = report.deciding
-    index = next((k for k, r in enumerate(run.layers) if not r.passed and r.layer == run.first_divergence and r.isolated is not None), None)
+    index = next(
+        (
+            k
+            for k, r in enumerate(run.layers)
+            if not r.passed and r.layer == run.first_divergence and r.isolated is not None
+        ),
+        None,
+    )
     if index is None:
         return report
     try:
         steps = diverging_steps(written, traced, arrays, run.layers[index].tensor)
     except OutputError as error:  # what lies before the layer may need sequences of full length
-        return replace(report, notes=(*report.notes, f"From which time step {run.first_divergence!r} diverges is not known: {error}"))
+        return replace(
+            report,
+            notes=(*report.notes, f"From which time step {run.first_divergence!r} diverges is not known: {error}"),
+        )
     layers = (*run.layers[:index], replace(run.layers[index], steps=steps), *run.layers[index + 1 :])
     runs = tuple(replace(run, layers=layers) if one is run else one for one in report.runs)
     return replace(report, runs=runs)
 
 
 def _check_same_model(manifest: dict[str, Any], traced: Traced, folder: Path) -> None:
-    missing = [path for entry in manifest["variables"].values() for path in entry["keras"] if path not in traced.variables]
+    missing = [
+        path for entry in manifest["variables"].values() for path in entry["keras"] if path not in traced.variables
+    ]
     shapes = [tuple(side["keras_shape"]) for side in manifest["inputs"]]
     if missing or shapes != [traced.graph.tensors[t].shape for t in traced.graph.inputs]:
         detail = f"it has no variable {missing[0]!r}" if missing else "its inputs differ"
-        raise K2TError(f"{folder}: converted from another model than {traced.source.name}: {detail}; convert this model again")
+        raise K2TError(
+            f"{folder}: converted from another model than {traced.source.name}: {detail}; convert this model again"
+        )
 
 
 def _check_finite(manifest: dict[str, Any], traced: Traced) -> None:
@@ -221,71 +294,6 @@ def _check_finite(manifest: dict[str, Any], traced: Traced) -> None:
         value = traced.value(path)
         if is_float(value.dtype) and not np.isfinite(value).all():
             bad = int((~np.isfinite(value)).sum())
-            raise K2TError(f"{traced.source.name}: its variable {path!r} holds NaN or infinity in {bad} of {value.size} places, through which nothing can be compared; verify the mapping with randomised weights (“Randomised, in a copy” in the app, --weights randomised, weights='randomised')")
-
-
-@remembered
-def _randomised_copy(traced: Traced, seed: int) -> Traced:
-    """A copy of the model with every variable random. The original is not touched."""
-    import keras
-    from keras.src.saving.serialization_lib import SafeModeScope
-
-    try:
-        with SafeModeScope(False):  # code in the model, if any, was allowed when it was loaded
-            original = traced.source.model
-            if is_functional(original):
-                model = keras.models.clone_model(original)
-            else:
-                model = type(original).from_config(original.get_config())
-                zeros = [np.zeros([n or 1 for n in traced.graph.tensors[t].shape], traced.graph.tensors[t].dtype) for t in traced.graph.inputs]
-                compiling.run(model, (keras.tree.pack_sequence_as(traced.scope.functional._inputs_struct, zeros),), {})  # makes its variables
-    except RAISED as error:  # custom classes may not rebuild from their config
-        raise K2TError(f"{traced.source.name}: Keras cannot copy the model to randomise its weights ({' '.join(str(error).split())[:200]}); verify with weights='model'") from error
-    source = traced.source
-    values = {path: random_value(path, tuple(variable.shape), str(variable.dtype), seed) for path, variable in traced.variables.items() if is_weight(path)}
-    paths = {id(variable): path for path, variable in traced.variables.items()}
-    original = source.original and source.original.with_values(lambda variable: values.get(paths.get(id(variable))))
-    copy = _named_alike(trace(Source(model, source.path, source.fingerprint, source.info, original=original), traced.closed), traced)
-    for path, value in values.items():
-        copy.variables[path].assign(value)
-    settle(model)
-    return copy
-
-
-def _named_alike(copy: Traced, original: Traced) -> Traced:
-    """The copy with the original's names of layers, tensors and variables: Keras may count them up in a copy.
-
-    Raises K2TError where it is not a copy of the same graph.
-    """
-
-    def scope(of: Scope, mine: Graph, its: Graph) -> Scope:
-        pairs = list(zip(mine.nodes, its.nodes))
-        if len(mine.nodes) != len(its.nodes) or any(a.layer.kind != b.layer.kind or len(a.outputs) != len(b.outputs) for a, b in pairs):
-            raise K2TError(f"{original.source.name}: its copy has other layers; verify with weights='model'")
-        nodes = {a.id: b.id for a, b in pairs}
-        tensors = dict(zip(mine.inputs, its.inputs)) | {x: y for a, b in pairs for x, y in zip(a.outputs, b.outputs)}
-        nested = {id(live): scope(of.nested[id(live)], a.layer.graph, b.layer.graph) for a, b in pairs if a.layer.graph is not None and id(live := of.operations[a.id]) in of.nested}
-        return replace(
-            of,
-            graph=its,
-            outputs={key: tensors.get(label, label) for key, label in of.outputs.items()},
-            node_ids={key: nodes.get(name, name) for key, name in of.node_ids.items()},
-            operations={nodes.get(name, name): operation for name, operation in of.operations.items()},
-            nested=nested,
-        )
-
-    variables: dict[str, Any] = {}
-    for (_, _, a), (_, _, b) in zip(copy.graph.walk(), original.graph.walk()):
-        variables.update((its.path, copy.variables[mine.path]) for mine, its in zip(a.layer.all_variables(), b.layer.all_variables()))
-    if set(variables) != set(original.variables) or any(variables[path].shape != v.shape for path, v in original.variables.items()):
-        raise K2TError(f"{original.source.name}: its copy has other variables; verify with weights='model'")
-    return replace(copy, graph=original.graph, scope=scope(copy.scope, copy.graph, original.graph), variables=variables, opened=original.opened, cuts=original.cuts, variants={})
-
-
-def _randomised_entry(entry: dict[str, Any], traced: Traced, seed: int) -> np.ndarray:
-    source = None
-    if entry["keras"]:
-        path = entry["keras"][0]
-        variable = traced.variables[path]
-        source = random_value(path, tuple(variable.shape), str(variable.dtype), seed)
-    return apply_chain([from_json(step) for step in entry["steps"]], source)
+            raise K2TError(
+                f"{traced.source.name}: its variable {path!r} holds NaN or infinity in {bad} of {value.size} places, through which nothing can be compared; verify the mapping with randomised weights (“Randomised, in a copy” in the app, --weights randomised, weights='randomised')"
+            )

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from k2t_core import reference
+from k2t_core.difference import Difference
+from k2t_core.keras_side import running
+from k2t_core.keras_side.tracing import Traced
+from k2t_core.progress import Progress, silent
 from k2t_core.tensors import to_array, to_tensor
-from k2t_core.tracing import Traced
 from k2t_core.transforms import is_float
-from k2t_core.verification.compare import Written
-from k2t_core.verification.report import Difference
+from k2t_core.verification.torch_side import TorchSide
 
 STEP = 0.5  # of an input's standard deviation, each element by its gradient's sign
 REACH = 8  # standard deviations: no farther from the start than this
 
 
 def worst_batch(
-    written: Written, traced: Traced, arrays: Sequence[np.ndarray], starts: int, steps: int, seed: int, say: Callable[[float, str], None] = lambda share, text: None
+    written: TorchSide,
+    traced: Traced,
+    arrays: Sequence[np.ndarray],
+    starts: int,
+    steps: int,
+    seed: int,
+    say: Progress = silent,
 ) -> tuple[list[np.ndarray], float]:
     """The batch with the largest relative output difference that was met, and that difference.
 
@@ -32,7 +39,12 @@ def worst_batch(
     sizes = [max(float(a.std()), 1e-3) if is_float(a.dtype) else 0.0 for a in arrays]
     best, largest = [np.array(a) for a in arrays], -1.0
     for start in range(starts):
-        origin = [a if start == 0 or not size else (a + size * 3 ** (start - 1) * rng.standard_normal(a.shape)).astype(a.dtype) for a, size in zip(arrays, sizes)]
+        origin = [
+            a
+            if start == 0 or not size
+            else (a + size * 3 ** (start - 1) * rng.standard_normal(a.shape)).astype(a.dtype)
+            for a, size in zip(arrays, sizes)
+        ]
         x = origin
         for step in range(steps + 1):
             say((start + step / (steps + 1)) / starts, f"Searching for the worst input, start {start + 1} of {starts}")
@@ -42,15 +54,19 @@ def worst_batch(
             if slopes is None:
                 break
             x = [
-                a if not size or g is None else np.clip(a + STEP * size * np.sign(g), o - REACH * size, o + REACH * size).astype(a.dtype)
+                a
+                if not size or g is None
+                else np.clip(a + STEP * size * np.sign(g), o - REACH * size, o + REACH * size).astype(a.dtype)
                 for a, o, size, g in zip(x, origin, sizes, slopes)
             ]
     return best, largest
 
 
-def _disagreement(written: Written, traced: Traced, arrays: Sequence[np.ndarray], gradients: bool) -> tuple[float, list[np.ndarray | None] | None]:
+def _disagreement(
+    written: TorchSide, traced: Traced, arrays: Sequence[np.ndarray], gradients: bool
+) -> tuple[float, list[np.ndarray | None] | None]:
     """(largest relative output difference, gradients of ½‖keras − torch‖² by each input in Keras's layout)."""
-    expected = reference.predict(traced, arrays)
+    expected = running.predict(traced, arrays)
     inputs = written.inputs(arrays)
     for x in inputs:
         if x.is_floating_point():
@@ -61,12 +77,21 @@ def _disagreement(written: Written, traced: Traced, arrays: Sequence[np.ndarray]
     relative = max(Difference.of(want, have).relative for want, have in zip(expected, actual))
     if not gradients or not any(y.requires_grad for y in got):
         return relative, None
-    factors = {k: (want - have) / max(float(np.abs(want).max()), 1e-12) for k, (want, have) in enumerate(zip(expected, actual)) if want.dtype.kind == "f" and want.shape == have.shape}
+    factors = {
+        k: (want - have) / max(float(np.abs(want).max()), 1e-12)
+        for k, (want, have) in enumerate(zip(expected, actual))
+        if want.dtype.kind == "f" and want.shape == have.shape
+    }
     if not any(np.any(f) and np.isfinite(f).all() for f in factors.values()):
         return relative, None
-    factors = {k: f / np.abs(f).max() for k, f in factors.items() if np.any(f) and np.isfinite(f).all()}  # near float32's own rounding, tiny factors would vanish
-    by_keras, _ = reference.gradients(traced, arrays, factors)
-    total: Any = sum((got[k] * to_tensor(f.transpose(sides[k]["permutation"]) if sides[k]["permutation"] else f)).sum() for k, f in factors.items())
+    factors = {
+        k: f / np.abs(f).max() for k, f in factors.items() if np.any(f) and np.isfinite(f).all()
+    }  # near float32's own rounding, tiny factors would vanish
+    by_keras, _ = running.gradients(traced, arrays, factors)
+    total: Any = sum(
+        (got[k] * to_tensor(f.transpose(sides[k]["permutation"]) if sides[k]["permutation"] else f)).sum()
+        for k, f in factors.items()
+    )
     written.guard(total.backward, "backward()")
     slopes = []
     for x, want, side in zip(inputs, by_keras, written.manifest["inputs"]):

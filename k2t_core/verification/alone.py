@@ -10,19 +10,20 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from k2t_core import reference
-from k2t_core.conversion import weight_arrays
+from k2t_core.difference import Difference, Rounding, layer_passes
+from k2t_core.emit.conversion import weight_arrays
+from k2t_core.emit.module import compile_module
 from k2t_core.errors import RAISED, K2TError
 from k2t_core.graph import Graph, Node, Tensor
+from k2t_core.keras_side import running
+from k2t_core.keras_side.tracing import Traced
 from k2t_core.layout import Layout
-from k2t_core.planning import Plan, plan
+from k2t_core.planning.plan import Plan
+from k2t_core.planning.planner import plan
 from k2t_core.recipe import Recipe
 from k2t_core.tensors import default_dtype, to_array, to_tensor
-from k2t_core.tracing import Traced
 from k2t_core.transforms import is_float
 from k2t_core.verification import closeups
-from k2t_core.verification.report import Difference, Rounding, layer_passes
-from k2t_core.verification.taps import compile_module
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,10 +72,26 @@ class Probe:
             values = values or tuple(got)  # of Keras's own input, which comes first
             for index, (want, have) in enumerate(zip(case.expected, got)):
                 difference = Difference.of(want, have)
-                rounding = Rounding.of(want, have, exact[index]) if exact is not None and is_float(want.dtype) and want.shape == have.shape else None
+                rounding = (
+                    Rounding.of(want, have, exact[index])
+                    if exact is not None and is_float(want.dtype) and want.shape == have.shape
+                    else None
+                )
                 verdicts.append(Verdict(difference, layer_passes(difference, rounding, want.dtype)))
-        shapes = next((f"it gives {have.shape}, Keras {want.shape}" for want, have in zip(self.expected, values) if want.shape != have.shape), "")
-        return Verdict(max((v.difference for v in verdicts), key=lambda d: d.relative), all(v.passed for v in verdicts), values, shapes)
+        shapes = next(
+            (
+                f"it gives {have.shape}, Keras {want.shape}"
+                for want, have in zip(self.expected, values)
+                if want.shape != have.shape
+            ),
+            "",
+        )
+        return Verdict(
+            max((v.difference for v in verdicts), key=lambda d: d.relative),
+            all(v.passed for v in verdicts),
+            values,
+            shapes,
+        )
 
     def outputs(self, recipe: Recipe) -> list[np.ndarray]:
         """The layer's outputs under ``recipe``, in Keras's layout. Raises K2TError as `judge` does."""
@@ -85,24 +102,37 @@ class Probe:
         import torch
 
         planned.raise_for_problems()
-        state = {key: to_tensor(array) for key, array in weight_arrays(planned, lambda path: self.traced.value(path) * (path not in case.zeroed)).items()}
-        tensors = [to_tensor(layout.to_torch(a), copy=True) for layout, a in zip(planned.root.input_layouts, case.inputs)]
+        state = {
+            key: to_tensor(array)
+            for key, array in weight_arrays(
+                planned, lambda path: self.traced.value(path) * (path not in case.zeroed)
+            ).items()
+        }
+        tensors = [
+            to_tensor(layout.to_torch(a), copy=True) for layout, a in zip(planned.root.input_layouts, case.inputs)
+        ]
         with default_dtype(torch.float64 if double else None), torch.no_grad():
             try:
                 model = compile_module(planned.code.text, double)[planned.root.class_name]().eval()
-                model.load_state_dict({k: v.double() if double and v.is_floating_point() else v for k, v in state.items()})
+                model.load_state_dict(
+                    {k: v.double() if double and v.is_floating_point() else v for k, v in state.items()}
+                )
                 outputs = model(*(x.double() if double and x.is_floating_point() else x for x in tensors))
             except RAISED as error:  # an override can be anything
                 if double:
                     return None
-                raise K2TError(f"layer {self.node.layer.path!r}: {type(error).__name__}: {' '.join(str(error).split())[:200]}") from error
+                raise K2TError(
+                    f"layer {self.node.layer.path!r}: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+                ) from error
         outputs = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
         for want, y in zip(case.expected, outputs):
             if not isinstance(y, torch.Tensor) or y.dim() != want.ndim:
                 what = f"a tensor of shape {tuple(y.shape)}" if isinstance(y, torch.Tensor) else f"a {type(y).__name__}"
                 raise K2TError(f"layer {self.node.layer.path!r}: gives {what}, where Keras gives {want.shape}")
         if len(outputs) != len(case.expected):
-            raise K2TError(f"layer {self.node.layer.path!r}: gives {len(outputs)} tensors, where Keras gives {len(case.expected)}")
+            raise K2TError(
+                f"layer {self.node.layer.path!r}: gives {len(outputs)} tensors, where Keras gives {len(case.expected)}"
+            )
         return [layout.to_keras(to_array(y)) for layout, y in zip(planned.root.output_layouts, outputs)]
 
 
@@ -113,22 +143,36 @@ def probe(traced: Traced, layer: str, arrays: Sequence[np.ndarray], whole: Plan 
 
     Raises K2TError where the model has no such layer, or it is a nested model as a whole.
     """
-    found = next(((scope, graph, node) for scope, graph, node in traced.graph.walk() if node.layer.path == layer and node.layer.graph is None), None)
+    found = next(
+        (
+            (scope, graph, node)
+            for scope, graph, node in traced.graph.walk()
+            if node.layer.path == layer and node.layer.graph is None
+        ),
+        None,
+    )
     if found is None:
         raise K2TError(f"layer {layer!r}: not a layer of this model that can be looked at alone")
     scope, graph, node = found
     given = tuple(dict.fromkeys(node.inputs))
-    needed = {"".join(reference.source(traced.graph, scope, t)) for t in given}
-    record = reference.tensors(traced, arrays, needed | {scope + t for t in node.outputs})
+    needed = {"".join(running.source(traced.graph, scope, t)) for t in given}
+    record = running.tensors(traced, arrays, needed | {scope + t for t in node.outputs})
     if any(scope + t not in record for t in node.outputs):
         raise K2TError(f"layer {layer!r}: a weight by itself, which computes nothing: look at the layers that use it")
-    inputs = tuple(reference.arguments(traced, scope, node, arrays, record).values())
+    inputs = tuple(running.arguments(traced, scope, node, arrays, record).values())
     # The batch size of a call by itself is free, whatever the graph says.
     tensors = {t: Tensor(t, graph.tensors[t].shape, graph.tensors[t].dtype) for t in (*given, *node.outputs)}
     alone = Graph(node.layer.name, given, node.outputs, (node,), tensors, given, node.outputs)
     planned = next(p for _, _, _, p in (whole or plan(traced)).root.walk() if p.node is node)
     layouts = dict(zip(node.inputs, planned.inputs))
-    return Probe(replace(traced, graph=alone), node, inputs, tuple(record[scope + t] for t in node.outputs), tuple(layouts[t] for t in given), _closer(traced, scope, node, dict(zip(given, inputs))))
+    return Probe(
+        replace(traced, graph=alone),
+        node,
+        inputs,
+        tuple(record[scope + t] for t in node.outputs),
+        tuple(layouts[t] for t in given),
+        _closer(traced, scope, node, dict(zip(given, inputs))),
+    )
 
 
 def _closer(traced: Traced, scope: str, node: Node, inputs: dict[str, np.ndarray]) -> tuple[Case, ...]:

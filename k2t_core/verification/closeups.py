@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from k2t_core import reference
+from k2t_core.difference import Difference
 from k2t_core.graph import Node
+from k2t_core.keras_side import remembering, running
+from k2t_core.keras_side.tracing import Traced
 from k2t_core.tensors import to_array, torch_to_itself
-from k2t_core.tracing import Traced
-from k2t_core.verification.report import Difference, LayerResult
+from k2t_core.verification.report import LayerResult
 
 # A normalisation is compared on its input times this as well: its epsilon, which ordinary numbers hide, is most of the result.
 SMALL = 1e-3
@@ -27,7 +28,14 @@ NORMALISATIONS = ("LayerNormalization", "GroupNormalization", "RMSNormalization"
 Values = Callable[[str, Node], Mapping[str, np.ndarray]]  # Keras's inputs to a call
 
 
-def of_normalisations(traced: Traced, places: Mapping[tuple[str, Node], str], module: Any, exact: Any | None, given: Mapping[str, Any], values: Values) -> Iterator[tuple[str, LayerResult]]:
+def of_normalisations(
+    traced: Traced,
+    places: Mapping[tuple[str, Node], str],
+    module: Any,
+    exact: Any | None,
+    given: Mapping[str, Any],
+    values: Values,
+) -> Iterator[tuple[str, LayerResult]]:
     """(tensor, result) of each normalisation where its epsilon decides: on a thousandth of its input, a batch normalisation with variances of 0.
 
     places: (scope, call) → path of its torch module in ``module`` and in ``exact``, the same in float64; given: tensor → what
@@ -37,18 +45,35 @@ def of_normalisations(traced: Traced, places: Mapping[tuple[str, Node], str], mo
     for (scope, node), path in places.items():
         x, tensor = values(scope, node)[node.inputs[0]], scope + node.outputs[0]
         batch_norm = node.layer.kind == "BatchNormalization"
-        if tensor not in given or x.dtype != np.float32 or x.size != given[tensor].numel() or batch_norm and not hasattr(modules[path], "running_var"):
+        if (
+            tensor not in given
+            or x.dtype != np.float32
+            or x.size != given[tensor].numel()
+            or batch_norm
+            and not hasattr(modules[path], "running_var")
+        ):
             continue
         difference = _close(traced, scope, node, values, modules[path], given[tensor])
         if difference.relative > EPSILON_TOLERANCE and path in doubles:
             # Where the input has no spread at all, a result is nothing but Keras's rounding: float64 tells.
-            difference = min(difference, _close(traced, scope, node, values, doubles[path], given[tensor].double(), double=True), key=lambda d: d.relative)
+            difference = min(
+                difference,
+                _close(traced, scope, node, values, doubles[path], given[tensor].double(), double=True),
+                key=lambda d: d.relative,
+            )
         name = "without variance" if batch_norm else "of a thousandth"
-        yield tensor, LayerResult(f"{tensor} {name}", node.layer.path, None, difference, difference.relative <= EPSILON_TOLERANCE)
+        yield (
+            tensor,
+            LayerResult(
+                f"{tensor} {name}", node.layer.path, None, difference, difference.relative <= EPSILON_TOLERANCE
+            ),
+        )
 
 
 @torch_to_itself
-def _close(traced: Traced, scope: str, node: Node, values: Values, module: Any, given: Any, double: bool = False) -> Difference:
+def _close(
+    traced: Traced, scope: str, node: Node, values: Values, module: Any, given: Any, double: bool = False
+) -> Difference:
     import torch
 
     want = expected(traced, scope, node, values(scope, node), double)
@@ -65,13 +90,15 @@ def _close(traced: Traced, scope: str, node: Node, values: Values, module: Any, 
     return Difference.of(np.sort(want.ravel()), np.sort(to_array(got).ravel().astype(want.dtype)))
 
 
-@reference.remembered
-@reference.alone
-def expected(traced: Traced, scope: str, node: Node, inputs: Mapping[str, np.ndarray], double: bool) -> np.ndarray | None:
+@remembering.remembered
+@remembering.holding_the_model
+def expected(
+    traced: Traced, scope: str, node: Node, inputs: Mapping[str, np.ndarray], double: bool
+) -> np.ndarray | None:
     """What Keras makes of a thousandth of a normalisation's inputs, or of them without variance; None where there is no float64."""
-    run = reference.in_float64 if double else reference.call
+    run = running.in_float64 if double else running.call
     if node.layer.kind == "BatchNormalization":
-        with _no_variance(reference.live(traced, scope, node)):
+        with _no_variance(running.live(traced, scope, node)):
             found = run(traced, scope, node, inputs)
     else:
         first = node.inputs[0]

@@ -7,132 +7,39 @@ chunk of layers at a time, so that memory stays bounded on a large model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from k2t_core import reference
+from k2t_core.difference import DOUBLE_TOLERANCE, OUTPUT_TOLERANCE, Difference, Rounding, layer_passes, output_passes
 from k2t_core.errors import RAISED, K2TError, OutputError
 from k2t_core.graph import Graph, Layer, Node
+from k2t_core.keras_side import memory, running
+from k2t_core.keras_side.tracing import Traced
 from k2t_core.layout import Layout
-from k2t_core.tensors import to_array, to_tensor, torch_to_itself
-from k2t_core.tracing import Traced
+from k2t_core.progress import Progress, silent
+from k2t_core.tensors import to_array, to_tensor
 from k2t_core.transforms import is_float
-from k2t_core.verification import closeups, memory
-from k2t_core.verification.module import load_module
-from k2t_core.verification.report import (
-    DOUBLE_TOLERANCE,
-    OUTPUT_TOLERANCE,
-    Difference,
-    LayerResult,
-    OutputResult,
-    Rounding,
-    Run,
-    first_failure,
-    layer_passes,
-    output_passes,
-)
-from k2t_core.verification.taps import Observer, TappedModel
+from k2t_core.verification import closeups
+from k2t_core.verification.report import LayerResult, OutputResult, Run, first_failure
+from k2t_core.verification.taps import Observer
+from k2t_core.verification.torch_side import TorchSide, arriving, keras_order
 
 END_OF_RANGE = 1024  # a factor below the largest float32
 
-Say = Callable[[float, str], None]
 
-
-class _Enough(Exception):
-    """The tensor that was wanted is there."""
-
-
-@dataclass(eq=False)
-class Written:
-    """The folder's module, three times: as a user loads it, with taps, and with taps in float64."""
-
-    folder: Path
-    manifest: dict[str, Any]
-    module: Any
-    tapped: TappedModel
-    exact: TappedModel | None
-
-    @classmethod
-    @torch_to_itself
-    def load(cls, folder: Path, manifest: dict[str, Any], state: dict[str, np.ndarray] | None = None) -> Written:
-        """``state``: the torch state_dict as numpy arrays, None for the one in the folder."""
-        module = load_module(folder)
-        if state is not None:
-            _load_state(module, {k: to_tensor(v) for k, v in state.items()}, folder)
-        tapped = TappedModel(folder, manifest)
-        exact = TappedModel(folder, manifest, double=True)
-        tensors = module.state_dict()
-        _load_state(tapped.model, tensors, folder, shared=True)
-        _load_state(exact.model, {k: v.double() if v.is_floating_point() else v for k, v in tensors.items()}, folder)
-        return cls(folder, manifest, module, tapped, exact)
-
-    def inputs(self, arrays: Sequence[np.ndarray]) -> list[Any]:
-        """The batch as the module takes it, in memory of its own: forward() may work in place."""
-        permutations = [side["permutation"] for side in self.manifest["inputs"]]
-        return [to_tensor(a.transpose(p) if p else a, copy=True) for a, p in zip(arrays, permutations)]
-
-    def outputs(self, inputs: list[Any]) -> tuple[Any, ...]:
-        """What the module gives. Raises OutputError where its forward() does."""
-        import torch
-
-        with torch.no_grad():
-            (given,) = self.guard(lambda: (self.module(*(x.clone() for x in inputs)),))
-        return tuple(given) if isinstance(given, (tuple, list)) and len(given) != 1 else (given,)
-
-    def alone(self, traced: Traced, arrays: Sequence[np.ndarray], scope: str, values: Mapping[str, np.ndarray], tensor: str) -> np.ndarray:
-        """What the module makes of ``values``, by the ids of its input tensors, in the layer that gives ``tensor``; in Keras's layout.
-
-        Raises OutputError where forward() raises or the tensor is not computed any more.
-        """
-        batch, given = list(arrays), {}
-        for t, value in values.items():
-            place, name = reference.source(traced.graph, scope, t)
-            if place == "" and name in traced.graph.inputs:
-                batch[traced.graph.inputs.index(name)] = value
-            else:
-                given[place + name] = value
-        found: list[np.ndarray] = []
-
-        def observe(key: str, layer: str, layout: Layout, value: Any) -> Any:
-            if key == tensor:
-                found.append(layout.to_keras(to_array(value)))
-                raise _Enough
-            return to_tensor(layout.to_torch(given[key]), copy=True).to(value.dtype) if key in given else value
-
-        def run() -> Any:
-            try:
-                return self.tapped.run(self.inputs(batch), observe)
-            except _Enough:
-                return ()
-
-        self.guard(run)
-        if not found:
-            raise OutputError(f"{self.folder / 'model.py'}: does not compute {tensor!r} any more")
-        return found[0]
-
-    @torch_to_itself
-    def guard(self, run: Callable[[], Any], what: str = "forward()") -> tuple[Any, ...]:
-        try:
-            outputs = run()
-        except RAISED as error:  # hand-edited or overridden code can raise anything
-            raise OutputError(f"{self.folder / 'model.py'}: {what} raises {type(error).__name__}: {' '.join(str(error).split())[:300]}") from error
-        return tuple(outputs) if isinstance(outputs, (tuple, list)) else (outputs,)
-
-
-def _load_state(module: Any, tensors: dict[str, Any], folder: Path, shared: bool = False) -> None:
-    """``shared``: the module holds the tensors themselves and no copies."""
-    try:
-        module.load_state_dict(tensors, assign=shared)
-    except RuntimeError as error:
-        raise OutputError(f"{folder / 'model.py'}: its state_dict differs from the manifest: {' '.join(str(error).split())[:300]}") from error
-
-
-def compare(written: Written, traced: Traced, arrays: Sequence[np.ndarray], weights: str, described: str, tolerance: float, say: Say = lambda share, text: None) -> tuple[Run, list[str]]:
+def compare(
+    written: TorchSide,
+    traced: Traced,
+    arrays: Sequence[np.ndarray],
+    weights: str,
+    described: str,
+    tolerance: float,
+    say: Progress = silent,
+) -> tuple[Run, list[str]]:
     """Both sides on one batch: the Run, and notes on what could not be compared."""
     import torch
 
@@ -140,7 +47,7 @@ def compare(written: Written, traced: Traced, arrays: Sequence[np.ndarray], weig
     inputs = written.inputs(arrays)
     # Called as a whole, Keras holds every tensor of a model until the end.
     large = memory.total(traced.graph, len(arrays[0])) > memory.CHUNK_BYTES
-    expected = reference.streamed(traced, arrays) if large else reference.predict(traced, arrays)
+    expected = running.streamed(traced, arrays) if large else running.predict(traced, arrays)
     try:
         outputs = written.outputs(inputs)
     except OutputError as error:
@@ -148,12 +55,22 @@ def compare(written: Written, traced: Traced, arrays: Sequence[np.ndarray], weig
     foreign = next((type(y).__name__ for y in outputs if not isinstance(y, torch.Tensor)), None)
     if foreign is not None or len(outputs) != len(expected):
         what = f"a {foreign}" if foreign is not None else _count(len(outputs))
-        raise OutputError(f"{written.folder / 'model.py'}: forward() returns {what}, and the Keras model has {_count(len(expected))}; return {'a tensor' if len(expected) == 1 else 'a tuple of tensors in the order of its outputs'}")
+        raise OutputError(
+            f"{written.folder / 'model.py'}: forward() returns {what}, and the Keras model has {_count(len(expected))}; return {'a tensor' if len(expected) == 1 else 'a tuple of tensors in the order of its outputs'}"
+        )
     if written.module.training:
-        notes.append("load_model() returns the module in training mode, in which Dropout and BatchNormalization act otherwise: return model.eval().")
+        notes.append(
+            "load_model() returns the module in training mode, in which Dropout and BatchNormalization act otherwise: return model.eval()."
+        )
     for side, want, got in zip(written.manifest["outputs"], expected, outputs):
-        if is_float(want.dtype) and got.dtype.is_floating_point and (given := str(got.dtype).removeprefix("torch.")) != want.dtype.name:
-            notes.append(f"Output {side['name']!r} is {given}, in Keras {want.dtype.name}: its numbers are compared, its dtype is another.")
+        if (
+            is_float(want.dtype)
+            and got.dtype.is_floating_point
+            and (given := str(got.dtype).removeprefix("torch.")) != want.dtype.name
+        ):
+            notes.append(
+                f"Output {side['name']!r} is {given}, in Keras {want.dtype.name}: its numbers are compared, its dtype is another."
+            )
     exact_inputs = [x.double() if x.is_floating_point() else x for x in inputs]
     exact = None
     if written.exact is not None:
@@ -161,7 +78,9 @@ def compare(written: Written, traced: Traced, arrays: Sequence[np.ndarray], weig
             exact = written.exact.run(exact_inputs, lambda tensor, layer, layout, value: value)
         except RAISED as error:  # code that insists on a dtype: the fixed tolerances judge alone
             written.exact = None
-            notes.append(f"No float64 run to measure rounding by ({type(error).__name__}: {' '.join(str(error).split())[:160]}): layers are judged by fixed tolerances.")
+            notes.append(
+                f"No float64 run to measure rounding by ({type(error).__name__}: {' '.join(str(error).split())[:160]}): layers are judged by fixed tolerances."
+            )
     layers: list[LayerResult] = []
     chunks = list(_chunks(traced.graph, len(arrays[0])))
     for index, (wanted, kept) in enumerate(chunks):
@@ -169,16 +88,33 @@ def compare(written: Written, traced: Traced, arrays: Sequence[np.ndarray], weig
         layers += _layers(written, traced, arrays, inputs, exact_inputs, wanted, kept, notes)
     sides = zip(written.manifest["outputs"], expected, outputs, exact or [None] * len(outputs))
     alone = all(layer.passed for layer in layers) and bool(layers)
-    results = [_judge(side, want, to_array(got), None if right is None else to_array(right), tolerance, alone) for side, want, got, right in sides]
+    results = [
+        _judge(side, want, to_array(got), None if right is None else to_array(right), tolerance, alone)
+        for side, want, got, right in sides
+    ]
     if alone and exact is not None and tolerance >= OUTPUT_TOLERANCE and not all(r.passed for r in results):
         results = _second_opinions(results, traced, arrays, written.manifest["outputs"], exact, notes)
-    return Run(weights, described, tuple(results), tuple(layers), first_failure(layers, all(r.passed for r in results)), tolerance), notes
+    return Run(
+        weights,
+        described,
+        tuple(results),
+        tuple(layers),
+        first_failure(layers, all(r.passed for r in results)),
+        tolerance,
+    ), notes
 
 
-def _second_opinions(results: list[OutputResult], traced: Traced, arrays, sides: list[dict[str, Any]], exact: Sequence[Any], notes: list[str]) -> list[OutputResult]:
+def _second_opinions(
+    results: list[OutputResult],
+    traced: Traced,
+    arrays,
+    sides: list[dict[str, Any]],
+    exact: Sequence[Any],
+    notes: list[str],
+) -> list[OutputResult]:
     """Outputs that seem to differ though every layer alone agrees: as `_second_opinion` does it for a layer, with the whole model."""
     try:
-        wanted = reference.outputs_in_float64(traced, arrays)
+        wanted = running.outputs_in_float64(traced, arrays)
     except K2TError as error:
         notes.append(str(error))
         return results
@@ -186,11 +122,13 @@ def _second_opinions(results: list[OutputResult], traced: Traced, arrays, sides:
         return results
     found = []
     for result, side, want, got in zip(results, sides, wanted, exact):
-        right = Difference.of(want, _keras_order(to_array(got), side["permutation"])).relative <= DOUBLE_TOLERANCE
+        right = Difference.of(want, keras_order(to_array(got), side["permutation"])).relative <= DOUBLE_TOLERANCE
         its_own = result.rounding is not None and result.rounding.torch <= result.rounding.keras
         found.append(result if result.passed or not (right and its_own) else replace(result, passed=True))
         if found[-1] is not result:
-            notes.append(f"Output {result.name!r} differs by Keras's own rounding: with both sides in float64 it agrees.")
+            notes.append(
+                f"Output {result.name!r} differs by Keras's own rounding: with both sides in float64 it agrees."
+            )
     return found
 
 
@@ -198,7 +136,7 @@ def _count(outputs: int) -> str:
     return "one output" if outputs == 1 else f"{outputs} outputs"
 
 
-def _where(written: Written, traced: Traced, inputs: list[Any]) -> str:
+def _where(written: TorchSide, traced: Traced, inputs: list[Any]) -> str:
     """Which layer is to blame for a forward() that raises: the first whose result has another shape, or the one that raises."""
     shapes = {scope + t: graph.tensors[t].shape for scope, graph, node in traced.graph.walk() for t in node.outputs}
     wrong: list[str] = []
@@ -217,28 +155,41 @@ def _where(written: Written, traced: Traced, inputs: list[Any]) -> str:
     if wrong:
         return wrong[0]
     tapped = {tap["tensor"] for tap in written.manifest["taps"]}
-    stopped = next((node.layer.path for scope, _, node in traced.graph.walk() for t in node.outputs if t in tapped and scope + t not in seen and node.layer.graph is None), None)
+    stopped = next(
+        (
+            node.layer.path
+            for scope, _, node in traced.graph.walk()
+            for t in node.outputs
+            if t in tapped and scope + t not in seen and node.layer.graph is None
+        ),
+        None,
+    )
     return f"layer {stopped!r} does not get done" if stopped else "every layer gets done"
 
 
-def _judge(side: dict[str, Any], expected: np.ndarray, actual: np.ndarray, exact: np.ndarray | None, tolerance: float, layers_pass: bool) -> OutputResult:
+def _judge(
+    side: dict[str, Any],
+    expected: np.ndarray,
+    actual: np.ndarray,
+    exact: np.ndarray | None,
+    tolerance: float,
+    layers_pass: bool,
+) -> OutputResult:
     torch_shape, permutation = actual.shape, side["permutation"]
-    actual = _keras_order(actual, permutation)
+    actual = keras_order(actual, permutation)
     difference = Difference.of(expected, actual)
     rounding = None
     if exact is not None and is_float(expected.dtype) and expected.shape == actual.shape:
-        rounding = Rounding.of(expected, actual, _keras_order(exact, permutation))
+        rounding = Rounding.of(expected, actual, keras_order(exact, permutation))
     passed = output_passes(difference, rounding, expected.dtype, tolerance, layers_pass)
     return OutputResult(side["name"], expected.shape, torch_shape, difference, bool(passed), expected, actual, rounding)
 
 
-def _keras_order(array: np.ndarray, permutation: list[int] | None) -> np.ndarray:
-    return array.transpose(np.argsort(permutation)) if permutation and array.ndim == len(permutation) else array
-
-
-def _layers(written: Written, traced: Traced, arrays, inputs, exact_inputs, wanted: set[str], kept: set[str], notes: list[str]) -> list[LayerResult]:
+def _layers(
+    written: TorchSide, traced: Traced, arrays, inputs, exact_inputs, wanted: set[str], kept: set[str], notes: list[str]
+) -> list[LayerResult]:
     """The results for the tensors ``wanted``; ``kept`` are those and Keras's inputs to their layers."""
-    record = reference.tensors(traced, arrays, kept)
+    record = running.tensors(traced, arrays, kept)
     cumulative: dict[str, tuple[str, Difference]] = {}
     alone: dict[str, np.ndarray] = {}
     exact: dict[str, np.ndarray] = {}
@@ -280,24 +231,37 @@ def _layers(written: Written, traced: Traced, arrays, inputs, exact_inputs, want
         written.guard(lambda: written.tapped.run(inputs, keeping(alone), before(raw[0])))
     if written.exact is not None:
         written.guard(lambda: written.exact.run(exact_inputs, keeping(exact), before(raw[1])))
-    places = {scope + t: (scope, node, index) for scope, _, node in traced.graph.walk() for index, t in enumerate(node.outputs)}
+    places = {
+        scope + t: (scope, node, index)
+        for scope, _, node in traced.graph.walk()
+        for index, t in enumerate(node.outputs)
+    }
     results: dict[str, list[LayerResult]] = {}
     for tensor, (layer, difference) in cumulative.items():
         result = LayerResult(tensor, layer, difference, None, True)
         before_it = None
         if tensor in raw[0]:
             scope, node, _ = places[tensor]
-            want = reference.before_activation(traced, scope, node, reference.arguments(traced, scope, node, arrays, record))
+            want = running.before_activation(
+                traced, scope, node, running.arguments(traced, scope, node, arrays, record)
+            )
             if want is not None:
-                before_it = _judged(LayerResult(f"{tensor} before {_activation(node.layer)}", layer, None, None, True), want, raw[0][tensor], raw[1].get(tensor))
+                before_it = _judged(
+                    LayerResult(f"{tensor} before {_activation(node.layer)}", layer, None, None, True),
+                    want,
+                    raw[0][tensor],
+                    raw[1].get(tensor),
+                )
         if tensor in alone:
-            result = _judged(result, record[tensor], alone[tensor], exact.get(tensor), before_it is not None and before_it.passed)
+            result = _judged(
+                result, record[tensor], alone[tensor], exact.get(tensor), before_it is not None and before_it.passed
+            )
             if not result.passed and tensor in exact:
                 result = _second_opinion(result, traced, places[tensor], arrays, record, exact[tensor], notes)
         results[tensor] = [result] if before_it is None else [result, before_it]
 
     def values(scope: str, node: Node) -> dict[str, np.ndarray]:
-        return reference.arguments(traced, scope, node, arrays, record)
+        return running.arguments(traced, scope, node, arrays, record)
 
     exact_model = written.exact.model if written.exact is not None else None
     for tensor, result in closeups.of_normalisations(traced, normed, written.tapped.model, exact_model, given, values):
@@ -305,13 +269,21 @@ def _layers(written: Written, traced: Traced, arrays, inputs, exact_inputs, want
     return [result for found in results.values() for result in found]
 
 
-def _judged(result: LayerResult, want: np.ndarray, got: np.ndarray, exact: np.ndarray | None, settled: bool = False) -> LayerResult:
+def _judged(
+    result: LayerResult, want: np.ndarray, got: np.ndarray, exact: np.ndarray | None, settled: bool = False
+) -> LayerResult:
     """The result with the difference of a layer alone, and whether rounding explains it; settled: as in `layer_passes`."""
     if exact is not None and want.dtype == np.float32 and want.shape == got.shape == exact.shape:
         want, got, exact = _in_range(exact, want, got, exact)
     isolated = Difference.of(want, got)
-    rounding = Rounding.of(want, got, exact) if exact is not None and is_float(want.dtype) and want.shape == got.shape else None
-    return replace(result, isolated=isolated, rounding=rounding, passed=layer_passes(isolated, rounding, want.dtype, settled))
+    rounding = (
+        Rounding.of(want, got, exact)
+        if exact is not None and is_float(want.dtype) and want.shape == got.shape
+        else None
+    )
+    return replace(
+        result, isolated=isolated, rounding=rounding, passed=layer_passes(isolated, rounding, want.dtype, settled)
+    )
 
 
 def _in_range(exact: np.ndarray, *arrays: np.ndarray) -> list[np.ndarray]:
@@ -320,7 +292,15 @@ def _in_range(exact: np.ndarray, *arrays: np.ndarray) -> list[np.ndarray]:
     return [np.where(end, np.zeros((), x.dtype), x) for x in arrays] if end.any() else list(arrays)
 
 
-def _second_opinion(result: LayerResult, traced: Traced, place: tuple[str, Node, int], arrays, record, exact: np.ndarray, notes: list[str]) -> LayerResult:
+def _second_opinion(
+    result: LayerResult,
+    traced: Traced,
+    place: tuple[str, Node, int],
+    arrays,
+    record,
+    exact: np.ndarray,
+    notes: list[str],
+) -> LayerResult:
     """A layer that seems to differ, compared once more with both sides in float64.
 
     Where those agree and the module's float32 is the nearer one to them, what differs is Keras's own rounding (a
@@ -330,7 +310,7 @@ def _second_opinion(result: LayerResult, traced: Traced, place: tuple[str, Node,
     if result.rounding is None or node.layer.graph is not None or result.rounding.torch > result.rounding.keras:
         return result
     try:
-        want = reference.in_float64(traced, scope, node, reference.arguments(traced, scope, node, arrays, record))
+        want = running.in_float64(traced, scope, node, running.arguments(traced, scope, node, arrays, record))
     except K2TError as error:
         notes.append(str(error))
         return result
@@ -345,26 +325,6 @@ def _activation(layer: Layer) -> str:
     layer = layer.children.get("layer", layer)
     identifier = layer.config.get("activation")
     return identifier if isinstance(identifier, str) else "its activation"
-
-
-@contextmanager
-def arriving(model: Any, paths: set[str]) -> Iterator[dict[str, Any]]:
-    """Module path → the last thing it was called on."""
-    modules = dict(model.named_modules())
-    found: dict[str, Any] = {}
-
-    def keep(path: str) -> Callable[[Any, tuple], None]:
-        def hook(module: Any, args: tuple) -> None:  # what a hook returns would replace the arguments
-            found[path] = args[0]
-
-        return hook
-
-    handles = [modules[path].register_forward_pre_hook(keep(path)) for path in paths if path in modules]
-    try:
-        yield found
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _chunks(graph: Graph, batch: int) -> Iterator[tuple[set[str], set[str]]]:

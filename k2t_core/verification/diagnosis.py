@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from k2t_core.emit.keywords import keywords
+from k2t_core.difference import LAYER_TOLERANCE, Difference
 from k2t_core.errors import K2TError
-from k2t_core.planning import GATES
+from k2t_core.keras_side.tracing import Traced
+from k2t_core.progress import Progress, silent
 from k2t_core.recipe import Override, Recipe
-from k2t_core.tracing import Traced
+from k2t_core.rules.recurrent import GATES
+from k2t_core.rules.slots import keywords
 from k2t_core.transforms import Permute, chain_shape
 from k2t_core.verification.alone import Probe, probe
-from k2t_core.verification.report import LAYER_TOLERANCE, Cause, Difference
+from k2t_core.verification.report import Cause
 
 # What people leave at a framework's default: values seen in Keras and in torch.
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
@@ -30,7 +32,12 @@ PERMUTATIONS = 24  # at most, of one weight
 
 
 def diagnose(
-    traced: Traced, recipe: Recipe, layer: str, arrays: Sequence[np.ndarray], say: Callable[[float, str], None] = lambda share, text: None, actual: Callable[[Probe], np.ndarray] | None = None
+    traced: Traced,
+    recipe: Recipe,
+    layer: str,
+    arrays: Sequence[np.ndarray],
+    say: Progress = silent,
+    actual: Callable[[Probe], np.ndarray] | None = None,
 ) -> list[Cause]:
     """Changes that bring the layer nearer to Keras, best first; empty where none of the known causes does.
 
@@ -55,7 +62,7 @@ def diagnose(
     return sorted(found, key=lambda cause: (not cause.explains, cause.after.relative))
 
 
-def _by_hand(patient: Probe, recipe: Recipe, right: Difference, actual: np.ndarray, say: Callable[[float, str], None]) -> list[Cause]:
+def _by_hand(patient: Probe, recipe: Recipe, right: Difference, actual: np.ndarray, say: Progress) -> list[Cause]:
     """The changes under which the layer gives what the changed files give; the cure is to convert once more."""
     wrong = Difference.of(patient.expected[0], actual)
     if wrong.relative <= LAYER_TOLERANCE:
@@ -69,7 +76,19 @@ def _by_hand(patient: Probe, recipe: Recipe, right: Difference, actual: np.ndarr
         except K2TError:
             continue
         if near.relative <= min(LAYER_TOLERANCE, wrong.relative / 10):
-            found.append((near.relative, Cause(patient.node.layer.path, f"convert again: the files were changed by hand since, and give what this would: {text}", recipe, wrong, right, True)))
+            found.append(
+                (
+                    near.relative,
+                    Cause(
+                        patient.node.layer.path,
+                        f"convert again: the files were changed by hand since, and give what this would: {text}",
+                        recipe,
+                        wrong,
+                        right,
+                        True,
+                    ),
+                )
+            )
     return [cause for _, cause in sorted(found, key=lambda pair: pair[0])]
 
 
@@ -87,21 +106,45 @@ def candidates(patient: Probe, recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
         return
     for alternative in mapping.alternatives:
         if alternative.name != planned.choice:
-            yield f"{alternative.name}: {alternative.meaning}", recipe.with_override(_override(path, "alternative", alternative.name))
+            yield (
+                f"{alternative.name}: {alternative.meaning}",
+                recipe.with_override(_override(path, "alternative", alternative.name)),
+            )
     for weight in mapping.weights:
         variable = patient.node.layer.variable(weight.source) if weight.source else None
         if variable is None or len(variable.shape) < 2:
             continue
         shape = chain_shape(weight.steps, variable.shape)
-        current = next((tuple(step.axes) for step in weight.steps if isinstance(step, Permute)), tuple(range(len(shape))))
+        current = next(
+            (tuple(step.axes) for step in weight.steps if isinstance(step, Permute)), tuple(range(len(shape)))
+        )
         for axes in itertools.islice(itertools.permutations(range(len(variable.shape))), PERMUTATIONS):
             if len(axes) == len(shape) and axes != current:
-                yield f"{weight.key} transposed by {axes}", recipe.with_override(_override(path, "permutation", {"key": weight.key, "axes": list(axes)}))
+                yield (
+                    f"{weight.key} transposed by {axes}",
+                    recipe.with_override(_override(path, "permutation", {"key": weight.key, "axes": list(axes)})),
+                )
     for a, b in itertools.combinations([w for w in mapping.weights if w.source], 2):
         one, other = (patient.node.layer.variable(w.source) for w in (a, b))
-        if one is not None and other is not None and one.shape == other.shape and one is not other and a.steps == b.steps:
-            yield f"{a.key} from {other.name} and {b.key} from {one.name}, swapped", recipe.with_override(_override(path, "weights", {a.key: other.name, b.key: one.name}))
-    count = next((GATES[layer.kind] for layer in (patient.node.layer, *patient.node.layer.children.values()) if layer.kind in GATES), 0)
+        if (
+            one is not None
+            and other is not None
+            and one.shape == other.shape
+            and one is not other
+            and a.steps == b.steps
+        ):
+            yield (
+                f"{a.key} from {other.name} and {b.key} from {one.name}, swapped",
+                recipe.with_override(_override(path, "weights", {a.key: other.name, b.key: one.name})),
+            )
+    count = next(
+        (
+            GATES[layer.kind]
+            for layer in (patient.node.layer, *patient.node.layer.children.values())
+            if layer.kind in GATES
+        ),
+        0,
+    )
     for order in itertools.permutations(range(count)):
         if order != tuple(range(count)):
             yield f"gates in the order {order}", recipe.with_override(_override(path, "gates", list(order)))
@@ -113,8 +156,13 @@ def candidates(patient: Probe, recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
     for text in [mapping.forward] if isinstance(mapping.forward, str) else mapping.forward:
         for name, values in keywords(text).items():
             for other in axes if name == "dim" else ARGUMENTS.get(name, ()):
-                if other not in values and not (name == "dim" and any(isinstance(v, int) and v % len(axes) == other for v in values)):
-                    yield f"{name}={other!r} instead of {', '.join(map(repr, values))}", recipe.with_override(_argument(own, path, name, other))
+                if other not in values and not (
+                    name == "dim" and any(isinstance(v, int) and v % len(axes) == other for v in values)
+                ):
+                    yield (
+                        f"{name}={other!r} instead of {', '.join(map(repr, values))}",
+                        recipe.with_override(_argument(own, path, name, other)),
+                    )
 
 
 def _override(path: str, kind: str, value: Any) -> Override:

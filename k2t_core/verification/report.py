@@ -1,108 +1,19 @@
-"""What a verification found: plain data with the numbers, the verdict and its reason."""
+"""A verification report on disk: report.json with the numbers, arrays.npz with the outputs."""
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from k2t_core.difference import OUTPUT_TOLERANCE, Difference, Rounding, coarseness, measures
 from k2t_core.recipe import Override, Recipe
-from k2t_core.transforms import is_float
-
-# An output agrees where max|torch − keras| ≤ tolerance · max|keras|. 1e-4 is a thousand float32 roundings: deep
-# networks drift by tens of them (docs/models.md), a wrong mapping by orders more.
-OUTPUT_TOLERANCE = 1e-4
-# A layer alone, on Keras's own input, has no drift to excuse it. Up to this many roundings of its largest value agree as
-# they are; more must be explained by a float64 run of the same layer.
-LAYER_ROUNDINGS = 16
-# How many times farther from the float64 run Keras may be than the float32 module is: both round, in another order.
-ROUNDING_SLACK = 16
-# Roundings that one side may have and the other not: TensorFlow adds up a global average one element after the other
-# (38 roundings measured over 48 × 48 pixels in EfficientNetB0, 84 over 112 × 112), torch in pairs.
-SUM_ROUNDINGS = 256
-# Both, in float16 and bfloat16: frameworks add up in float32 there, and 256 roundings of bfloat16 would excuse anything.
-HALF_ROUNDINGS = 6
-# Rounding explains no more than this, relative to the largest value: a softmax over large, nearly equal scores comes near it.
-LAYER_LIMIT = 0.25
-# The tolerance of a layer for which there is no float64 run.
-LAYER_TOLERANCE = 2e-5
-# Both sides in float64, where a layer differs and rounding in float32 alone does not explain it.
-DOUBLE_TOLERANCE = 1e-8
-
-
-def rounding_unit(dtype: np.dtype) -> float:
-    """The distance from 1 to the next number of a floating-point dtype."""
-    return 2.0 ** -{"float16": 10, "bfloat16": 7, "float64": 52}.get(dtype.name, 23)
-
-
-def roundings(dtype: np.dtype, count: int, largest: float) -> float:
-    """So many roundings of the largest value; of a dtype with few digits fewer. Numbers of float16 below 2⁻¹⁴ lie no closer to each other."""
-    count = count if rounding_unit(dtype) < 2.0**-16 else min(count, HALF_ROUNDINGS)
-    return count * rounding_unit(dtype) * max(largest, 2.0**-14 if dtype.name == "float16" else 0.0)
-
-
-def coarseness(dtype: np.dtype) -> float:
-    """How much coarser than float32 a dtype rounds: tolerances are stated for float32 and scaled by this."""
-    return min(max(rounding_unit(dtype) / 2.0**-23, 2.0**-20), 2.0**10)
-
-
-@dataclass(frozen=True)
-class Difference:
-    """How far two arrays of one shape are apart.
-
-    relative: max_abs over the largest absolute Keras value. Equal infinities and NaN in the same places count as equal;
-    anything else that is not finite makes the difference infinite.
-    """
-
-    max_abs: float
-    mean_abs: float
-    relative: float
-    keras_max: float
-
-    @classmethod
-    def of(cls, keras: np.ndarray, torch: np.ndarray) -> Difference:
-        if keras.shape != torch.shape:
-            return cls(float("inf"), float("inf"), float("inf"), 0.0)
-        a, b = keras.astype("float64"), torch.astype("float64")
-        if a.size == 0:
-            return cls(0.0, 0.0, 0.0, 0.0)
-        same = (a == b) | (np.isnan(a) & np.isnan(b))
-        with np.errstate(invalid="ignore"):
-            distance = np.where(same, 0.0, np.abs(a - b))
-        distance = np.where(np.isnan(distance), np.inf, distance)
-        largest = float(np.abs(a[np.isfinite(a)]).max(initial=0.0))
-        max_abs = float(distance.max())
-        relative = 0.0 if max_abs == 0 else max_abs / largest if largest else float("inf")
-        return cls(max_abs, float(distance.mean()), relative, largest)
-
-
-@dataclass(frozen=True)
-class Rounding:
-    """Each side's largest distance to a float64 run of the written module, and the largest value of that run.
-
-    A right conversion and Keras round in another order but by as much; a wrong one is near its own float64 run and far
-    from Keras.
-    """
-
-    keras: float
-    torch: float
-    scale: float
-
-    @classmethod
-    def of(cls, keras: np.ndarray, torch: np.ndarray, exact: np.ndarray) -> Rounding:
-        a, b = Difference.of(exact, keras), Difference.of(exact, torch)
-        return cls(a.max_abs, b.max_abs, a.keras_max)
-
-    def explains(self, dtype: np.dtype, both: bool = True) -> bool:
-        """Whether Keras is no farther from the float64 run than rounding in ``dtype`` takes the module itself.
-
-        both: nor the module farther than Keras, as it is where it computes in less than ``dtype``. That asks too much behind
-        a softmax of large numbers, where one side may be exact by luck.
-        """
-        allowed = roundings(dtype, SUM_ROUNDINGS, self.scale)
-        return self.keras <= ROUNDING_SLACK * self.torch + allowed and (not both or self.torch <= ROUNDING_SLACK * self.keras + allowed)
+from k2t_core.transforms import float_dtype, is_float
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +48,9 @@ class TimeStep:
 
     def describe(self) -> str:
         way = f" of its {self.part} half" if self.part else ""
-        return f"from time step {self.step} of {self.count}{way} on" + (", counted from the end" if self.backwards else "")
+        return f"from time step {self.step} of {self.count}{way} on" + (
+            ", counted from the end" if self.backwards else ""
+        )
 
 
 @dataclass(frozen=True)
@@ -204,7 +117,11 @@ class Run:
             return f"output {o.name!r} has shape {o.torch.shape}, in Keras {o.keras.shape}"
         if o.difference.relative == float("inf"):
             lost = sum(int((~np.isfinite(side)).sum()) for side in (o.torch, o.keras))
-            return f"output {o.name!r} holds NaN or infinity on one side" if lost else f"output {o.name!r} is 0 throughout in Keras"
+            return (
+                f"output {o.name!r} holds NaN or infinity on one side"
+                if lost
+                else f"output {o.name!r} is 0 throughout in Keras"
+            )
         if o.passed and o.difference.relative > o.allowed(self.tolerance):
             return "what lies beyond the tolerance is rounding: every layer alone agrees, and a run in float64 bears it out"
         return ""
@@ -327,7 +244,9 @@ class Report:
         run = self.deciding
         worst, allowed = run.worst, run.worst.allowed(run.tolerance)
         told = "" if allowed == run.tolerance else f" in {worst.keras.dtype.name}"
-        numbers = f"largest relative difference {worst.difference.relative:.2g}, tolerance {allowed:.2g}{told}" + (f"; {run.why_worst}" if run.why_worst else "")
+        numbers = f"largest relative difference {worst.difference.relative:.2g}, tolerance {allowed:.2g}{told}" + (
+            f"; {run.why_worst}" if run.why_worst else ""
+        )
         if not self.passed:
             when = f", {self.diverges_from}" if self.diverges_from else ""
             where = f"; layer {self.first_divergence!r} diverges first{when}" if self.first_divergence else ""
@@ -408,65 +327,6 @@ def listed(names: Sequence[str], most: int = 3) -> str:
     return told if len(names) <= most else f"{told} and {len(names) - most} more"
 
 
-def layer_passes(difference: Difference | None, rounding: Rounding | None, dtype: np.dtype, settled: bool = False) -> bool:
-    """Whether a layer alone, on Keras's own input, computes what Keras computes; integers must be equal.
-
-    settled: before its activation it does.
-    """
-    if difference is None:
-        return True
-    if not is_float(dtype):
-        return difference.max_abs == 0
-    if difference.max_abs <= roundings(dtype, LAYER_ROUNDINGS, difference.keras_max):
-        return True
-    if rounding is None or dtype.name == "float64":  # nothing computes more exactly than float64 itself
-        return difference.relative <= LAYER_TOLERANCE * coarseness(dtype)
-    return difference.relative <= LAYER_LIMIT and rounding.explains(dtype, both=not settled)
-
-
-def output_passes(difference: Difference, rounding: Rounding | None, dtype: np.dtype, tolerance: float, layers_pass: bool) -> bool:
-    """Whether an output agrees: within ``tolerance``, or farther where every layer alone agrees and rounding explains the rest.
-
-    A tolerance stricter than the usual one is meant as a limit: then rounding is no excuse.
-    """
-    if not is_float(dtype):
-        return difference.max_abs == 0
-    if difference.relative <= tolerance * coarseness(dtype):
-        return True
-    if tolerance < OUTPUT_TOLERANCE:
-        return False
-    return layers_pass and rounding is not None and difference.relative <= LAYER_LIMIT and rounding.explains(dtype, both=False)
-
-
-def measures(keras: np.ndarray, torch: np.ndarray) -> dict[str, float]:
-    """Cosine similarity over the batch; of outputs that look like class scores, how often the first class and first five agree."""
-    found: dict[str, float] = {}
-    if keras.shape != torch.shape or not is_float(keras.dtype) or not keras.size:
-        return found
-    a, b = keras.astype("float64").ravel(), torch.astype("float64").ravel()
-    norms = float(np.linalg.norm(a) * np.linalg.norm(b))
-    if np.isfinite(norms) and norms > 0:
-        found["cosine"] = float(a @ b / norms)
-    if keras.ndim == 2 and keras.shape[1] >= 3:
-        found["top1_agreement"] = float((keras.argmax(1) == torch.argmax(1)).mean())
-        if keras.shape[1] > 5:
-            first = [np.argpartition(-x.astype("float64"), 5, axis=1)[:, :5] for x in (keras, torch)]
-            found["top5_agreement"] = float(np.mean([len(set(p) & set(q)) / 5 for p, q in zip(*first)]))
-    return found
-
-
-def ulps(keras: np.ndarray, torch: np.ndarray) -> np.ndarray:
-    """How many representable numbers lie between the two values of each element (float16, bfloat16, float32, float64 only)."""
-    kinds = {"float16": np.int16, "bfloat16": np.int16, "float32": np.int32, "float64": np.int64}
-    whole = kinds[keras.dtype.name]
-
-    def ordered(array: np.ndarray) -> np.ndarray:
-        bits = np.ascontiguousarray(array).view(whole).astype("int64")
-        return np.where(bits < 0, np.int64(np.iinfo(whole).min) - bits, bits)
-
-    return np.abs(ordered(keras).astype("float64") - ordered(torch.astype(keras.dtype)).astype("float64")).ravel()
-
-
 def first_failure(layers: Sequence[LayerResult], outputs_passed: bool) -> str | None:
     """The first layer that is wrong on Keras's own input; failing that, the first whose accumulated error is too large."""
     for layer in layers:
@@ -477,3 +337,134 @@ def first_failure(layers: Sequence[LayerResult], outputs_passed: bool) -> str | 
             if layer.cumulative is not None and layer.cumulative.relative > OUTPUT_TOLERANCE:
                 return layer.layer
     return None
+
+
+REPORT_VERSION = 9
+
+
+def write_report(report: Report, folder: Path, key: str) -> None:
+    """Write a report, so that `read_report` gives an equal one. ``key`` says what it was a report on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "report.json").unlink(missing_ok=True)  # without it there is no report: never half of two
+    arrays = {
+        f"{r}.{o}.{side}": getattr(output, side)
+        for r, run in enumerate(report.runs)
+        for o, output in enumerate(run.outputs)
+        for side in ("keras", "torch")
+    }
+    arrays.update({f"{r}.input.{k}": array for r, run in enumerate(report.runs) for k, array in enumerate(run.batch)})
+    exotic = {
+        name: str(array.dtype)
+        for name, array in arrays.items()
+        if array.dtype.kind == "V" or array.dtype.name == "bfloat16"
+    }
+    np.savez(
+        folder / "arrays.npz",
+        **{name: array.astype("float32") if name in exotic else array for name, array in arrays.items()},
+    )
+    data = {"k2t_report": REPORT_VERSION, "key": key, "dtypes": exotic, **report.to_json()}
+    staging = folder / "report.json.new"
+    staging.write_text(json.dumps(data, indent=2, ensure_ascii=False), encoding="utf-8")
+    os.replace(staging, folder / "report.json")
+
+
+def read_report(folder: Path) -> Report | None:
+    """The report in a folder, None where there is none of this version."""
+    data = _read_json(folder)
+    if data is None:
+        return None
+    with np.load(folder / "arrays.npz", allow_pickle=False) as file:
+        arrays = {
+            name: file[name].astype(float_dtype(data["dtypes"][name])) if name in data["dtypes"] else file[name]
+            for name in file.files
+        }
+        runs = tuple(_run_of(run, index, arrays) for index, run in enumerate(data["runs"]))
+    return Report(
+        runs,
+        tuple(Weakness(**w) for w in data["weaknesses"]),
+        tuple(data["notes"]),
+        data["reference"],
+        tuple(map(_training_of, data["training"])),
+        tuple(map(_effect_of, data["overrides"])),
+        tuple(map(_cause_of, data["causes"])),
+        tuple(data["compiled"]),
+    )
+
+
+def report_key(folder: Path) -> str | None:
+    """What the report in a folder was a report on."""
+    data = _read_json(folder)
+    return data and data["key"]
+
+
+def _read_json(folder: Path) -> dict[str, Any] | None:
+    path = folder / "report.json"
+    if not path.is_file():
+        return None
+    data = json.loads(path.read_text(encoding="utf-8"))
+    return data if data.get("k2t_report") == REPORT_VERSION else None
+
+
+def _run_of(run: dict[str, Any], index: int, arrays: dict[str, np.ndarray]) -> Run:
+    outputs = tuple(
+        OutputResult(
+            o["name"],
+            tuple(o["shape"]),
+            tuple(o["torch_shape"]),
+            _difference_of(o),
+            o["passed"],
+            arrays[f"{index}.{k}.keras"],
+            arrays[f"{index}.{k}.torch"],
+            _rounding_of(o),
+        )
+        for k, o in enumerate(run["outputs"])
+    )
+    layers = tuple(
+        LayerResult(
+            r["tensor"],
+            r["layer"],
+            _difference_of(r["cumulative"]),
+            _difference_of(r["isolated"]),
+            r["passed"],
+            _rounding_of(r),
+            _difference_of(r["double"]),
+            tuple(TimeStep(**step) for step in r["steps"]),
+        )
+        for r in run["layers"]
+    )
+    batch = tuple(arrays[name] for name in (f"{index}.input.{k}" for k in range(len(arrays))) if name in arrays)
+    return Run(run["weights"], run["inputs"], outputs, layers, run["first_divergence"], run["tolerance"], batch)
+
+
+def _difference_of(data: dict[str, Any] | None) -> Difference | None:
+    return data and Difference(**{name: data[name] for name in ("max_abs", "mean_abs", "relative", "keras_max")})
+
+
+def _training_of(data: dict[str, Any]) -> TrainingResult:
+    return TrainingResult(data["what"], data["name"], data["layer"], _difference_of(data["difference"]), data["passed"])
+
+
+def _cause_of(data: dict[str, Any]) -> Cause:
+    recipe = Recipe(tuple(Override(**o) for o in data["recipe"]["overrides"]))
+    return Cause(
+        data["layer"],
+        data["text"],
+        recipe,
+        _difference_of(data["before"]),
+        _difference_of(data["after"]),
+        data["explains"],
+    )
+
+
+def _effect_of(data: dict[str, Any]) -> Effect:
+    return Effect(
+        Override(**data["override"]),
+        _difference_of(data["chosen"]),
+        _difference_of(data["default"]),
+        data["agrees"],
+        data["note"],
+    )
+
+
+def _rounding_of(data: dict[str, Any]) -> Rounding | None:
+    return data["rounding"] and Rounding(**data["rounding"])

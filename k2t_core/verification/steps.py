@@ -7,30 +7,51 @@ from typing import Any
 
 import numpy as np
 
-from k2t_core import reference
+from k2t_core.difference import LAYER_ROUNDINGS, roundings
 from k2t_core.graph import Node
-from k2t_core.tracing import Traced
-from k2t_core.verification.compare import Written
-from k2t_core.verification.report import LAYER_ROUNDINGS, TimeStep, roundings
+from k2t_core.keras_side import running
+from k2t_core.keras_side.tracing import Traced
+from k2t_core.verification.report import TimeStep
+from k2t_core.verification.torch_side import TorchSide
 
-OVER_TIME = ("LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional", "TimeDistributed", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
+OVER_TIME = (
+    "LSTM",
+    "GRU",
+    "SimpleRNN",
+    "RNN",
+    "Bidirectional",
+    "TimeDistributed",
+    "ConvLSTM1D",
+    "ConvLSTM2D",
+    "ConvLSTM3D",
+)
 # Up to so many steps, every shorter sequence is run; of more, those that halving the sequence leads to.
 EACH_STEP = 32
 
 
-def diverging_steps(written: Written, traced: Traced, arrays: Sequence[np.ndarray], tensor: str) -> tuple[TimeStep, ...]:
+def diverging_steps(
+    written: TorchSide, traced: Traced, arrays: Sequence[np.ndarray], tensor: str
+) -> tuple[TimeStep, ...]:
     """The first step from which the layer that gives ``tensor`` differs, on Keras's own input; empty where it does not run over time.
 
     Of an output with an axis of time each step is compared; of the last output alone, what shorter sequences lead to.
     Raises OutputError where the module does not run on a shorter sequence.
     """
-    found = next(((scope, node, k) for scope, _, node in traced.graph.walk() for k, t in enumerate(node.outputs) if scope + t == tensor), None)
+    found = next(
+        (
+            (scope, node, k)
+            for scope, _, node in traced.graph.walk()
+            for k, t in enumerate(node.outputs)
+            if scope + t == tensor
+        ),
+        None,
+    )
     if found is None or found[1].layer.kind not in OVER_TIME:
         return ()
     scope, node, index = found
-    needed = {"".join(reference.source(traced.graph, scope, t)) for t in node.inputs} | {tensor}
-    record = reference.tensors(traced, arrays, needed)
-    given = reference.arguments(traced, scope, node, arrays, record)
+    needed = {"".join(running.source(traced.graph, scope, t)) for t in node.inputs} | {tensor}
+    record = running.tensors(traced, arrays, needed)
+    given = running.arguments(traced, scope, node, arrays, record)
     layer = node.layer.children.get("forward_layer", node.layer)
     count, backwards = given[node.inputs[0]].shape[1], bool(layer.config.get("go_backwards"))
     limit = roundings(record[tensor].dtype, LAYER_ROUNDINGS, float(np.abs(record[tensor]).max(initial=0.0)))
@@ -40,17 +61,24 @@ def diverging_steps(written: Written, traced: Traced, arrays: Sequence[np.ndarra
 
     def shorter(steps: int) -> bool:
         cut = {t: _cut(node, t, value, steps, backwards) for t, value in given.items()}
-        return differs(reference.call(traced, scope, node, cut)[index], written.alone(traced, arrays, scope, cut, tensor))
+        return differs(running.call(traced, scope, node, cut)[index], written.alone(traced, arrays, scope, cut, tensor))
 
     if index > 0 or not (layer.config.get("return_sequences") or node.layer.kind == "TimeDistributed"):
-        first = next((k for k in range(1, count + 1) if shorter(k)), None) if count <= EACH_STEP else _halving(shorter, count)
+        first = (
+            next((k for k in range(1, count + 1) if shorter(k)), None)
+            if count <= EACH_STEP
+            else _halving(shorter, count)
+        )
         return () if first is None else (TimeStep(first, count, backwards),)
     want, got = record[tensor], written.alone(traced, arrays, scope, given, tensor)
     if want.shape != got.shape:
         return ()
     if node.layer.kind == "Bidirectional" and node.layer.config.get("merge_mode") == "concat":
         half = want.shape[-1] // 2
-        parts = [("forward", want[..., :half], got[..., :half]), ("backward", want[..., half:][:, ::-1], got[..., half:][:, ::-1])]
+        parts = [
+            ("forward", want[..., :half], got[..., :half]),
+            ("backward", want[..., half:][:, ::-1], got[..., half:][:, ::-1]),
+        ]
     else:
         parts = [("", want, got)]
     steps = []

@@ -13,15 +13,28 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from k2t_core.emit.forwards import forward_hash, forwards
+from k2t_core.emit.code import forward_hash, forwards
+from k2t_core.emit.manifest import tap_layout
+from k2t_core.emit.module import Double
 from k2t_core.errors import RAISED, OutputError
-from k2t_core.interruption import check
-from k2t_core.layout import Flat, Layout
+from k2t_core.layout import Layout
+from k2t_core.progress import check
 from k2t_core.tensors import default_dtype, unfilled
 
 TAP, BEFORE = "__k2t_tap__", "__k2t_before__"
 # Functions that flatten what goes in, so that an error before them is seen small or not at all after them.
-HIDING = {"softmax", "log_softmax", "sigmoid", "hardsigmoid", "logsigmoid", "tanh", "hardtanh", "softsign", "relu6", "sparsemax"}
+HIDING = {
+    "softmax",
+    "log_softmax",
+    "sigmoid",
+    "hardsigmoid",
+    "logsigmoid",
+    "tanh",
+    "hardtanh",
+    "softsign",
+    "relu6",
+    "sparsemax",
+}
 CASTS = {"to", "float", "half", "bfloat16", "double"}
 # (tensor key, layer path, layout, torch value) → the value to go on with
 Observer = Callable[[str, str, Layout, Any], Any]
@@ -49,7 +62,9 @@ class TappedModel:
         self.namespace = _compile(folder / "model.py", places, manifest["forwards"], double)
         self.namespace |= {TAP: self._tap, BEFORE: self._before}
         if manifest["class"] not in self.namespace:
-            raise OutputError(f"{folder / 'manifest.json'}: damaged: model.py has no class {manifest['class']!r}; convert the model again")
+            raise OutputError(
+                f"{folder / 'manifest.json'}: damaged: model.py has no class {manifest['class']!r}; convert the model again"
+            )
         with default_dtype(self.dtype), unfilled():
             self.model = self.namespace[manifest["class"]]().eval()
         self.paths = {id(module): name for name, module in self.model.named_modules(remove_duplicate=True)}
@@ -93,44 +108,9 @@ class TappedModel:
         return scopes[occurrence] + tap["tensor"], tap["layer"], tap_layout(tap, value.dim())
 
 
-def tap_layout(tap: Mapping[str, Any], rank: int) -> Layout:
-    perm = tuple(tap["permutation"] or range(rank))
-    flat = tap.get("flat")
-    return Layout(perm, Flat(tuple(flat["shape"]), tuple(flat["permutation"])) if flat else None)
-
-
-class _Double(ast.NodeTransformer):
-    """The same code with every floating-point dtype that it names widened to float64."""
-
-    METHODS = {"float": "double", "half": "double", "bfloat16": "double"}
-
-    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
-        self.generic_visit(node)
-        if isinstance(node.value, ast.Name) and node.value.id == "torch" and node.attr in ("float16", "bfloat16", "float32"):
-            node.attr = "float64"
-        return node
-
-    def visit_Constant(self, node: ast.Constant) -> ast.AST:
-        if node.value in ("float16", "bfloat16", "float32"):
-            node.value = "float64"
-        return node
-
-    def visit_Call(self, node: ast.Call) -> ast.AST:
-        self.generic_visit(node)
-        if isinstance(node.func, ast.Attribute) and node.func.attr in self.METHODS and not node.args:
-            node.func.attr = self.METHODS[node.func.attr]
-        return node
-
-
-def compile_module(source: str, double: bool = False) -> dict[str, Any]:
-    """The namespace of a generated file's text; ``double``: with every floating-point dtype widened to float64."""
-    tree = ast.parse(source)
-    module = ModuleType("k2t_generated")
-    exec(compile(ast.fix_missing_locations(_Double().visit(tree) if double else tree), "model.py", "exec"), module.__dict__)
-    return module.__dict__
-
-
-def _compile(path: Path, places: Mapping[tuple[str, int], list[str]], hashes: Mapping[str, str], double: bool) -> dict[str, Any]:
+def _compile(
+    path: Path, places: Mapping[tuple[str, int], list[str]], hashes: Mapping[str, str], double: bool
+) -> dict[str, Any]:
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
     except (SyntaxError, UnicodeDecodeError) as error:
@@ -149,7 +129,7 @@ def _compile(path: Path, places: Mapping[tuple[str, int], list[str]], hashes: Ma
             index += 1
         function.body = body
     if double:
-        tree = _Double().visit(tree)
+        tree = Double().visit(tree)
     module = ModuleType(f"tapped_{path.parent.name}")
     module.__file__ = str(path)
     try:
@@ -169,4 +149,8 @@ def _tap_before(statement: ast.stmt, index: int, name: str) -> None:
 
     function = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
     if function in HIDING and call.args and not isinstance(call.args[0], ast.Name):
-        call.args[0] = ast.Call(ast.Name(BEFORE, ast.Load()), [ast.Name("self", ast.Load()), ast.Constant(index), ast.Constant(name), call.args[0]], [])
+        call.args[0] = ast.Call(
+            ast.Name(BEFORE, ast.Load()),
+            [ast.Name("self", ast.Load()), ast.Constant(index), ast.Constant(name), call.args[0]],
+            [],
+        )

@@ -13,43 +13,57 @@ from typing import Any
 
 import numpy as np
 
-from k2t_core import reference
+from k2t_core.difference import Difference
 from k2t_core.errors import OutputError
 from k2t_core.graph import Node
+from k2t_core.keras_side import memory, running
+from k2t_core.keras_side.tracing import Traced
 from k2t_core.tensors import to_array, to_tensor, torch_to_itself
-from k2t_core.tracing import Traced
 from k2t_core.transforms import apply_chain, from_json
-from k2t_core.verification import memory
-from k2t_core.verification.compare import Written, arriving
-from k2t_core.verification.report import Difference, TrainingResult
+from k2t_core.verification.report import TrainingResult
+from k2t_core.verification.torch_side import TorchSide, arriving
 
 # Max|torch − keras| / max|keras| of a gradient: it passes each layer twice, and sums over the batch in another order.
 GRADIENT_TOLERANCE = 1e-3
-DROPPING = ("Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "GaussianNoise", "GaussianDropout", "AlphaDropout")
+DROPPING = (
+    "Dropout",
+    "SpatialDropout1D",
+    "SpatialDropout2D",
+    "SpatialDropout3D",
+    "GaussianNoise",
+    "GaussianDropout",
+    "AlphaDropout",
+)
 DRAWS, MOST_ROWS = 4000, 512  # numbers that a dropout layer should draw, with no more samples than that
 DROPOUT_BYTES = 1 << 28  # nor with more than that in the layers
 REORDERING = {"permute", "reshape", "reorder gates", "reorder flatten", "take"}
 
 
 @torch_to_itself
-def training_results(written: Written, traced: Traced, arrays: Sequence[np.ndarray], seed: int) -> list[TrainingResult]:
+def training_results(
+    written: TorchSide, traced: Traced, arrays: Sequence[np.ndarray], seed: int
+) -> list[TrainingResult]:
     """Gradients by inputs and weights, the moving averages of every BatchNormalization after a step in training mode, and what
     dropout and noise do there to ones.
     """
-    return _gradients(written, traced, arrays, seed) + _moving_averages(written, traced, arrays) + _dropouts(written, traced, arrays, seed)
+    return (
+        _gradients(written, traced, arrays, seed)
+        + _moving_averages(written, traced, arrays)
+        + _dropouts(written, traced, arrays, seed)
+    )
 
 
-def _gradients(written: Written, traced: Traced, arrays: Sequence[np.ndarray], seed: int) -> list[TrainingResult]:
+def _gradients(written: TorchSide, traced: Traced, arrays: Sequence[np.ndarray], seed: int) -> list[TrainingResult]:
     import torch
 
     rng = np.random.default_rng([seed, 2])
     manifest = written.manifest
-    outputs = reference.predict(traced, arrays)
+    outputs = running.predict(traced, arrays)
     chosen = [k for k, y in enumerate(outputs) if y.dtype.kind == "f"]
     factors = {k: rng.standard_normal(outputs[k].shape).astype(outputs[k].dtype) for k in chosen}
     if not chosen:
         return []
-    by_input, by_variable = reference.gradients(traced, arrays, factors)
+    by_input, by_variable = running.gradients(traced, arrays, factors)
     inputs = written.inputs(arrays)
     for x in inputs:
         if x.is_floating_point():
@@ -71,7 +85,15 @@ def _gradients(written: Written, traced: Traced, arrays: Sequence[np.ndarray], s
     for side, x, want in zip(manifest["inputs"], inputs, by_input):
         if want is not None and x.grad is not None:
             have = to_array(x.grad)
-            results.append(_judge("gradient by input", side["name"], None, want, have.transpose(np.argsort(side["permutation"])) if side["permutation"] else have))
+            results.append(
+                _judge(
+                    "gradient by input",
+                    side["name"],
+                    None,
+                    want,
+                    have.transpose(np.argsort(side["permutation"])) if side["permutation"] else have,
+                )
+            )
     parameters = dict(module.named_parameters())
     fed: dict[str, list[str]] = {}
     for key, entry in manifest["variables"].items():
@@ -85,7 +107,15 @@ def _gradients(written: Written, traced: Traced, arrays: Sequence[np.ndarray], s
             continue
         gradient = parameters[key].grad
         have = to_array(gradient) if gradient is not None else np.zeros(tuple(parameters[key].shape), want.dtype)
-        results.append(_judge("gradient by weight", key, entry["layer"], apply_chain([from_json(step) for step in entry["steps"]], want), have))
+        results.append(
+            _judge(
+                "gradient by weight",
+                key,
+                entry["layer"],
+                apply_chain([from_json(step) for step in entry["steps"]], want),
+                have,
+            )
+        )
     module.zero_grad()
     with torch.no_grad():
         for x in inputs:
@@ -104,13 +134,21 @@ def _judge(what: str, name: str, layer: str | None, want: np.ndarray, have: np.n
     return TrainingResult(what, name, layer, difference, bool(passed))
 
 
-def _moving_averages(written: Written, traced: Traced, arrays: Sequence[np.ndarray]) -> list[TrainingResult]:
+def _moving_averages(written: TorchSide, traced: Traced, arrays: Sequence[np.ndarray]) -> list[TrainingResult]:
     """One step in training mode of every unmasked BatchNormalization, on Keras's own input to it."""
     import torch
 
-    layers = {scope + node.id: (scope, node) for scope, _, node in traced.graph.walk() if node.layer.kind == "BatchNormalization" and "mask" not in node.arguments}
+    layers = {
+        scope + node.id: (scope, node)
+        for scope, _, node in traced.graph.walk()
+        if node.layer.kind == "BatchNormalization" and "mask" not in node.arguments
+    }
     modules = dict(written.module.named_modules())
-    places = {entry["layer"]: key.removesuffix(".running_mean") for key, entry in written.manifest["variables"].items() if key.endswith(".running_mean")}
+    places = {
+        entry["layer"]: key.removesuffix(".running_mean")
+        for key, entry in written.manifest["variables"].items()
+        if key.endswith(".running_mean")
+    }
     with torch.no_grad(), arriving(written.module, set(places.values())) as seen:
         written.guard(lambda: written.module(*written.inputs(arrays)))
     results, done = [], set()
@@ -128,11 +166,25 @@ def _moving_averages(written: Written, traced: Traced, arrays: Sequence[np.ndarr
         learns = node.layer.config.get("trainable", True)
         momentum = float(node.layer.config["momentum"]) if learns else 1.0
         where = (node.layer.path, node.layer.path)
-        results.append(_judge("moving mean after a training step", *where, (means * momentum + mean * (1 - momentum)).astype(means.dtype), to_array(module.running_mean)))
+        results.append(
+            _judge(
+                "moving mean after a training step",
+                *where,
+                (means * momentum + mean * (1 - momentum)).astype(means.dtype),
+                to_array(module.running_mean),
+            )
+        )
         if count > 1:
             # torch keeps the unbiased variance, which is count / (count − 1) of Keras's: no more than that is let pass.
             unbiased = variance * count / (count - 1)
-            results.append(_judge("moving variance after a training step", *where, (variances * momentum + unbiased * (1 - momentum)).astype(variances.dtype), to_array(module.running_var)))
+            results.append(
+                _judge(
+                    "moving variance after a training step",
+                    *where,
+                    (variances * momentum + unbiased * (1 - momentum)).astype(variances.dtype),
+                    to_array(module.running_var),
+                )
+            )
     return results
 
 
@@ -143,7 +195,7 @@ def _statistics(x: Any) -> tuple[np.ndarray, np.ndarray, int]:
     return to_array(values.mean(dim=dims)), to_array(values.var(dim=dims, unbiased=False)), x.numel() // x.shape[1]
 
 
-def _dropouts(written: Written, traced: Traced, arrays: Sequence[np.ndarray], seed: int) -> list[TrainingResult]:
+def _dropouts(written: TorchSide, traced: Traced, arrays: Sequence[np.ndarray], seed: int) -> list[TrainingResult]:
     """Dropout and noise in training mode, on ones: both sides draw otherwise, so what is compared is the law.
 
     How much is set to 0 (or, of noise, mean and deviation), within what chance allows of the number of draws; what is left of a
@@ -152,14 +204,22 @@ def _dropouts(written: Written, traced: Traced, arrays: Sequence[np.ndarray], se
     import keras
     import torch
 
-    nodes = {scope + node.outputs[0]: (scope, node) for scope, _, node in traced.graph.walk() if node.layer.kind in DROPPING and node.layer.config.get("rate", node.layer.config.get("stddev", 1))}
+    nodes = {
+        scope + node.outputs[0]: (scope, node)
+        for scope, _, node in traced.graph.walk()
+        if node.layer.kind in DROPPING and node.layer.config.get("rate", node.layer.config.get("stddev", 1))
+    }
     if not nodes:
         return []
-    per_sample = min(_draws(node, graph.tensors[node.outputs[0]].shape) for _, graph, node in traced.graph.walk() if node.layer.kind in DROPPING)
+    per_sample = min(
+        _draws(node, graph.tensors[node.outputs[0]].shape)
+        for _, graph, node in traced.graph.walk()
+        if node.layer.kind in DROPPING
+    )
     fit = DROPOUT_BYTES // max(memory.total(traced.graph, 1), 1)
     rows = max(min(MOST_ROWS, -(-DRAWS // per_sample), fit), len(arrays[0]), 2)
     many = [np.resize(a, (rows if len(a) == len(arrays[0]) else len(a), *a.shape[1:])) for a in arrays]
-    wanted = {"".join(reference.source(traced.graph, scope, node.inputs[0])) for scope, node in nodes.values()}
+    wanted = {"".join(running.source(traced.graph, scope, node.inputs[0])) for scope, node in nodes.values()}
     found: dict[str, np.ndarray] = {}
 
     def observe(tensor: str, layer: str, layout: Any, value: Any) -> Any:
@@ -180,7 +240,9 @@ def _dropouts(written: Written, traced: Traced, arrays: Sequence[np.ndarray], se
         if tensor not in found:
             continue
         with traced.source.lock:
-            want = np.asarray(reference.live(traced, scope, node)(np.ones(found[tensor].shape, found[tensor].dtype), training=True))
+            want = np.asarray(
+                running.live(traced, scope, node)(np.ones(found[tensor].shape, found[tensor].dtype), training=True)
+            )
         results += _same_law(node, want, found[tensor])
     return results
 
@@ -205,17 +267,29 @@ def _same_law(node: Node, want: np.ndarray, got: np.ndarray) -> list[TrainingRes
 
     def spread(x: np.ndarray) -> float:
         """How much of what is drawn for the channels of a sample differs along its other axes."""
-        return float(np.mean(x != x[tuple(slice(None) if axis in (0, x.ndim - 1) else slice(1) for axis in range(x.ndim))]))
+        return float(
+            np.mean(x != x[tuple(slice(None) if axis in (0, x.ndim - 1) else slice(1) for axis in range(x.ndim))])
+        )
 
     if kind in ("GaussianNoise", "GaussianDropout", "AlphaDropout"):
         deviation = max(float(want.std()), 1e-12)
         chance = 6 * np.sqrt(2 / draws)
-        return [result("mean of the noise", float(want.mean()), float(got.mean()), chance * deviation), result("deviation of the noise", deviation, float(got.std()), chance * deviation)]
+        return [
+            result("mean of the noise", float(want.mean()), float(got.mean()), chance * deviation),
+            result("deviation of the noise", deviation, float(got.std()), chance * deviation),
+        ]
     share = float((want == 0).mean())
     chance = 6 * np.sqrt(2 * max(share * (1 - share), 1 / draws) / draws)
     found = [result("share set to 0", share, float((got == 0).mean()), chance)]
     if (want != 0).any() and (got != 0).any():
         found.append(result("what is left of a 1", float(want[want != 0].mean()), float(got[got != 0].mean()), 1e-5))
     if want.ndim > 2:
-        found.append(result("draws that differ along the inner axes", spread(want), spread(got), 6 * np.sqrt(2 * 0.25 / draws) if spread(want) else 0.0))
+        found.append(
+            result(
+                "draws that differ along the inner axes",
+                spread(want),
+                spread(got),
+                6 * np.sqrt(2 * 0.25 / draws) if spread(want) else 0.0,
+            )
+        )
     return found

@@ -36,7 +36,9 @@ def _reason(path: str, array: np.ndarray, steps: list[dict[str, Any]]) -> str | 
         value, name = float(array.flat[0]), path.rsplit("/", 1)[-1]
         initial = ", as before any training" if INITIAL.get(name) == value else ""
         return f"every value is {value:g}{initial}"
-    gates = max((len(step["order"]) for step in steps if step["name"] == "reorder gates"), default=_gates(path, array, steps))
+    gates = max(
+        (len(step["order"]) for step in steps if step["name"] == "reorder gates"), default=_gates(path, array, steps)
+    )
     alike = _alike(array, gates) if gates else False
     if alike:
         return "two of its gates are the same: swapping them changes nothing"

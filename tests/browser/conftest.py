@@ -16,14 +16,19 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from k2t_core.bundled import app_folder
+from k2t_core.project.bundled import app_folder
 
 CHROMIUM_OPTIONS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 
 
 def chromium() -> str | None:
     """$K2T_CHROMIUM, or the system's Chromium; None leaves the choice to Playwright's own download."""
-    return os.environ.get("K2T_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    return (
+        os.environ.get("K2T_CHROMIUM")
+        or shutil.which("chromium")
+        or shutil.which("chromium-browser")
+        or shutil.which("google-chrome")
+    )
 
 
 class Server:
@@ -43,10 +48,25 @@ class Server:
         if self.process is not None and not again:
             return address
         self.stop()
-        command = [sys.executable, "-m", "streamlit", "run", str(app_folder() / "app.py"), "--server.headless=true", f"--server.port={self.port}", *self.options]
+        command = [
+            sys.executable,
+            "-m",
+            "streamlit",
+            "run",
+            str(app_folder() / "app.py"),
+            "--server.headless=true",
+            f"--server.port={self.port}",
+            *self.options,
+        ]
         # Its own folder as working directory: the app must find its settings wherever it is started.
         with open(log, "ab") as said:
-            self.process = subprocess.Popen(command, cwd=self.folder, env={**os.environ, "K2T_HOME": str(self.folder / "home")}, stdout=said, stderr=said)
+            self.process = subprocess.Popen(
+                command,
+                cwd=self.folder,
+                env={**os.environ, "K2T_HOME": str(self.folder / "home")},
+                stdout=said,
+                stderr=said,
+            )
         for _ in range(600):
             try:
                 with urllib.request.urlopen(f"{address}_stcore/health", timeout=1):
@@ -84,7 +104,11 @@ def browser():
     sync_api = pytest.importorskip("playwright.sync_api")
     path = chromium()
     with sync_api.sync_playwright() as playwright:
-        if path is None and not Path(playwright.chromium.executable_path).is_file() and os.environ.get("K2T_BROWSER") != "required":
+        if (
+            path is None
+            and not Path(playwright.chromium.executable_path).is_file()
+            and os.environ.get("K2T_BROWSER") != "required"
+        ):
             pytest.skip("no Chromium: install it (apt-get install chromium), or name it in $K2T_CHROMIUM")
         browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_OPTIONS)
         yield browser
@@ -104,7 +128,9 @@ def page(browser, tmp_path):
     yield page
     page.screenshot(path=tmp_path / "last.png")
     context.close()
-    outside = [url for url in asked if urlsplit(url).hostname not in (None, "localhost", "127.0.0.1")]  # None: data: and blob:
+    outside = [
+        url for url in asked if urlsplit(url).hostname not in (None, "localhost", "127.0.0.1")
+    ]  # None: data: and blob:
     assert asked and not outside, outside
 
 

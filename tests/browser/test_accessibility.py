@@ -13,7 +13,13 @@ AXE = Path(__file__).with_name("axe.min.js")
 # page → what is unfolded on it
 PAGES = {
     "": ["The same by hand"],
-    "mapping": ["Replace by PyTorch code", "Change constructor arguments", "Permute a weight", "Documentation of both sides", "The same by hand"],
+    "mapping": [
+        "Replace by PyTorch code",
+        "Change constructor arguments",
+        "Permute a weight",
+        "Documentation of both sides",
+        "The same by hand",
+    ],
     "convert": ["The same by hand"],
     "verify": ["layers in numbers", "The same by hand"],
     "learn": ["The same by hand"],
@@ -25,7 +31,12 @@ def serious(page) -> list[str]:
     """What axe-core finds serious or critical: its rule, the place, and why."""
     page.evaluate(AXE.read_text(encoding="utf-8"))
     found = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")["violations"]
-    return [f"{one['id']}: {node['html'][:160]} {node['failureSummary'][:200]}" for one in found if one["impact"] in ("serious", "critical") for node in one["nodes"]]
+    return [
+        f"{one['id']}: {node['html'][:160]} {node['failureSummary'][:200]}"
+        for one in found
+        if one["impact"] in ("serious", "critical")
+        for node in one["nodes"]
+    ]
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

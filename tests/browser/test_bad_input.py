@@ -89,4 +89,9 @@ def test_a_server_that_dies_in_a_conversion_leaves_no_half(page, server, sizeabl
     assert page.get_by_text("Converted with the overrides in force.").count() == 0
     button(page, "Convert").click()
     page.get_by_text("Converted with the overrides in force.").first.wait_for()
-    assert sorted(os.listdir(out)) == ["manifest.json", "model.py", "model.safetensors", "recipe.json"]  # nothing of the first attempt
+    assert sorted(os.listdir(out)) == [
+        "manifest.json",
+        "model.py",
+        "model.safetensors",
+        "recipe.json",
+    ]  # nothing of the first attempt

@@ -9,7 +9,12 @@ import pytest
 
 from tests.browser.conftest import button, load, settled, to
 
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(os.environ.get("K2T_SWEEP") != "all", reason="takes minutes and gigabytes: K2T_SWEEP=all runs it")]
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        os.environ.get("K2T_SWEEP") != "all", reason="takes minutes and gigabytes: K2T_SWEEP=all runs it"
+    ),
+]
 PATIENCE = 300_000  # ms: a verification runs it three times in both frameworks
 
 

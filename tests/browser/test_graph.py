@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from tests.browser.test_journey import settled, to
-from tests.test_graph_view import tower
+from tests.browser.conftest import settled, to
+from tests.inspector.test_graph_view import tower
 
 pytestmark = pytest.mark.browser
 
@@ -62,7 +62,9 @@ def selected(page) -> list[str]:
 
 def focused(page) -> str | None:
     """The node that has the keyboard's focus."""
-    return page.evaluate("() => { let at = document.activeElement; while (at?.shadowRoot?.activeElement) at = at.shadowRoot.activeElement; return at?.dataset.node }")
+    return page.evaluate(
+        "() => { let at = document.activeElement; while (at?.shadowRoot?.activeElement) at = at.shadowRoot.activeElement; return at?.dataset.node }"
+    )
 
 
 def heading(page, words: str) -> None:
@@ -177,7 +179,9 @@ def test_searching_counts_what_is_folded_and_goes_there(page, projects):
     page.keyboard.press("Enter")
     drawn(page, 19)
     page.get_by_text("1 of 12").first.wait_for()
-    assert "hit" in node(page, "stage0_relu").get_attribute("class") and "dim" in node(page, "stage0_first").get_attribute("class")
+    assert "hit" in node(page, "stage0_relu").get_attribute("class") and "dim" in node(
+        page, "stage0_first"
+    ).get_attribute("class")
     page.keyboard.press("Shift+Enter")
     page.get_by_text("12 of 12").first.wait_for()
     page.keyboard.press("Escape")
@@ -252,6 +256,10 @@ def test_it_fits_a_telephone_and_has_names_for_everything(page, projects, theme)
     show(page, projects("shared"))
     frame = page.locator(".k2t-graph").bounding_box()
     assert frame["x"] >= 0 and frame["x"] + frame["width"] <= 390
-    assert page.locator(".k2t-graph :is(.bar, .legend) *").evaluate_all("all => all.every(one => one.getBoundingClientRect().right <= innerWidth)")
-    unnamed = page.locator(".k2t-graph :is(button, input, select, [role=img])").evaluate_all("all => all.filter(one => !one.ariaLabel && !one.labels?.length && !one.textContent.trim()).length")
+    assert page.locator(".k2t-graph :is(.bar, .legend) *").evaluate_all(
+        "all => all.every(one => one.getBoundingClientRect().right <= innerWidth)"
+    )
+    unnamed = page.locator(".k2t-graph :is(button, input, select, [role=img])").evaluate_all(
+        "all => all.filter(one => !one.ariaLabel && !one.labels?.length && !one.textContent.trim()).length"
+    )
     assert unnamed == 0

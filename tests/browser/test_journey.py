@@ -75,7 +75,9 @@ def test_a_wrong_override_is_caught_and_undone(page, serve, example, tmp_path):
     page.get_by_text("Converted with the overrides in force.").first.wait_for()
     settled(page)
     to(page, "Verify")
-    page.get_by_text(re.compile("what follows is the result", re.IGNORECASE)).first.wait_for()  # of an earlier conversion
+    page.get_by_text(
+        re.compile("what follows is the result", re.IGNORECASE)
+    ).first.wait_for()  # of an earlier conversion
     button(page, "Verify").click()
     page.get_by_text("Both compute the same").first.wait_for()
 

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from k2t_core.rules.pooling import _windows_agree as windows_agree
+from k2t_core.rules.pooling import windows_agree
 from tests.conformance.suite import Case, Table, activations, each, product
 from tests.harness import sample
 
@@ -55,15 +55,27 @@ def rows_of_zeros(model, batch):
 
 ACTIVATIONS = [None, "relu", "softmax", "gelu", "leaky_relu", "hard_sigmoid", "swish", "log_softmax"]
 
+
 def lost(options):
     """Convolutions that are refused: LoRA, and Keras's bias along the width."""
-    if options.get("data_format") == "channels_first" and options.get("filters") == options["shape"][-1] and options.get("strides", 1) == 1:
+    if (
+        options.get("data_format") == "channels_first"
+        and options.get("filters") == options["shape"][-1]
+        and options.get("strides", 1) == 1
+    ):
         return "bias along the width"
     return "LoRA" if options.get("lora_rank") else None
 
 
 lora = refuse(when=lambda o: o.get("lora_rank"), word="LoRA")
-define("Dense", (4,), {"units": 3}, each(units=[1, 4], use_bias=[False], activation=ACTIVATIONS, lora_rank=[2]), product(use_bias=BOTH, activation=["relu", "softmax"], shape=[(5, 4), (2, 3, 4), (1, 1), (None, 4)]), refused=lora)
+define(
+    "Dense",
+    (4,),
+    {"units": 3},
+    each(units=[1, 4], use_bias=[False], activation=ACTIVATIONS, lora_rank=[2]),
+    product(use_bias=BOTH, activation=["relu", "softmax"], shape=[(5, 4), (2, 3, 4), (1, 1), (None, 4)]),
+    refused=lora,
+)
 EQUATIONS = [
     ("ab,bc->ac", 3, "c", (4,)),
     ("abc,cd->abd", (None, 3), "d", (5, 4)),
@@ -76,9 +88,24 @@ EQUATIONS = [
     ("abc,bcd->abd", (5, 3), "bd", (5, 4)),
 ]
 for equation, output, bias, shape in EQUATIONS:
-    define("EinsumDense", shape, {"equation": equation, "output_shape": output}, each(bias_axes=[bias, bias and bias[-1]], activation=["relu", "softmax"], lora_rank=[2]), refused=lora)
+    define(
+        "EinsumDense",
+        shape,
+        {"equation": equation, "output_shape": output},
+        each(bias_axes=[bias, bias and bias[-1]], activation=["relu", "softmax"], lora_rank=[2]),
+        refused=lora,
+    )
 tokens = {"input_dtype": "int32"}
-define("Embedding", (5,), {"input_dim": 7, "output_dim": 3}, product(mask_zero=BOTH, shape=[(5,), (1,), (), (2, 3), (None,)]), each(lora_rank=[2], output_dim=[1], input_dtype=["int64", "uint8", "float32", "int8"]), **tokens, refused=lora, arrays=lambda m, b: [abs(a) for a in sample(m, b)])
+define(
+    "Embedding",
+    (5,),
+    {"input_dim": 7, "output_dim": 3},
+    product(mask_zero=BOTH, shape=[(5,), (1,), (), (2, 3), (None,)]),
+    each(lora_rank=[2], output_dim=[1], input_dtype=["int64", "uint8", "float32", "int8"]),
+    **tokens,
+    refused=lora,
+    arrays=lambda m, b: [abs(a) for a in sample(m, b)],
+)
 define(
     "ReversibleEmbedding",
     (5,),
@@ -91,7 +118,13 @@ define(
 )
 define("Identity", (5, 4), {}, each(shape=[(1,), (2, 3, 4, 5), ()], input_dtype=["int32", "bool"]))
 define("Masking", (5, 4), {}, each(mask_value=[0.0, 1.0, -1]), arrays=rows_of_zeros)
-define("InputLayer", (5, 4), {}, each(input_dtype=["float32", "float64", "float16", "int32", "int64", "uint8", "bool"], batch_size=[3]), make=lambda **o: layers.Identity(**o))
+define(
+    "InputLayer",
+    (5, 4),
+    {},
+    each(input_dtype=["float32", "float64", "float16", "int32", "int64", "uint8", "bool"], batch_size=[3]),
+    make=lambda **o: layers.Identity(**o),
+)
 
 
 @keras.saving.register_keras_serializable("k2t_conformance")
@@ -130,15 +163,51 @@ def _of_tensorflow(x):
 
 NO_RULE = refuse(word="k2t has no rule for this layer class")  # the user overrides it with a PyTorch snippet
 define("Layer", (5, 4), {}, each(size=[1, 3], activation=["relu", "softmax"], shape=[(4,), (None, 4)]), make=Scaled)
-define("Wrapper", (5, 4), {}, each(inner=["Conv1D", "LayerNormalization", "LSTM"]), make=lambda inner="Dense", **o: Residual({"Dense": layers.Dense, "LSTM": lambda n, **o: layers.LSTM(n, return_sequences=True, **o), "LayerNormalization": lambda n, **o: layers.LayerNormalization(**o), "Conv1D": lambda n, **o: layers.Conv1D(n, 3, padding="same", **o)}[inner](4, **o), **o))
-define("Lambda", (4,), {"function": ops.relu}, each(function=[_of_tensorflow]), refused=refuse(when=lambda o: o["function"] is _of_tensorflow, word="could not be opened"))
+define(
+    "Wrapper",
+    (5, 4),
+    {},
+    each(inner=["Conv1D", "LayerNormalization", "LSTM"]),
+    make=lambda inner="Dense", **o: Residual(
+        {
+            "Dense": layers.Dense,
+            "LSTM": lambda n, **o: layers.LSTM(n, return_sequences=True, **o),
+            "LayerNormalization": lambda n, **o: layers.LayerNormalization(**o),
+            "Conv1D": lambda n, **o: layers.Conv1D(n, 3, padding="same", **o),
+        }[inner](4, **o),
+        **o,
+    ),
+)
+define(
+    "Lambda",
+    (4,),
+    {"function": ops.relu},
+    each(function=[_of_tensorflow]),
+    refused=refuse(when=lambda o: o["function"] is _of_tensorflow, word="could not be opened"),
+)
 
 # --- activations -------------------------------------------------------------------------------------------------
 
 for name in activations():
     for wide in BOTH:
-        define("Activation", (5, 4), {"activation": name, **({"wide": True} if wide else {})}, each(shape=[(4,), (2, 3, 4), (None, 4)]), make=lambda activation, wide=False, **o: layers.Activation(activation, **o), policies=not wide, arrays=numbers(8.0) if wide else sample, dynamic=False)
-    define("Activation", (5, 4), {"function": name}, make=lambda function, **o: _Function(function), policies=False, dynamic=False)
+        define(
+            "Activation",
+            (5, 4),
+            {"activation": name, **({"wide": True} if wide else {})},
+            each(shape=[(4,), (2, 3, 4), (None, 4)]),
+            make=lambda activation, wide=False, **o: layers.Activation(activation, **o),
+            policies=not wide,
+            arrays=numbers(8.0) if wide else sample,
+            dynamic=False,
+        )
+    define(
+        "Activation",
+        (5, 4),
+        {"function": name},
+        make=lambda function, **o: _Function(function),
+        policies=False,
+        dynamic=False,
+    )
 
 
 class _Function:
@@ -154,10 +223,34 @@ class _Function:
 
 define("ELU", (5, 4), {}, each(alpha=[0.5, 1.7, 0.0]))
 define("LeakyReLU", (5, 4), {}, each(negative_slope=[0.1, 0.0, 1.5]))
-define("ReLU", (5, 4), {}, product(max_value=[None, 6.0, 0.7], negative_slope=[0.0, 0.2], threshold=[0.0, 0.5]), arrays=numbers(3.0))
-define("PReLU", (5, 4, 3), {}, each(shared_axes=[None, [1], [2], [1, 2], [3], [1, 2, 3], [-1]], shape=[(4,), (1,), (5, 4)]), product(shared_axes=[[1, 2]], shape=[(None, None, 3)]))
-define("Softmax", (5, 4, 3), {}, each(axis=[-1, 1, 2, 3, -2, -3, [1, 2], [-1, -3], [1, 2, 3], (2, 3)], shape=[(4,), (1, 4), (5, 4)]))
-define("Softmax", [(5, 4), (5, 4)], {}, each(axis=[-1, 1, -2, [1, 2]]), input_dtype=["float32", "bool"], join=lambda layer, x, m: layer(x, mask=m))
+define(
+    "ReLU",
+    (5, 4),
+    {},
+    product(max_value=[None, 6.0, 0.7], negative_slope=[0.0, 0.2], threshold=[0.0, 0.5]),
+    arrays=numbers(3.0),
+)
+define(
+    "PReLU",
+    (5, 4, 3),
+    {},
+    each(shared_axes=[None, [1], [2], [1, 2], [3], [1, 2, 3], [-1]], shape=[(4,), (1,), (5, 4)]),
+    product(shared_axes=[[1, 2]], shape=[(None, None, 3)]),
+)
+define(
+    "Softmax",
+    (5, 4, 3),
+    {},
+    each(axis=[-1, 1, 2, 3, -2, -3, [1, 2], [-1, -3], [1, 2, 3], (2, 3)], shape=[(4,), (1, 4), (5, 4)]),
+)
+define(
+    "Softmax",
+    [(5, 4), (5, 4)],
+    {},
+    each(axis=[-1, 1, -2, [1, 2]]),
+    input_dtype=["float32", "bool"],
+    join=lambda layer, x, m: layer(x, mask=m),
+)
 
 # --- convolution -------------------------------------------------------------------------------------------------
 
@@ -169,7 +262,9 @@ for rank, space in SPACE.items():
     tuples = {1: [(2,), (4,)], 2: [(3, 2), (1, 4)], 3: [(3, 2, 1), (1, 2, 3)]}[rank]
     common = each(use_bias=[False], activation=["relu", "softmax", "gelu"], kernel_size=[1, 5, *tuples])
     places = product(padding=["same", "valid"], strides=[1, 2], shape=other_shapes)
-    steps = product(padding=["same"], strides=tuples, kernel_size=[3, *tuples]) + product(padding=["same", "valid"], dilation_rate=tuples + [3])
+    steps = product(padding=["same"], strides=tuples, kernel_size=[3, *tuples]) + product(
+        padding=["same", "valid"], dilation_rate=tuples + [3]
+    )
     grid = product(kernel_size=[2, 3], padding=paddings, strides=[1, 2, 3], dilation_rate=[1, 2], data_format=FORMATS)
     grid = [o for o in grid if o["strides"] == 1 or o["dilation_rate"] == 1]
     # Where the width equals the number of channels, Keras on TensorFlow adds the bias of channels_first along the width.
@@ -177,19 +272,52 @@ for rank, space in SPACE.items():
     twisted = product(data_format=["channels_first"], padding=["same"], filters=[space[-1]], shape=[(4, *space)])
     conv = {"filters": 4, "kernel_size": 3}
     groups = product(groups=[2, 4], padding=["same", "valid"], strides=[1, 2], use_bias=BOTH)
-    define(f"Conv{rank}D", shape, conv, apart, twisted, common, places, steps, groups, each(filters=[1], lora_rank=[2]), refused=lost)
-    transposed = product(kernel_size=[2, 3], padding=["valid", "same"], strides=[1, 2, 3], output_padding=[None, 0, 1], data_format=FORMATS) + product(
-        kernel_size=[2, 3], padding=["valid", "same"], strides=[1, 2], dilation_rate=[2]
+    define(
+        f"Conv{rank}D",
+        shape,
+        conv,
+        apart,
+        twisted,
+        common,
+        places,
+        steps,
+        groups,
+        each(filters=[1], lora_rank=[2]),
+        refused=lost,
     )
-    transposed = [{**o, "filters": 12, "shape": (4, *space)} if o.get("data_format") == "channels_first" else o for o in transposed]
+    transposed = product(
+        kernel_size=[2, 3],
+        padding=["valid", "same"],
+        strides=[1, 2, 3],
+        output_padding=[None, 0, 1],
+        data_format=FORMATS,
+    ) + product(kernel_size=[2, 3], padding=["valid", "same"], strides=[1, 2], dilation_rate=[2])
+    transposed = [
+        {**o, "filters": 12, "shape": (4, *space)} if o.get("data_format") == "channels_first" else o
+        for o in transposed
+    ]
     far = product(kernel_size=[1, 5], padding=["valid", "same"], strides=[1, 2, 4])
-    define(f"Conv{rank}DTranspose", shape, conv, transposed, common, places, far, product(padding=["same", "valid"], strides=tuples, output_padding=[None, 0]), twisted, refused=lost)
+    define(
+        f"Conv{rank}DTranspose",
+        shape,
+        conv,
+        transposed,
+        common,
+        places,
+        far,
+        product(padding=["same", "valid"], strides=tuples, output_padding=[None, 0]),
+        twisted,
+        refused=lost,
+    )
     if rank < 3:
-        depth = product(depth_multiplier=[1, 3], use_bias=BOTH, padding=["same", "valid"]) + product(depth_multiplier=[2], strides=[2], padding=["same"], data_format=FORMATS)
+        depth = product(depth_multiplier=[1, 3], use_bias=BOTH, padding=["same", "valid"]) + product(
+            depth_multiplier=[2], strides=[2], padding=["same"], data_format=FORMATS
+        )
         define(f"DepthwiseConv{rank}D", shape, {"kernel_size": 3}, grid, common, places, steps, depth)
         define(f"SeparableConv{rank}D", shape, conv, apart, twisted, common, places, steps, depth, refused=lost)
 
 # --- pooling -----------------------------------------------------------------------------------------------------
+
 
 def adaptive_refused(average):
     """Windows that Keras makes from two pools and torch does not; the largest of all kills TensorFlow (SIGFPE)."""
@@ -219,7 +347,13 @@ for rank, space in SPACE.items():
             product(pool_size=sizes, strides=[None, 1, 2, 3], padding=["valid", "same"], data_format=FORMATS),
             product(pool_size=[2, 3], padding=["same", "valid"], shape=odd),
         )
-        define(f"Global{kind}Pooling{rank}D", shape, {}, product(data_format=FORMATS, keepdims=BOTH), product(keepdims=BOTH, shape=odd))
+        define(
+            f"Global{kind}Pooling{rank}D",
+            shape,
+            {},
+            product(data_format=FORMATS, keepdims=BOTH),
+            product(keepdims=BOTH, shape=odd),
+        )
         fits = {1: [1, 3, 9, (2,)], 2: [1, (3, 4), (9, 8), 2], 3: [1, (3, 5, 7), (2, 1, 1), 2]}[rank]
         define(
             f"Adaptive{kind}Pooling{rank}D",
@@ -240,7 +374,14 @@ define(
     IMAGE,
     {},
     product(axis=AXES, center=BOTH, scale=BOTH),
-    each(epsilon=[1e-5, 0.1], momentum=[0.9], renorm=[True], synchronized=[True], trainable=[False], shape=[(4,), (1,), (5, 4), (2, 3, 4, 5), (1, 1, 3)]),
+    each(
+        epsilon=[1e-5, 0.1],
+        momentum=[0.9],
+        renorm=[True],
+        synchronized=[True],
+        trainable=[False],
+        shape=[(4,), (1,), (5, 4), (2, 3, 4, 5), (1, 1, 3)],
+    ),
     product(shape=[(None, 4), (None, None, 3)]),
     refused=refuse(when=lambda o: o.get("renorm"), word="renorm"),
 )
@@ -264,15 +405,33 @@ define(
     tolerance=2e-5,
     refused=refuse(when=lambda o: o["shape"] == (4,) and o["groups"] in (-1, 4), word="single element"),
 )
-define("RMSNormalization", IMAGE, {}, each(axis=[*AXES, [1, 2], [2, 3], [-1, -3], [1, 2, 3]], epsilon=[1e-3, 0.1], shape=[(4,), (1,), (5, 4), (2, 3, 4, 5)]))
-define("UnitNormalization", IMAGE, {}, each(axis=[*AXES, [1, 2], [2, 3], [-1, -3], [1, 2, 3]], shape=[(4,), (5, 4), (2, 3, 4, 5)]))
+define(
+    "RMSNormalization",
+    IMAGE,
+    {},
+    each(
+        axis=[*AXES, [1, 2], [2, 3], [-1, -3], [1, 2, 3]], epsilon=[1e-3, 0.1], shape=[(4,), (1,), (5, 4), (2, 3, 4, 5)]
+    ),
+)
+define(
+    "UnitNormalization",
+    IMAGE,
+    {},
+    each(axis=[*AXES, [1, 2], [2, 3], [-1, -3], [1, 2, 3]], shape=[(4,), (5, 4), (2, 3, 4, 5)]),
+)
 WRAPPED = {
     "Dense": lambda: layers.Dense(3, activation="relu"),
     "Conv1D": lambda: layers.Conv1D(3, 2, padding="same"),
     "Conv2D": lambda: layers.Conv2D(3, 2, strides=2, padding="same"),
     "Embedding": lambda: layers.Embedding(7, 3),
 }
-for inner, shape, kind in (("Dense", (4,), "float32"), ("Dense", (5, 4), "float32"), ("Conv1D", (5, 4), "float32"), ("Conv2D", (5, 4, 3), "float32"), ("Embedding", (5,), "int32")):
+for inner, shape, kind in (
+    ("Dense", (4,), "float32"),
+    ("Dense", (5, 4), "float32"),
+    ("Conv1D", (5, 4), "float32"),
+    ("Conv2D", (5, 4, 3), "float32"),
+    ("Embedding", (5,), "int32"),
+):
     define(
         "SpectralNormalization",
         shape,
@@ -287,7 +446,12 @@ for inner, shape, kind in (("Dense", (4,), "float32"), ("Dense", (5, 4), "float3
 # --- regularization: identities in inference ---------------------------------------------------------------------
 
 for layer, bases in {
-    "Dropout": [{"rate": 0.4}, {"rate": 0.0}, {"rate": 0.4, "noise_shape": (None, 1, 4)}, {"rate": 0.4, "noise_shape": (3, 5, 1)}],
+    "Dropout": [
+        {"rate": 0.4},
+        {"rate": 0.0},
+        {"rate": 0.4, "noise_shape": (None, 1, 4)},
+        {"rate": 0.4, "noise_shape": (3, 5, 1)},
+    ],
     "AlphaDropout": [{"rate": 0.4}, {"rate": 0.4, "noise_shape": (None, 1, 4)}],
     "GaussianDropout": [{"rate": 0.4}],
     "GaussianNoise": [{"stddev": 0.4}, {"stddev": 0.0}],
@@ -301,17 +465,62 @@ define("SpatialDropout3D", (5, 4, 3, 2), {"rate": 0.4}, each(data_format=FORMATS
 
 # --- reshaping ---------------------------------------------------------------------------------------------------
 
-define("Flatten", (5, 4, 3), {}, product(data_format=[None, *FORMATS], shape=[(4,), (), (5, 4), (5, 4, 3), (2, 3, 4, 5), (1, 1, 1)]), each(shape=[(None, 4)]))
-define("Reshape", (6, 4), {"target_shape": (24,)}, each(target_shape=[(4, 6), (-1,), (2, 3, 4), (-1, 8), (3, -1, 2), (24, 1), (1, 24), (4, 3, 2, 1)]), product(target_shape=[(-1, 2)], shape=[(None, 4), (None, None, 4), (8,)]))
-define("Permute", (5, 4, 3), {"dims": (1, 2, 3)}, each(dims=[(1, 3, 2), (2, 1, 3), (2, 3, 1), (3, 1, 2), (3, 2, 1)]), product(dims=[(2, 1)], shape=[(5, 4), (None, 3), (1, 3)]), product(dims=[(4, 2, 1, 3)], shape=[(2, 3, 4, 5)]))
+define(
+    "Flatten",
+    (5, 4, 3),
+    {},
+    product(data_format=[None, *FORMATS], shape=[(4,), (), (5, 4), (5, 4, 3), (2, 3, 4, 5), (1, 1, 1)]),
+    each(shape=[(None, 4)]),
+)
+define(
+    "Reshape",
+    (6, 4),
+    {"target_shape": (24,)},
+    each(target_shape=[(4, 6), (-1,), (2, 3, 4), (-1, 8), (3, -1, 2), (24, 1), (1, 24), (4, 3, 2, 1)]),
+    product(target_shape=[(-1, 2)], shape=[(None, 4), (None, None, 4), (8,)]),
+)
+define(
+    "Permute",
+    (5, 4, 3),
+    {"dims": (1, 2, 3)},
+    each(dims=[(1, 3, 2), (2, 1, 3), (2, 3, 1), (3, 1, 2), (3, 2, 1)]),
+    product(dims=[(2, 1)], shape=[(5, 4), (None, 3), (1, 3)]),
+    product(dims=[(4, 2, 1, 3)], shape=[(2, 3, 4, 5)]),
+)
 define("RepeatVector", (4,), {"n": 3}, each(n=[1, 5], shape=[(1,)]))
-define("Cropping1D", (9, 3), {"cropping": 1}, product(cropping=[0, 2, (1, 3), (0, 2), (3, 0)], shape=[(9, 3), (None, 3)]))
+define(
+    "Cropping1D", (9, 3), {"cropping": 1}, product(cropping=[0, 2, (1, 3), (0, 2), (3, 0)], shape=[(9, 3), (None, 3)])
+)
 PAIRS = [0, 1, (1, 2), ((1, 2), (0, 3)), ((0, 0), (2, 1))]
 TRIPLES = [0, 1, (1, 2, 1), ((1, 2), (0, 1), (1, 0)), ((0, 0), (2, 1), (0, 3))]
-define("Cropping2D", (9, 8, 3), {"cropping": 1}, product(cropping=PAIRS, data_format=["channels_last"], shape=[(9, 8, 3), (None, None, 3)]), product(cropping=PAIRS, data_format=["channels_first"], shape=[(3, 9, 8)]))
-define("Cropping3D", (6, 5, 7, 3), {"cropping": 1}, product(cropping=TRIPLES, data_format=["channels_last"]), product(cropping=TRIPLES, data_format=["channels_first"], shape=[(3, 6, 5, 7)]))
-define("ZeroPadding1D", (5, 3), {}, product(padding=[0, 2, (1, 3), (0, 2)], data_format=FORMATS), each(shape=[(None, 3), (1, 1)]))
-define("ZeroPadding2D", (5, 4, 3), {}, product(padding=PAIRS, data_format=FORMATS), each(shape=[(None, None, 3), (1, 1, 1)], input_dtype=["int32"]))
+define(
+    "Cropping2D",
+    (9, 8, 3),
+    {"cropping": 1},
+    product(cropping=PAIRS, data_format=["channels_last"], shape=[(9, 8, 3), (None, None, 3)]),
+    product(cropping=PAIRS, data_format=["channels_first"], shape=[(3, 9, 8)]),
+)
+define(
+    "Cropping3D",
+    (6, 5, 7, 3),
+    {"cropping": 1},
+    product(cropping=TRIPLES, data_format=["channels_last"]),
+    product(cropping=TRIPLES, data_format=["channels_first"], shape=[(3, 6, 5, 7)]),
+)
+define(
+    "ZeroPadding1D",
+    (5, 3),
+    {},
+    product(padding=[0, 2, (1, 3), (0, 2)], data_format=FORMATS),
+    each(shape=[(None, 3), (1, 1)]),
+)
+define(
+    "ZeroPadding2D",
+    (5, 4, 3),
+    {},
+    product(padding=PAIRS, data_format=FORMATS),
+    each(shape=[(None, None, 3), (1, 1, 1)], input_dtype=["int32"]),
+)
 define("ZeroPadding3D", (2, 3, 4, 2), {}, product(padding=TRIPLES, data_format=FORMATS), each(shape=[(1, 1, 1, 1)]))
 define("UpSampling1D", (5, 3), {}, product(size=[1, 2, 3], shape=[(5, 3), (1, 1), (None, 3)]))
 define(
@@ -319,32 +528,81 @@ define(
     (5, 4, 3),
     {},
     product(size=[1, 2, 3, (2, 1), (1, 3)], interpolation=["nearest", "bilinear"], data_format=FORMATS),
-    product(size=[2, (3, 2)], interpolation=["nearest", "bilinear", "bicubic", "lanczos3", "lanczos5"], shape=[(5, 4, 3), (1, 1, 2), (1, 6, 1), (None, None, 3)]),
+    product(
+        size=[2, (3, 2)],
+        interpolation=["nearest", "bilinear", "bicubic", "lanczos3", "lanczos5"],
+        shape=[(5, 4, 3), (1, 1, 2), (1, 6, 1), (None, None, 3)],
+    ),
 )
-define("UpSampling3D", (2, 3, 4, 2), {}, product(size=[1, 2, (1, 2, 3)], data_format=FORMATS), each(shape=[(1, 1, 1, 1)]))
-define("CenterCrop", (9, 8, 3), {"height": 5, "width": 4}, product(height=[4, 5, 9], width=[3, 8], data_format=FORMATS), each(height=[12], width=[11], shape=[(9, 8, 1), (None, None, 3)], input_dtype=["uint8"]), product(height=[12], width=[10, 5]), refused=lambda o: "free size" if None in o["shape"] else "float dtype" if o["input_dtype"] == "uint8" else None)
+define(
+    "UpSampling3D", (2, 3, 4, 2), {}, product(size=[1, 2, (1, 2, 3)], data_format=FORMATS), each(shape=[(1, 1, 1, 1)])
+)
+define(
+    "CenterCrop",
+    (9, 8, 3),
+    {"height": 5, "width": 4},
+    product(height=[4, 5, 9], width=[3, 8], data_format=FORMATS),
+    each(height=[12], width=[11], shape=[(9, 8, 1), (None, None, 3)], input_dtype=["uint8"]),
+    product(height=[12], width=[10, 5]),
+    refused=lambda o: "free size" if None in o["shape"] else "float dtype" if o["input_dtype"] == "uint8" else None,
+)
 define(
     "Resizing",
     (9, 8, 3),
     {"height": 6, "width": 5},
-    product(interpolation=["nearest", "bilinear", "bicubic", "area", "lanczos3", "lanczos5"], antialias=BOTH, height=[6, 13], width=[5, 11]),
-    product(interpolation=["nearest", "bilinear", "bicubic"], crop_to_aspect_ratio=[True], height=[6, 13, 4], width=[5, 11, 9]),
-    product(interpolation=["nearest", "bilinear", "bicubic"], pad_to_aspect_ratio=[True], height=[6, 13, 4], width=[5, 11, 9], fill_value=[0.0, 0.7]),
-    product(interpolation=["nearest", "bilinear"], data_format=["channels_first"], shape=[(3, 9, 8)], crop_to_aspect_ratio=BOTH),
-    each(shape=[(1, 1, 3), (1, 7, 1), (6, 5, 3), (None, None, 3)], height=[1], width=[1], input_dtype=["uint8", "int32"]),
+    product(
+        interpolation=["nearest", "bilinear", "bicubic", "area", "lanczos3", "lanczos5"],
+        antialias=BOTH,
+        height=[6, 13],
+        width=[5, 11],
+    ),
+    product(
+        interpolation=["nearest", "bilinear", "bicubic"],
+        crop_to_aspect_ratio=[True],
+        height=[6, 13, 4],
+        width=[5, 11, 9],
+    ),
+    product(
+        interpolation=["nearest", "bilinear", "bicubic"],
+        pad_to_aspect_ratio=[True],
+        height=[6, 13, 4],
+        width=[5, 11, 9],
+        fill_value=[0.0, 0.7],
+    ),
+    product(
+        interpolation=["nearest", "bilinear"],
+        data_format=["channels_first"],
+        shape=[(3, 9, 8)],
+        crop_to_aspect_ratio=BOTH,
+    ),
+    each(
+        shape=[(1, 1, 3), (1, 7, 1), (6, 5, 3), (None, None, 3)], height=[1], width=[1], input_dtype=["uint8", "int32"]
+    ),
     refused=refuse(when=lambda o: "int" in o["input_dtype"], word="rounded integers"),
 )
 
 # --- merging -----------------------------------------------------------------------------------------------------
 
-PAIRS_OF_SHAPES = [[(4,), (4,)], [(5, 4), (5, 4), (5, 4)], [(5, 4), (5, 1)], [(5, 4), (4,)], [(3, 5, 4), (4,)], [(1, 4), (5, 1)], [(None, 4), (None, 4)], [(3, 5, 4), (5, 1, 4)]]
+PAIRS_OF_SHAPES = [
+    [(4,), (4,)],
+    [(5, 4), (5, 4), (5, 4)],
+    [(5, 4), (5, 1)],
+    [(5, 4), (4,)],
+    [(3, 5, 4), (4,)],
+    [(1, 4), (5, 1)],
+    [(None, 4), (None, 4)],
+    [(3, 5, 4), (5, 1, 4)],
+]
 for layer in ("Add", "Multiply", "Average", "Maximum", "Minimum", "Subtract"):
     define(layer, [(5, 4), (5, 4)], {}, each(shape=PAIRS_OF_SHAPES), each(input_dtype=["int32", ["float32", "int32"]]))
 define(
     "Concatenate",
     [(5, 4, 3), (5, 4, 3)],
     {},
-    each(axis=[-1, 1, 2, 3, -2, -3], shape=[[(4,), (3,)], [(5, 4), (5, 1)], [(None, 4), (None, 2)], [(5, 4, 3), (5, 4, 1), (5, 4, 2)]]),
+    each(
+        axis=[-1, 1, 2, 3, -2, -3],
+        shape=[[(4,), (3,)], [(5, 4), (5, 1)], [(None, 4), (None, 2)], [(5, 4, 3), (5, 4, 1), (5, 4, 2)]],
+    ),
     product(axis=[1], shape=[[(5, 4), (2, 4)], [(None, 4), (None, 4)]]),
     product(axis=[2], shape=[[(5, 4, 3), (5, 1, 3)]]),
 )
@@ -354,8 +612,14 @@ define(
     {"axes": 1},
     product(normalize=BOTH, axes=[1, -1, (1, 1)]),
     product(normalize=BOTH, axes=[2, -1, (2, 2)], shape=[[(5, 4), (3, 4)], [(5, 4), (5, 4)]]),
-    product(normalize=BOTH, axes=[1, (1, 1), (1, 2), (2, 1)], shape=[[(5, 4), (5, 3)], [(5, 4), (3, 5)], [(4, 5), (5, 3)]]),
-    product(normalize=BOTH, axes=[(2, 1), (1, 1), (3, 1), 3, (2, 2)], shape=[[(5, 4), (4,)], [(4, 5), (4,)], [(2, 5, 4), (4,)], [(2, 5, 4), (2, 3, 4)], [(4,), (4, 5)]]),
+    product(
+        normalize=BOTH, axes=[1, (1, 1), (1, 2), (2, 1)], shape=[[(5, 4), (5, 3)], [(5, 4), (3, 5)], [(4, 5), (5, 3)]]
+    ),
+    product(
+        normalize=BOTH,
+        axes=[(2, 1), (1, 1), (3, 1), 3, (2, 2)],
+        shape=[[(5, 4), (4,)], [(4, 5), (4,)], [(2, 5, 4), (4,)], [(2, 5, 4), (2, 3, 4)], [(4,), (4, 5)]],
+    ),
 )
 
 # --- preprocessing -----------------------------------------------------------------------------------------------
@@ -370,9 +634,28 @@ def normalization(adapt=None, **options):
     return layer
 
 
-define("Rescaling", (5, 4, 3), {"scale": 1 / 255}, product(scale=[1 / 127.5, 2.0, -0.5, [0.5, 2.0, 3.0], 1], offset=[0.0, -1, [0.1, -0.2, 0.3]]), each(shape=[(4, 3), (3,), (None, 3)], input_dtype=["uint8", "int32"]))
-define("Normalization", (5, 4, 3), {"adapt": ADAPTING}, product(axis=[-1, 1, 3, None, (1, 2, 3), [-1, 1], -2], invert=BOTH), make=normalization)
-define("Normalization", (5, 4, 3), {"mean": 0.5, "variance": 4.0}, product(mean=[[0.1, 0.2, 0.3]], variance=[[1.0, 2.0, 3.0], [0.0, 1.0, 4.0]], invert=BOTH), product(mean=[0.3], variance=[2.0], axis=[None], invert=BOTH), each(input_dtype=["uint8", "int32"]))
+define(
+    "Rescaling",
+    (5, 4, 3),
+    {"scale": 1 / 255},
+    product(scale=[1 / 127.5, 2.0, -0.5, [0.5, 2.0, 3.0], 1], offset=[0.0, -1, [0.1, -0.2, 0.3]]),
+    each(shape=[(4, 3), (3,), (None, 3)], input_dtype=["uint8", "int32"]),
+)
+define(
+    "Normalization",
+    (5, 4, 3),
+    {"adapt": ADAPTING},
+    product(axis=[-1, 1, 3, None, (1, 2, 3), [-1, 1], -2], invert=BOTH),
+    make=normalization,
+)
+define(
+    "Normalization",
+    (5, 4, 3),
+    {"mean": 0.5, "variance": 4.0},
+    product(mean=[[0.1, 0.2, 0.3]], variance=[[1.0, 2.0, 3.0], [0.0, 1.0, 4.0]], invert=BOTH),
+    product(mean=[0.3], variance=[2.0], axis=[None], invert=BOTH),
+    each(input_dtype=["uint8", "int32"]),
+)
 
 
 def encoding_refused(o):
@@ -438,17 +721,67 @@ define(
 def words(model, batch):
     """Strings from a small vocabulary, for string inputs; for the others what `sample` gives."""
     rng = np.random.default_rng(0)
-    return [rng.choice(["a", "b", "c d"], (batch, *(5 if n is None else n for n in x.shape[1:]))) if x.dtype == "string" else rng.integers(0, 9, (batch, *x.shape[1:])).astype(x.dtype) for x in model.inputs]
+    return [
+        rng.choice(["a", "b", "c d"], (batch, *(5 if n is None else n for n in x.shape[1:])))
+        if x.dtype == "string"
+        else rng.integers(0, 9, (batch, *x.shape[1:])).astype(x.dtype)
+        for x in model.inputs
+    ]
 
 
 host = refuse(word="data pipeline")
 text = {"policies": False, "dynamic": False, "arrays": words, "refused": host, "input_dtype": "string"}
-define("StringLookup", (4,), {"vocabulary": ["a", "b"]}, each(output_mode=["multi_hot", "count"], num_oov_indices=[2]), **text)
-define("TextVectorization", (1,), {"vocabulary": ["a", "b"]}, each(output_mode=["multi_hot", "count"], output_sequence_length=[6], ragged=[True]), **text)
-define("Hashing", (4,), {"num_bins": 5}, each(output_mode=["one_hot", "multi_hot", "count"], mask_value=["a"], salt=[7]), **text)
-whole = {"policies": False, "arrays": lambda model, batch: [np.random.default_rng(0).integers(-(10**6), 10**6, (batch, *(7 if n is None else n for n in x.shape[1:]))).astype(x.dtype) for x in model.inputs]}
-define("Hashing", (4,), {"num_bins": 50, "input_dtype": "int64"}, product(salt=[None, 7, [133, 137]], output_mode=["int", "one_hot", "multi_hot", "count"]), product(mask_value=[None, 0, 3], num_bins=[1, 2, 1000]), each(input_dtype=["int32", "float32"], shape=[(1,), (3, 4)], dtype=["int32"]), [{"output_mode": "one_hot", "shape": (1,)}], refused=refuse(when=lambda o: o.get("output_mode") == "one_hot" and o["shape"] != (1,), word="declares another shape"), **whole)
-define("HashedCrossing", [(1,), (1,)], {"num_bins": 5}, each(output_mode=["one_hot"]), product(input_dtype=[["int32", "int64"]]), **text)
+define(
+    "StringLookup",
+    (4,),
+    {"vocabulary": ["a", "b"]},
+    each(output_mode=["multi_hot", "count"], num_oov_indices=[2]),
+    **text,
+)
+define(
+    "TextVectorization",
+    (1,),
+    {"vocabulary": ["a", "b"]},
+    each(output_mode=["multi_hot", "count"], output_sequence_length=[6], ragged=[True]),
+    **text,
+)
+define(
+    "Hashing",
+    (4,),
+    {"num_bins": 5},
+    each(output_mode=["one_hot", "multi_hot", "count"], mask_value=["a"], salt=[7]),
+    **text,
+)
+whole = {
+    "policies": False,
+    "arrays": lambda model, batch: [
+        np.random.default_rng(0)
+        .integers(-(10**6), 10**6, (batch, *(7 if n is None else n for n in x.shape[1:])))
+        .astype(x.dtype)
+        for x in model.inputs
+    ],
+}
+define(
+    "Hashing",
+    (4,),
+    {"num_bins": 50, "input_dtype": "int64"},
+    product(salt=[None, 7, [133, 137]], output_mode=["int", "one_hot", "multi_hot", "count"]),
+    product(mask_value=[None, 0, 3], num_bins=[1, 2, 1000]),
+    each(input_dtype=["int32", "float32"], shape=[(1,), (3, 4)], dtype=["int32"]),
+    [{"output_mode": "one_hot", "shape": (1,)}],
+    refused=refuse(
+        when=lambda o: o.get("output_mode") == "one_hot" and o["shape"] != (1,), word="declares another shape"
+    ),
+    **whole,
+)
+define(
+    "HashedCrossing",
+    [(1,), (1,)],
+    {"num_bins": 5},
+    each(output_mode=["one_hot"]),
+    product(input_dtype=[["int32", "int64"]]),
+    **text,
+)
 define(
     "STFTSpectrogram",
     (65, 1),
@@ -458,16 +791,34 @@ define(
     product(expand_dims=[True], mode=["magnitude", "stft"], data_format=FORMATS),
     product(fft_length=[16, 32], frame_length=[12, 13], frame_step=[None, 3]),
     product(shape=[(65, 3), (None, 2)], mode=["magnitude", "stft"], expand_dims=BOTH),
-    product(shape=[(2, 65)], data_format=["channels_first"], padding=["valid", "same"], mode=["log", "stft"], expand_dims=BOTH),
+    product(
+        shape=[(2, 65)],
+        data_format=["channels_first"],
+        padding=["valid", "same"],
+        mode=["log", "stft"],
+        expand_dims=BOTH,
+    ),
     tolerance=1e-4,
-    arrays=lambda model, batch: [np.random.default_rng(0).standard_normal((batch, *(n or 65 for n in x.shape[1:]))).astype(x.dtype) for x in model.inputs],
+    arrays=lambda model, batch: [
+        np.random.default_rng(0).standard_normal((batch, *(n or 65 for n in x.shape[1:]))).astype(x.dtype)
+        for x in model.inputs
+    ],
 )
 define(
     "MelSpectrogram",
     (200,),
     {"fft_length": 32, "sequence_stride": 16, "num_mel_bins": 8, "sampling_rate": 1000, "max_freq": 400.0},
     product(power_to_db=BOTH, window=["hann", "hamming"], mag_exp=[1.0, 2.0]),
-    each(sequence_length=[20, 32], top_db=[10.0, 80.0], min_freq=[0.0, 50.0], min_power=[1e-5], ref_power=[2.0], max_freq=[None], num_mel_bins=[1], shape=[(3, 200), (33,)]),
+    each(
+        sequence_length=[20, 32],
+        top_db=[10.0, 80.0],
+        min_freq=[0.0, 50.0],
+        min_power=[1e-5],
+        ref_power=[2.0],
+        max_freq=[None],
+        num_mel_bins=[1],
+        shape=[(3, 200), (33,)],
+    ),
     tolerance=1e-4,
     refused=refuse(when=lambda o: len(o["shape"]) > 1, word="at odds about the shape"),
 )
@@ -505,7 +856,14 @@ AUGMENTATION = {
     "Solarization": {},
 }
 pixels = numbers(60.0, 128.0)
-KEEPS_DTYPE = {"AutoContrast", "MixUp", *(f"Random{name}" for name in "Brightness ColorDegeneration ColorJitter Contrast Hue Invert Posterization Saturation".split())}
+KEEPS_DTYPE = {
+    "AutoContrast",
+    "MixUp",
+    *(
+        f"Random{name}"
+        for name in "Brightness ColorDegeneration ColorJitter Contrast Hue Invert Posterization Saturation".split()
+    ),
+}
 
 
 def augmentation_refused(layer):
@@ -532,9 +890,34 @@ for layer, base in AUGMENTATION.items():
         "RandomFlip": each(mode=["horizontal", "vertical"]),
         "Solarization": each(threshold_factor=[0.5], addition_factor=[0.2], value_range=[(0, 1)]),
     }.get(layer, [])
-    define(layer, (9, 8, 3), base, more, each(input_dtype=["uint8", "int32"], shape=[(9, 8, 1), (8, 9, 3)]), arrays=pixels, refused=augmentation_refused(layer))
+    define(
+        layer,
+        (9, 8, 3),
+        base,
+        more,
+        each(input_dtype=["uint8", "int32"], shape=[(9, 8, 1), (8, 9, 3)]),
+        arrays=pixels,
+        refused=augmentation_refused(layer),
+    )
 define("MaxNumBoundingBoxes", (9, 8, 3), {"max_number": 3}, arrays=pixels)
-define("Pipeline", (9, 8, 3), {}, each(second=["Resizing", "Dense"]), make=lambda second="RandomFlip", **o: layers.Pipeline([layers.Rescaling(0.5), {"RandomFlip": layers.RandomFlip, "Resizing": lambda: layers.Resizing(4, 5), "Dense": lambda: layers.Dense(2)}[second]()], **o), policies=False)
+define(
+    "Pipeline",
+    (9, 8, 3),
+    {},
+    each(second=["Resizing", "Dense"]),
+    make=lambda second="RandomFlip", **o: layers.Pipeline(
+        [
+            layers.Rescaling(0.5),
+            {
+                "RandomFlip": layers.RandomFlip,
+                "Resizing": lambda: layers.Resizing(4, 5),
+                "Dense": lambda: layers.Dense(2),
+            }[second](),
+        ],
+        **o,
+    ),
+    policies=False,
+)
 
 # --- recurrent ---------------------------------------------------------------------------------------------------
 
@@ -555,7 +938,13 @@ def recurrent_refused(o):
     """State kept between calls; Keras's wrong mask; and a stack made from a list of cells, which takes no dtype."""
     if o.get("stateful"):
         return "it is stateful"
-    if o.get("zero_output_for_mask") and o.get("go_backwards") and o.get("unroll") and o.get("mask") and o.get("return_sequences"):
+    if (
+        o.get("zero_output_for_mask")
+        and o.get("go_backwards")
+        and o.get("unroll")
+        and o.get("mask")
+        and o.get("return_sequences")
+    ):
         return "wrong way round"
     if "dtype" in o and (o.get("kind") == "RNN" or len(o.get("cells", "")) > 1 and not o.get("stacked")):
         return "dtype policy"
@@ -567,7 +956,11 @@ MASKS = [None, "given", "Masking"]
 OUTPUTS = product(return_sequences=BOTH, return_state=BOTH)
 for layer in ("LSTM", "GRU", "SimpleRNN"):
     own = each(recurrent_activation=["hard_sigmoid", "tanh"]) if layer != "SimpleRNN" else []
-    own += product(reset_after=[False], return_sequences=BOTH, go_backwards=BOTH, mask=[None, "given"], use_bias=BOTH) if layer == "GRU" else []
+    own += (
+        product(reset_after=[False], return_sequences=BOTH, go_backwards=BOTH, mask=[None, "given"], use_bias=BOTH)
+        if layer == "GRU"
+        else []
+    )
     own += each(unit_forget_bias=[False]) if layer == "LSTM" else []
     define(
         layer,
@@ -584,26 +977,64 @@ for layer in ("LSTM", "GRU", "SimpleRNN"):
         **recurrent,
     )
     states = [(3,)] * (2 if layer == "LSTM" else 1)
-    define(layer, [(5, 4), *states], {"units": 3}, product(return_sequences=BOTH, return_state=BOTH, go_backwards=BOTH, mask=[None, "given"]), dynamic=False, policies=False, **recurrent)
+    define(
+        layer,
+        [(5, 4), *states],
+        {"units": 3},
+        product(return_sequences=BOTH, return_state=BOTH, go_backwards=BOTH, mask=[None, "given"]),
+        dynamic=False,
+        policies=False,
+        **recurrent,
+    )
 
 CELLS = {"LSTM": layers.LSTMCell, "GRU": layers.GRUCell, "SimpleRNN": layers.SimpleRNNCell}
 
 
-def rnn(cells, return_sequences=False, return_state=False, go_backwards=False, stateful=False, unroll=False, zero_output_for_mask=False, dtype=None, stacked=False, **of_cells):
+def rnn(
+    cells,
+    return_sequences=False,
+    return_state=False,
+    go_backwards=False,
+    stateful=False,
+    unroll=False,
+    zero_output_for_mask=False,
+    dtype=None,
+    stacked=False,
+    **of_cells,
+):
     made = [CELLS[c](3 + k, dtype=dtype, **of_cells) for k, c in enumerate(cells)]
     cell = layers.StackedRNNCells(made, dtype=dtype) if stacked else made[0] if len(made) == 1 else made
-    return layers.RNN(cell, return_sequences, return_state, go_backwards, stateful, unroll, zero_output_for_mask, dtype=dtype)
+    return layers.RNN(
+        cell, return_sequences, return_state, go_backwards, stateful, unroll, zero_output_for_mask, dtype=dtype
+    )
 
 
-LOOP = product(return_sequences=BOTH, go_backwards=BOTH, mask=[None, "given"]) + product(return_state=[True], mask=MASKS) + product(unroll=[True], return_sequences=BOTH, mask=[None, "given"])
-ZEROED = product(zero_output_for_mask=[True], return_sequences=BOTH, go_backwards=BOTH, mask=[None, "given"], unroll=BOTH)
+LOOP = (
+    product(return_sequences=BOTH, go_backwards=BOTH, mask=[None, "given"])
+    + product(return_state=[True], mask=MASKS)
+    + product(unroll=[True], return_sequences=BOTH, mask=[None, "given"])
+)
+ZEROED = product(
+    zero_output_for_mask=[True], return_sequences=BOTH, go_backwards=BOTH, mask=[None, "given"], unroll=BOTH
+)
 for layer, cell in (("LSTMCell", "LSTM"), ("GRUCell", "GRU"), ("SimpleRNNCell", "SimpleRNN")):
     own = each(recurrent_activation=["hard_sigmoid"]) if cell != "SimpleRNN" else []
     own += product(reset_after=[False], mask=[None, "given"], use_bias=BOTH) if cell == "GRU" else []
-    own += each(activation=["relu"], use_bias=[False], dropout=[0.3], recurrent_dropout=[0.3], shape=[(1, 4), (None, 4)])
+    own += each(
+        activation=["relu"], use_bias=[False], dropout=[0.3], recurrent_dropout=[0.3], shape=[(1, 4), (None, 4)]
+    )
     define(layer, (5, 4), {"cells": [cell]}, LOOP, own, make=rnn, **recurrent)
 for cells in (["LSTM"], ["GRU", "GRU"], ["LSTM", "SimpleRNN"]):
-    define("RNN", (5, 4), {"cells": cells}, LOOP, ZEROED, product(stateful=[True], batch_size=[3], return_sequences=BOTH), make=rnn, **recurrent)
+    define(
+        "RNN",
+        (5, 4),
+        {"cells": cells},
+        LOOP,
+        ZEROED,
+        product(stateful=[True], batch_size=[3], return_sequences=BOTH),
+        make=rnn,
+        **recurrent,
+    )
 for cells in (["LSTM", "LSTM"], ["GRU"], ["SimpleRNN", "GRU", "LSTM"]):
     define("StackedRNNCells", (5, 4), {"cells": cells, "stacked": True}, LOOP, make=rnn, **recurrent)
 
@@ -613,7 +1044,9 @@ def bidirectional(kind, merge_mode="concat", backward=None, dtype=None, **option
 
     def one(name, **more):
         if name == "RNN":
-            return layers.RNN([layers.LSTMCell(4, dtype=dtype), layers.GRUCell(3, dtype=dtype)], dtype=dtype, **options, **more)
+            return layers.RNN(
+                [layers.LSTMCell(4, dtype=dtype), layers.GRUCell(3, dtype=dtype)], dtype=dtype, **options, **more
+            )
         return kinds[name](3, dtype=dtype, **options, **more)
 
     other = one(backward, go_backwards=True) if backward else None
@@ -625,10 +1058,18 @@ for kind in ("LSTM", "GRU", "SimpleRNN", "RNN"):
         "Bidirectional",
         (5, 4),
         {"kind": kind},
-        product(merge_mode=["concat", "sum", "mul", "ave", None], return_sequences=BOTH, return_state=BOTH, mask=[None, "given"]),
+        product(
+            merge_mode=["concat", "sum", "mul", "ave", None],
+            return_sequences=BOTH,
+            return_state=BOTH,
+            mask=[None, "given"],
+        ),
         product(merge_mode=["concat", "sum"], return_sequences=BOTH, mask=["Masking"]),
         each(shape=[(1, 4), (None, 4), (1, 1)]),
-        [] if kind == "RNN" else each(use_bias=[False], activation=["relu"], unroll=[True]) + product(backward=["GRU", "SimpleRNN", "LSTM"], return_sequences=BOTH, mask=[None, "given"]),
+        []
+        if kind == "RNN"
+        else each(use_bias=[False], activation=["relu"], unroll=[True])
+        + product(backward=["GRU", "SimpleRNN", "LSTM"], return_sequences=BOTH, mask=[None, "given"]),
         make=bidirectional,
         **recurrent,
     )
@@ -664,9 +1105,19 @@ for rank, space in {1: (6,), 2: (6, 5), 3: (4, 3, 5)}.items():
         f"ConvLSTM{rank}D",
         (5, *space, 2),
         conv,
-        product(padding=["valid", "same"], strides=[1, 2], dilation_rate=[1, 2], kernel_size=[2, 3]) if rank < 3 else product(padding=["valid", "same"], strides=[1, 2]),
-        product(return_sequences=BOTH, return_state=BOTH, go_backwards=BOTH, mask=[None, "given"] if rank < 3 else [None]),
-        each(use_bias=[False], activation=["relu"], recurrent_activation=["hard_sigmoid"], dropout=[0.3], unit_forget_bias=[False]),
+        product(padding=["valid", "same"], strides=[1, 2], dilation_rate=[1, 2], kernel_size=[2, 3])
+        if rank < 3
+        else product(padding=["valid", "same"], strides=[1, 2]),
+        product(
+            return_sequences=BOTH, return_state=BOTH, go_backwards=BOTH, mask=[None, "given"] if rank < 3 else [None]
+        ),
+        each(
+            use_bias=[False],
+            activation=["relu"],
+            recurrent_activation=["hard_sigmoid"],
+            dropout=[0.3],
+            unit_forget_bias=[False],
+        ),
         product(data_format=["channels_first"], padding=["same", "valid"], shape=[(5, 2, *space)]),
         product(stateful=[True], batch_size=[3]),
         each(shape=[(1, *space, 1), (None, *space, 2)]),
@@ -687,13 +1138,27 @@ def attend(layer, *inputs, padding=None, attention_mask=None, **call):
         query, value = (query, query) if len(inputs) == 1 else (query, value)
     if attention_mask:
         scores = ops.einsum("btd,bsd->bts", query[..., :3], value[..., :3]) > -0.5
-        call["attention_mask"] = scores if attention_mask == "bts" else ops.expand_dims(scores, 1) if attention_mask == "b1ts" else scores[:, :1]
+        call["attention_mask"] = (
+            scores
+            if attention_mask == "bts"
+            else ops.expand_dims(scores, 1)
+            if attention_mask == "b1ts"
+            else scores[:, :1]
+        )
     return layer(query, value, *key, **call)
 
 
-ATTENTION = product(use_causal_mask=BOTH, return_attention_scores=BOTH, padding=BOTH, attention_mask=[None, "bts", "b1ts", "b1s"])
+ATTENTION = product(
+    use_causal_mask=BOTH, return_attention_scores=BOTH, padding=BOTH, attention_mask=[None, "bts", "b1ts", "b1s"]
+)
 flash = refuse(when=lambda o: o.get("flash_attention"), word="no flash attention")
-attending = {"refused": flash, "join": attend, "call": ["use_causal_mask", "return_attention_scores", "padding", "attention_mask"], "arrays": rows_of_zeros, "tolerance": 2e-5}
+attending = {
+    "refused": flash,
+    "join": attend,
+    "call": ["use_causal_mask", "return_attention_scores", "padding", "attention_mask"],
+    "arrays": rows_of_zeros,
+    "tolerance": 2e-5,
+}
 for shape in (SELF, CROSS):
     define(
         "MultiHeadAttention",
@@ -718,8 +1183,20 @@ for shape in (SELF, CROSS):
         each(dropout=[0.2], flash_attention=[True]),
         **attending,
     )
-define("MultiHeadAttention", KEYED, {"num_heads": 2, "key_dim": 3}, product(use_causal_mask=BOTH, return_attention_scores=BOTH), **attending)
-define("MultiHeadAttention", (4, 5, 6), {"num_heads": 2, "key_dim": 3}, each(attention_axes=[1, 2, (1, 2), -2, (2, 1)]), **attending)
+define(
+    "MultiHeadAttention",
+    KEYED,
+    {"num_heads": 2, "key_dim": 3},
+    product(use_causal_mask=BOTH, return_attention_scores=BOTH),
+    **attending,
+)
+define(
+    "MultiHeadAttention",
+    (4, 5, 6),
+    {"num_heads": 2, "key_dim": 3},
+    each(attention_axes=[1, 2, (1, 2), -2, (2, 1)]),
+    **attending,
+)
 
 
 def dot_attend(layer, *inputs, mask=None, **call):
@@ -736,15 +1213,37 @@ def dot_attend(layer, *inputs, mask=None, **call):
 DOT = product(use_causal_mask=BOTH, return_attention_scores=BOTH, mask=[None, "given", "value", "Masking"])
 dot = {"join": dot_attend, "call": ["use_causal_mask", "return_attention_scores", "mask"], "arrays": rows_of_zeros}
 for shape in (SELF, CROSS, [(5, 6), (4, 6), (4, 6)]):
-    define("Attention", shape, {}, DOT, product(use_scale=BOTH, score_mode=["dot", "concat"], dropout=[0.0, 0.2], use_causal_mask=BOTH, mask=[None, "given"]), **dot)
-    define("AdditiveAttention", shape, {}, DOT, product(use_scale=BOTH, dropout=[0.0, 0.2], use_causal_mask=BOTH, mask=[None, "given"]), **dot)
+    define(
+        "Attention",
+        shape,
+        {},
+        DOT,
+        product(
+            use_scale=BOTH, score_mode=["dot", "concat"], dropout=[0.0, 0.2], use_causal_mask=BOTH, mask=[None, "given"]
+        ),
+        **dot,
+    )
+    define(
+        "AdditiveAttention",
+        shape,
+        {},
+        DOT,
+        product(use_scale=BOTH, dropout=[0.0, 0.2], use_causal_mask=BOTH, mask=[None, "given"]),
+        **dot,
+    )
 
 # --- other frameworks --------------------------------------------------------------------------------------------
 
 foreign = {"policies": False, "dynamic": False, "refused": refuse(word="override it with a PyTorch snippet")}
 define("JaxLayer", (4,), {}, make=lambda: layers.JaxLayer(lambda params, x: x * 2, params={}), **foreign)
 define("FlaxLayer", (4,), {}, make=lambda: layers.FlaxLayer(__import__("flax").linen.Dense(3)), **foreign)
-define("TorchModuleWrapper", (4,), {}, make=lambda: layers.TorchModuleWrapper(__import__("torch").nn.Linear(4, 3)), **foreign)
+define(
+    "TorchModuleWrapper",
+    (4,),
+    {},
+    make=lambda: layers.TorchModuleWrapper(__import__("torch").nn.Linear(4, 3)),
+    **foreign,
+)
 
 
 def saved_model():
@@ -805,7 +1304,16 @@ def through(after):
 
 for layer, make in SEQUENCE.items():
     for after in ("mean", "LSTM"):
-        define(layer, (5, 4), {"mask through to": after}, make=lambda make=make, **o: make(), join=through(after), arrays=rows_of_zeros, policies=False, dynamic=False)
+        define(
+            layer,
+            (5, 4),
+            {"mask through to": after},
+            make=lambda make=make, **o: make(),
+            join=through(after),
+            arrays=rows_of_zeros,
+            policies=False,
+            dynamic=False,
+        )
 for after in ("mean", "LSTM"):
     for layer in ("Add", "Multiply", "Average", "Maximum", "Minimum", "Subtract", "Concatenate"):
         for both in BOTH:
@@ -814,7 +1322,10 @@ for after in ("mean", "LSTM"):
                 [(5, 4), (5, 4)],
                 {"mask through to": after, "second masked": both},
                 make=lambda layer=layer, **o: getattr(layers, layer)(),
-                join=lambda merge, x, y, after=after, both=both: {"mean": layers.GlobalAveragePooling1D, "LSTM": lambda: layers.LSTM(2)}[after]()(merge([layers.Masking()(x), layers.Masking()(y) if both else y])),
+                join=lambda merge, x, y, after=after, both=both: {
+                    "mean": layers.GlobalAveragePooling1D,
+                    "LSTM": lambda: layers.LSTM(2),
+                }[after]()(merge([layers.Masking()(x), layers.Masking()(y) if both else y])),
                 arrays=rows_of_zeros,
                 policies=False,
                 dynamic=False,
@@ -832,8 +1343,13 @@ def of_input(layer, **options):
     return build
 
 
-INPUTS = [Case("InputLayer", f"{form}=True, {make.__name__}", of_input(make, **{form: True}), f"it is {form}") for form, make in (("sparse", layers.ReLU), ("sparse", layers.Flatten), ("ragged", layers.ReLU))]
-INPUTS.append(Case("InputLayer", "input 'string'", of_input(layers.Identity, dtype="string"), "it holds strings", arrays=words))
+INPUTS = [
+    Case("InputLayer", f"{form}=True, {make.__name__}", of_input(make, **{form: True}), f"it is {form}")
+    for form, make in (("sparse", layers.ReLU), ("sparse", layers.Flatten), ("ragged", layers.ReLU))
+]
+INPUTS.append(
+    Case("InputLayer", "input 'string'", of_input(layers.Identity, dtype="string"), "it holds strings", arrays=words)
+)
 
 
 def cases() -> list[Case]:

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 import k2t_core as k2t
-from k2t_core.compiling import outputs
+from k2t_core.keras_side.compiling import outputs
 from tests.harness import TOLERANCE, check, sample
 
 RIGHT, REFUSED, WRONG, ABSENT = "right", "refused", "wrong", "not in Keras"
@@ -38,14 +38,22 @@ def classes() -> dict[str, type]:
     found: dict[int, tuple[str, type]] = {}
     for name in sorted(dir(keras.layers)):
         value = getattr(keras.layers, name)
-        if inspect.isclass(value) and issubclass(value, keras.Layer) and (id(value) not in found or name == value.__name__):
+        if (
+            inspect.isclass(value)
+            and issubclass(value, keras.Layer)
+            and (id(value) not in found or name == value.__name__)
+        ):
             found[id(value)] = (name, value)
     return {name: value for name, value in sorted(found.values(), key=lambda pair: pair[0])}
 
 
 def activations() -> list[str]:
     """Every name of keras.activations but the three functions that read and write configs."""
-    return [name for name in dir(keras.activations) if not name.startswith("_") and name not in ("get", "serialize", "deserialize")]
+    return [
+        name
+        for name in dir(keras.activations)
+        if not name.startswith("_") and name not in ("get", "serialize", "deserialize")
+    ]
 
 
 @dataclass(frozen=True)
@@ -196,16 +204,28 @@ class Table:
         return (None,) * (len(self.shape) - 1) + self.shape[-1:]
 
     def _case(self, options: dict) -> Case:
-        given = {"shape": self.shape, "input_dtype": self.input_dtype, "batch": 3, "batch_size": None, "dynamic": False, **options}
+        given = {
+            "shape": self.shape,
+            "input_dtype": self.input_dtype,
+            "batch": 3,
+            "batch_size": None,
+            "dynamic": False,
+            **options,
+        }
         refused = self.refused(given)
-        shape, dtype, batch, batch_size, _ = (given.pop(k) for k in ("shape", "input_dtype", "batch", "batch_size", "dynamic"))
+        shape, dtype, batch, batch_size, _ = (
+            given.pop(k) for k in ("shape", "input_dtype", "batch", "batch_size", "dynamic")
+        )
         shapes = shape if isinstance(shape, list) else [shape]
         dtypes = dtype if isinstance(dtype, list) else [dtype] * len(shapes)
         call = {k: given.pop(k) for k in self.call if k in given}
         make = self.make or getattr(keras.layers, self.layer)
 
         def build() -> keras.Model:
-            inputs = [keras.Input(s, batch_size=batch_size, dtype=d, name=f"input_{i}") for i, (s, d) in enumerate(zip(shapes, dtypes))]
+            inputs = [
+                keras.Input(s, batch_size=batch_size, dtype=d, name=f"input_{i}")
+                for i, (s, d) in enumerate(zip(shapes, dtypes))
+            ]
             return keras.Model(inputs, self.join(make(**given), *inputs, **call), name="model_under_test")
 
         words = [f"{k}={_text(v)}" for k, v in {**given, **call}.items()]

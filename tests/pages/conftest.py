@@ -9,9 +9,9 @@ from contextlib import nullcontext
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from k2t_core.bundled import app_folder
-from k2t_core.project import Project
-from pages import common
+from k2t_core.project.bundled import app_folder
+from k2t_core.project.project import Project
+from pages.parts import common
 
 APP = str(app_folder() / "app.py")
 TIMEOUT = 120
@@ -61,7 +61,17 @@ def show() -> Callable[..., AppTest]:
 
 def texts(app: AppTest) -> str:
     """Everything in words on the page."""
-    kinds = (app.title, app.header, app.subheader, app.markdown, app.caption, app.error, app.warning, app.info, app.success)
+    kinds = (
+        app.title,
+        app.header,
+        app.subheader,
+        app.markdown,
+        app.caption,
+        app.error,
+        app.warning,
+        app.info,
+        app.success,
+    )
     return "\n".join(str(element.value) for kind in kinds for element in kind)
 
 

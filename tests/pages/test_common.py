@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pages.common import OnDark, OnLight, plain
+from pages.parts.common import OnDark, OnLight, plain
 
 MARK, SHARE = "E69F00", 0.22  # `common.MARKED` over the page
 
@@ -17,7 +17,10 @@ def contrast(*colours: list[float]) -> float:
     """The contrast ratio of WCAG 2."""
     lights = []
     for colour in colours:
-        red, green, blue = (value / 12.92 if value <= 0.03928 else ((value + 0.055) / 1.055) ** 2.4 for value in (part / 255 for part in colour))
+        red, green, blue = (
+            value / 12.92 if value <= 0.03928 else ((value + 0.055) / 1.055) ** 2.4
+            for value in (part / 255 for part in colour)
+        )
         lights.append(0.2126 * red + 0.7152 * green + 0.0722 * blue)
     return (max(lights) + 0.05) / (min(lights) + 0.05)
 

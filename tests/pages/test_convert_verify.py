@@ -17,9 +17,19 @@ def test_convert_writes_and_offers_the_files(show, project):
     assert "model.py, as it will be written" in texts(app)
     click(app, "Convert")
     assert "Converted with the overrides in force." in texts(app)
-    assert "k2t convert " in app.code[0].value and "k2t.convert(" in app.code[1].value and "recipe.json" not in app.code[0].value
+    assert (
+        "k2t convert " in app.code[0].value
+        and "k2t.convert(" in app.code[1].value
+        and "recipe.json" not in app.code[0].value
+    )
     labels = [button.label for button in app.get("download_button")]
-    assert [label.split(" (")[0] for label in labels] == ["model.py", "model.safetensors", "manifest.json", "recipe.json", "All in a zip"]
+    assert [label.split(" (")[0] for label in labels] == [
+        "model.py",
+        "model.safetensors",
+        "manifest.json",
+        "recipe.json",
+        "All in a zip",
+    ]
     found.override("flatten", "alternative", "plain flatten")
     app.run()
     assert "changed since the last conversion" in texts(app) and app.code[0].value.endswith("--recipe recipe.json")
@@ -35,7 +45,11 @@ def test_verify_says_that_both_compute_the_same(show, project):
     found = app.select_slider[0]
     assert found.value == 1e-4 and "Within it: 1 of 1 output and 4 of 4 layers." in texts(app)
     found.set_value(1e-9).run()
-    assert not app.exception and "Within it: 0 of 1 output" in texts(app) and "**Both compute the same**" in app.success[0].value
+    assert (
+        not app.exception
+        and "Within it: 0 of 1 output" in texts(app)
+        and "**Both compute the same**" in app.success[0].value
+    )
     for toggle in ("Linear axis of differences", "Logarithmic counts"):
         next(t for t in app.toggle if t.label == toggle).set_value(True).run()
     next(box for box in app.selectbox if box.label == "Class").set_value(3).run()
@@ -83,20 +97,33 @@ def test_settings_of_the_evidence_are_kept_and_used(show, project):
     app.toggle[0].set_value(False).run()
     app.toggle[1].set_value(True).run()
     next(field for field in app.number_input if field.label.startswith("Search")).set_value(1).run()
-    assert (found.settings["verify.edge_cases"], found.settings["verify.training"], found.settings["verify.search"]) == (False, True, 1)
+    assert (
+        found.settings["verify.edge_cases"],
+        found.settings["verify.training"],
+        found.settings["verify.search"],
+    ) == (False, True, 1)
     command, python = (code.value for code in app.code)
-    assert command.split()[:3] == ["k2t", "verify", "out"] and command.endswith("square.keras --search 1 --no-edge-cases --training"), command
+    assert command.split()[:3] == ["k2t", "verify", "out"] and command.endswith(
+        "square.keras --search 1 --no-edge-cases --training"
+    ), command
     assert "search=1, edge_cases=False, training=True" in python
     click(app, "Verify")
     outputs = next(frame.value for frame in app.dataframe if "Mean absolute" in frame.value)
-    assert outputs["Cosine similarity"][0] > 0.999999 and 0 <= outputs["Keras from float64"][0] < 1e-4 > outputs["PyTorch from float64"][0] >= 0
+    assert (
+        outputs["Cosine similarity"][0] > 0.999999
+        and 0 <= outputs["Keras from float64"][0] < 1e-4 > outputs["PyTorch from float64"][0] >= 0
+    )
     assert len(found.report.runs) == 3 and "search" in found.report.runs[-1].inputs
     assert any(f"of {len(found.report.training)} agree" in expander.label for expander in app.expander)
     assert [button.label for button in app.get("download_button")] == ["HTML report", "report.json"]
     result = found.report.training[0]
     found._report = replace(found.report, training=(replace(result, passed=False), *found.report.training[1:]))
     app.run()
-    assert "differs in training" in app.error[0].value and "1 of " in app.error[1].value and result.what in app.error[1].value
+    assert (
+        "differs in training" in app.error[0].value
+        and "1 of " in app.error[1].value
+        and result.what in app.error[1].value
+    )
 
 
 def test_the_time_step_and_what_an_override_does(show, project):
@@ -155,7 +182,7 @@ def test_without_the_packages_the_page_says_what_to_install(show, project, monke
     found = project("dense")
     app = show("convert", found)
     click(app, "Convert")
-    monkeypatch.setattr("k2t_core.onnx_export.PACKAGES", ("onnx_that_nobody_has",))
+    monkeypatch.setattr("k2t_core.emit.onnx.PACKAGES", ("onnx_that_nobody_has",))
     click(app, "ONNX")
     assert "k2t\\[onnx\\]" in texts(app) or "k2t[onnx]" in texts(app)
     assert found.onnx is None and found.is_converted
@@ -164,13 +191,15 @@ def test_without_the_packages_the_page_says_what_to_install(show, project, monke
 def test_several_files_that_are_no_images_are_refused_in_words(show, project):
     found = project("square")
     app = show("verify", found)
-    app.file_uploader[0].upload("a.npy", b"", "application/octet-stream").upload("b.npy", b"", "application/octet-stream").run()
+    app.file_uploader[0].upload("a.npy", b"", "application/octet-stream").upload(
+        "b.npy", b"", "application/octet-stream"
+    ).run()
     assert "several files at once can only be images" in app.error[0].value and found.settings["verify.inputs"] is None
 
 
 def test_work_that_ends_while_the_page_is_drawn_leaves_no_button_behind(show, project, monkeypatch):
     """The page asks several times whether a job runs; here the answer changes after the first."""
-    from k2t_core.project import Job
+    from k2t_core.project.jobs import Job
 
     found = project("dense")
     found.start_convert().wait()

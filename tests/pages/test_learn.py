@@ -4,10 +4,25 @@ from __future__ import annotations
 
 import pytest
 
-from k2t_core.lessons import OUTCOMES
+from k2t_core.inspector.lessons import OUTCOMES
 from tests.pages.conftest import click, texts
 
-LESSONS = ("flatten", "dense", "ones", "kernel", "same", "pooling", "memory", "epsilon", "momentum", "inference", "lstm", "gru", "attention", "activations")
+LESSONS = (
+    "flatten",
+    "dense",
+    "ones",
+    "kernel",
+    "same",
+    "pooling",
+    "memory",
+    "epsilon",
+    "momentum",
+    "inference",
+    "lstm",
+    "gru",
+    "attention",
+    "activations",
+)
 
 
 def named(elements, label):
@@ -26,7 +41,9 @@ def test_every_lesson_shows_a_wrong_and_a_right_version_after_the_prediction(sho
         named(app.radio, "Your prediction").set_value("some").run()
         assert not app.exception
         assert any("Agrees." in str(e.value) for e in app.success), lesson
-        assert any("Differs." in str(e.value) for e in app.error) or any("Refused by torch." in str(e.value) for e in app.warning), lesson
+        assert any("Differs." in str(e.value) for e in app.error) or any(
+            "Refused by torch." in str(e.value) for e in app.warning
+        ), lesson
         assert "s you predicted" in texts(app)
         assert len(app.get("plotly_chart")) >= 3
 
@@ -47,7 +64,10 @@ def test_a_link_opens_a_lesson_in_a_given_state(show, project):
     app = show("learn", found, lesson="dense", inputs="5", units="99", seed="no number")
     assert [named(app.slider, label).value for label in ("In", "Out", "Seed")] == [5, 6, 0]
     named(app.slider, "In").set_value(2).run()
-    assert {name: app.query_params[name] for name in ("inputs", "units")} in ({"inputs": ["2"], "units": ["6"]}, {"inputs": "2", "units": "6"})
+    assert {name: app.query_params[name] for name in ("inputs", "units")} in (
+        {"inputs": ["2"], "units": ["6"]},
+        {"inputs": "2", "units": "6"},
+    )
     assert any("Take your own layer: square1" in str(link.proto.label) for link in app.get("page_link"))
 
 

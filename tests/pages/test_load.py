@@ -7,8 +7,8 @@ import zipfile
 
 import pytest
 
-from k2t_core.project import Project
-from pages import common
+from k2t_core.project.project import Project
+from pages.parts import common
 from tests.pages.conftest import click, texts
 
 
@@ -62,7 +62,12 @@ def test_a_bad_file_is_one_line_and_the_model_stays(show, example, project, kind
 def test_a_lambda_is_refused_until_it_is_allowed(show, tmp_path):
     import keras
 
-    model = keras.Sequential([keras.Input((3,)), keras.layers.Lambda(lambda x: __import__("tensorflow").math.atan(x), output_shape=(3,), name="doubled")])
+    model = keras.Sequential(
+        [
+            keras.Input((3,)),
+            keras.layers.Lambda(lambda x: __import__("tensorflow").math.atan(x), output_shape=(3,), name="doubled"),
+        ]
+    )
     model.save(tmp_path / "code.keras")
     app = upload(show("load"), "code.keras", (tmp_path / "code.keras").read_bytes())
     (error,) = app.error
@@ -113,7 +118,9 @@ def test_others_see_no_projects(show, project, monkeypatch):
     import streamlit as st
 
     project("square")
-    monkeypatch.setattr(st, "get_option", lambda name, get=st.get_option: "0.0.0.0" if name == "server.address" else get(name))
+    monkeypatch.setattr(
+        st, "get_option", lambda name, get=st.get_option: "0.0.0.0" if name == "server.address" else get(name)
+    )
     app = show("load")
     assert "Continue where you left off" not in texts(app)
     assert "Path" not in [tab.label for tab in app.tabs]

@@ -9,8 +9,8 @@ import keras
 import numpy as np
 from keras import layers
 
-from k2t_core.project import Project
-from k2t_core.table import rows
+from k2t_core.planning.plan import rows
+from k2t_core.project.project import Project
 from tests.pages.conftest import click, texts
 
 
@@ -63,7 +63,11 @@ def test_a_row_tells_why_and_shows_its_weights(show, project):
     assert "Outlined on both sides: kernel" in words
     assert any("nn.Conv2d(3, 32" in re.sub("<[^>]+>", "", str(page.proto.body)) for page in app.get("html"))
     assert any(code.value.startswith("conv = layers.Conv2D(32, kernel_size=(3, 3)") for code in app.code)
-    assert "Activations on the current sample" in words and "The largest difference is in channel" in words or "Every number is the same." in words
+    assert (
+        "Activations on the current sample" in words
+        and "The largest difference is in channel" in words
+        or "Every number is the same." in words
+    )
     assert len(app.get("plotly_chart")) == 5
     next(n for n in app.number_input if n.label == "PyTorch axis 0").set_value(7).run()
     assert "weight[7, 2, 2, 2]" in texts(app)
@@ -134,14 +138,20 @@ def test_a_snippet_is_checked_as_it_is_typed_and_replaces_a_layer(show, project)
     click(app, "Apply this code")
     assert found.recipe.overrides[0].kind == "snippet"
     assert "This layer alone agrees" in texts(app)
-    for wrong, words in (("x = 1", "Not one Python expression"), ("x @ w['kernel'].T[:3]", "RuntimeError"), ("y", "NameError")):
+    for wrong, words in (
+        ("x = 1", "Not one Python expression"),
+        ("x @ w['kernel'].T[:3]", "RuntimeError"),
+        ("y", "NameError"),
+    ):
         write(app, found, "square1", wrong)
-        assert words in texts(app) and next(button for button in app.button if button.label == "Apply this code").disabled
+        assert (
+            words in texts(app) and next(button for button in app.button if button.label == "Apply this code").disabled
+        )
     assert "tanh" in found.recipe.overrides[0].value
 
 
 def test_preprocessing_of_strings_is_cut_off_and_put_back(show, tmp_path):
-    from tests.test_cutting import text_model
+    from tests.keras_side.test_cutting import text_model
 
     text_model().save(tmp_path / "text.keras")
     found = Project.create()
@@ -150,7 +160,10 @@ def test_preprocessing_of_strings_is_cut_off_and_put_back(show, tmp_path):
     assert "✕ unsupported" in table(app)["Status"].tolist() and "words" in texts(app)  # the unsupported row is selected
     click(app, "Start the model behind this layer")
     assert found.recipe.cuts == ["words"] and not found.plan.problems
-    assert table(app)["Status"].tolist()[0] == "✂ cut off · overridden" and table(app)["Keras layer"].tolist()[:2] == ["words (cut off)", "words"]
+    assert table(app)["Status"].tolist()[0] == "✂ cut off · overridden" and table(app)["Keras layer"].tolist()[:2] == [
+        "words (cut off)",
+        "words",
+    ]
     found.verify()
     assert found.report.passed
     click(app, "Put it back")
@@ -169,7 +182,9 @@ def test_arguments_are_fields_of_their_types(show, project):
     assert choice.options == ["zeros", "reflect", "replicate", "circular"]
     choice.set_value("circular")
     click(app, "Apply arguments")
-    assert found.recipe.of("down1_conv")[0].value == {"padding_mode": "circular"} and "This layer alone **differs**" in texts(app)
+    assert found.recipe.of("down1_conv")[0].value == {
+        "padding_mode": "circular"
+    } and "This layer alone **differs**" in texts(app)
     for page in ("load", "convert", "verify", "learn"):
         app.switch_page(f"pages/{page}.py").run()
         assert [badge.value for badge in app.get("badge")] or "2 overrides" in texts(app), page
@@ -187,7 +202,9 @@ def test_of_a_recipe_for_another_model_what_fits_is_taken(show, project):
 
     def upload(*overrides):
         recipe = {"k2t_recipe": 1, "fingerprint": "of another model", "overrides": overrides}
-        next(u for u in app.file_uploader if "recipe.json" in u.label).upload("recipe.json", json.dumps(recipe).encode(), "application/json").run()
+        next(u for u in app.file_uploader if "recipe.json" in u.label).upload(
+            "recipe.json", json.dumps(recipe).encode(), "application/json"
+        ).run()
         assert not app.exception
 
     upload(foreign)
@@ -204,20 +221,30 @@ def test_code_in_a_recipe_waits_for_the_users_word(show, project, tmp_path):
     found = project("square")
     app = show("mapping", found)
     code = f"open({str(tmp_path / 'ran')!r}, 'w').write('') and x or x"
-    recipe = {"k2t_recipe": 1, "fingerprint": None, "overrides": [{"layer": "square1", "kind": "snippet", "value": code, "reason": "trust me"}]}
+    recipe = {
+        "k2t_recipe": 1,
+        "fingerprint": None,
+        "overrides": [{"layer": "square1", "kind": "snippet", "value": code, "reason": "trust me"}],
+    }
 
     def upload():
-        next(u for u in app.file_uploader if "recipe.json" in u.label).upload("recipe.json", json.dumps(recipe).encode(), "application/json").run()
+        next(u for u in app.file_uploader if "recipe.json" in u.label).upload(
+            "recipe.json", json.dumps(recipe).encode(), "application/json"
+        ).run()
         assert not app.exception
 
     upload()
-    assert any("holds Python code" in warning.value for warning in app.warning) and any(block.value == code for block in app.code)
+    assert any("holds Python code" in warning.value for warning in app.warning) and any(
+        block.value == code for block in app.code
+    )
     assert not found.recipe.overrides and not (tmp_path / "ran").exists()
     click(app, "Leave it")
     assert not found.recipe.overrides and not app.warning
     upload()
     click(app, "Use it with its code")
-    assert [override.kind for override in found.recipe.overrides] == ["snippet"] and not any("holds Python code" in w.value for w in app.warning)
+    assert [override.kind for override in found.recipe.overrides] == ["snippet"] and not any(
+        "holds Python code" in w.value for w in app.warning
+    )
 
 
 def test_a_duel_of_two_readings(show, project):
@@ -228,7 +255,11 @@ def test_a_duel_of_two_readings(show, project):
     other = next(box for box in app.selectbox if box.label == "The other")
     assert other.value == "weight transposed by (0, 1)" and other.options[0] == "in force"
     words = texts(app)
-    assert "Agrees: relative difference" in words and "Differs: relative difference" in words and "The **one** is nearer to Keras" in words
+    assert (
+        "Agrees: relative difference" in words
+        and "Differs: relative difference" in words
+        and "The **one** is nearer to Keras" in words
+    )
     click(app, "Follow both through the later layers")
     later = next(frame.value for frame in app.dataframe if "The other" in frame.value)
     assert later["Layer"].tolist() == ["square1", "square2"]
@@ -268,11 +299,13 @@ def test_an_argument_that_changes_the_shape_is_told_by_shapes(show, project):
 
 def test_every_row_can_be_looked_at_whatever_stands_in_the_model(show, tmp_path):
     """Strings at the input, an opened layer with a weight of its own, NaN among the weights, readings that lose an axis."""
-    from tests.test_cutting import text_model
-    from tests.test_exercise import Scaled
+    from tests.inspector.test_exercise import Scaled
+    from tests.keras_side.test_cutting import text_model
 
     x = keras.Input((8, 8, 3))
-    y = layers.GlobalAveragePooling2D(name="pool")(layers.Pipeline([layers.Conv2D(4, 3), layers.ReLU()], name="pipe")(x))
+    y = layers.GlobalAveragePooling2D(name="pool")(
+        layers.Pipeline([layers.Conv2D(4, 3), layers.ReLU()], name="pipe")(x)
+    )
     model = keras.Model(x, layers.Dense(2, name="last")(Scaled(name="scaled")(y)))
     model.get_layer("last").bias.assign([np.nan, 1])
     for index, one in enumerate((model, text_model())):

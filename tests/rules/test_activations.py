@@ -16,7 +16,27 @@ NORMALISING = ("softmax", "log_softmax", "sparsemax")
 
 def wide(shape):
     """From tiny to large, both signs, and the places where formulas change pieces."""
-    edges = [0.0, -0.5, 0.5, -1.0, 1.0, -3.0, 3.0, 6.0, -6.0, 19.9, 20.0, 20.1, -20.1, 88.0, -88.0, 1e-6, -1e-6, 500.0, -500.0]
+    edges = [
+        0.0,
+        -0.5,
+        0.5,
+        -1.0,
+        1.0,
+        -3.0,
+        3.0,
+        6.0,
+        -6.0,
+        19.9,
+        20.0,
+        20.1,
+        -20.1,
+        88.0,
+        -88.0,
+        1e-6,
+        -1e-6,
+        500.0,
+        -500.0,
+    ]
     rng = np.random.default_rng(1)
     array = rng.standard_normal(shape) * np.exp(rng.uniform(-6, 4, shape))
     array.flat[: len(edges)] = edges
@@ -42,14 +62,18 @@ def test_each_element_over_a_wide_range(name):
     assert (np.abs(got - want) <= 3e-6 * np.abs(want) + (3e-6 if name in NORMALISING else 5e-7) * scale).all()
 
 
-@pytest.mark.parametrize("name", ["softmax", "sparsemax", "log_softmax", "glu", "leaky_relu", "sparse_sigmoid", "squareplus", "sparse_plus"])
+@pytest.mark.parametrize(
+    "name", ["softmax", "sparsemax", "log_softmax", "glu", "leaky_relu", "sparse_sigmoid", "squareplus", "sparse_plus"]
+)
 def test_on_a_convolution(name):
     x = keras.Input((6, 5, 3))
     conversion, _ = check(keras.Model(x, layers.Conv2D(4, 3, activation=name)(x)))
     if name != "glu":
         y = layers.Conv2D(2, 1)(layers.Activation(name)(layers.Conv2D(4, 3)(x)))
         conversion, _ = check(keras.Model(x, y))
-        assert "permute" not in conversion.plan.code.text.split("def forward")[1].replace("return x.permute(0, 2, 3, 1)", "")
+        assert "permute" not in conversion.plan.code.text.split("def forward")[1].replace(
+            "return x.permute(0, 2, 3, 1)", ""
+        )
 
 
 @pytest.mark.parametrize("name", ["relu", "softmax", "sparsemax", "tanh"])
@@ -71,7 +95,16 @@ def test_gelu_has_the_tanh_approximation_as_an_alternative():
 
 @pytest.mark.parametrize(
     "instance",
-    [layers.LeakyReLU(), layers.LeakyReLU(negative_slope=0.1), layers.ReLU(6.0), layers.ReLU(2.5, 0.1, 0.3), layers.ELU(0.5), layers.Softmax(), layers.Softmax(axis=1), layers.ReLU()],
+    [
+        layers.LeakyReLU(),
+        layers.LeakyReLU(negative_slope=0.1),
+        layers.ReLU(6.0),
+        layers.ReLU(2.5, 0.1, 0.3),
+        layers.ELU(0.5),
+        layers.Softmax(),
+        layers.Softmax(axis=1),
+        layers.ReLU(),
+    ],
 )
 def test_layer_as_activation(instance):
     check_layer(layers.Conv2D(4, 3, activation=instance), (6, 5, 3))
@@ -99,7 +132,17 @@ def test_relu(max_value, negative_slope, threshold):
     np.testing.assert_allclose(got, want, rtol=1e-6)
 
 
-@pytest.mark.parametrize("layer", [layers.LeakyReLU(), layers.LeakyReLU(negative_slope=0.01), layers.LeakyReLU(negative_slope=0.0), layers.ELU(), layers.ELU(alpha=0.3), layers.ELU(alpha=2)])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.LeakyReLU(),
+        layers.LeakyReLU(negative_slope=0.01),
+        layers.LeakyReLU(negative_slope=0.0),
+        layers.ELU(),
+        layers.ELU(alpha=0.3),
+        layers.ELU(alpha=2),
+    ],
+)
 def test_leaky_relu_and_elu(layer):
     check_layer(layer, (5, 4), arrays=[wide((3, 5, 4)).clip(-30, 30)])
 
@@ -113,7 +156,19 @@ def test_leaky_relu_alternative():
 
 @pytest.mark.parametrize(
     "shape, shared",
-    [((7,), None), ((7,), [1]), ((5, 4), None), ((5, 4), [1]), ((5, 4), [2]), ((5, 4), [1, 2]), ((6, 5, 3), None), ((6, 5, 3), [1, 2]), ((6, 5, 3), [3]), ((6, 5, 3), [1]), ((6, 5, 1), [1, 2])],
+    [
+        ((7,), None),
+        ((7,), [1]),
+        ((5, 4), None),
+        ((5, 4), [1]),
+        ((5, 4), [2]),
+        ((5, 4), [1, 2]),
+        ((6, 5, 3), None),
+        ((6, 5, 3), [1, 2]),
+        ((6, 5, 3), [3]),
+        ((6, 5, 3), [1]),
+        ((6, 5, 1), [1, 2]),
+    ],
 )
 def test_prelu(shape, shared):
     check_layer(layers.PReLU(shared_axes=shared), shape)
@@ -157,14 +212,29 @@ def test_softmax_behind_a_flattened_image():
     assert "permute" not in conversion.plan.code.text
 
 
-@pytest.mark.parametrize("policy, tolerance", [("mixed_float16", 5e-3), ("mixed_bfloat16", 4e-2), ("float64", 1e-7)])  # TensorFlow keeps slopes as float32
+@pytest.mark.parametrize(
+    "policy, tolerance", [("mixed_float16", 5e-3), ("mixed_bfloat16", 4e-2), ("float64", 1e-7)]
+)  # TensorFlow keeps slopes as float32
 @pytest.mark.parametrize("name", WITHOUT_ARGUMENTS)
 def test_dtype_policy(name, policy, tolerance):
     check_layer(layers.Activation(name, dtype=policy), (5, 8), tolerance=tolerance)
 
 
-@pytest.mark.parametrize("policy, tolerance", [("mixed_float16", 5e-3), ("mixed_bfloat16", 4e-2), ("float64", 1e-7)])  # TensorFlow keeps slopes as float32
-@pytest.mark.parametrize("layer", [layers.ReLU(2.5, 0.1, 0.3), layers.ReLU(6.0), layers.LeakyReLU(), layers.ELU(0.5), layers.PReLU(), layers.PReLU(shared_axes=[1]), layers.Softmax(axis=[1, 2])])
+@pytest.mark.parametrize(
+    "policy, tolerance", [("mixed_float16", 5e-3), ("mixed_bfloat16", 4e-2), ("float64", 1e-7)]
+)  # TensorFlow keeps slopes as float32
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.ReLU(2.5, 0.1, 0.3),
+        layers.ReLU(6.0),
+        layers.LeakyReLU(),
+        layers.ELU(0.5),
+        layers.PReLU(),
+        layers.PReLU(shared_axes=[1]),
+        layers.Softmax(axis=[1, 2]),
+    ],
+)
 def test_layer_dtype_policy(layer, policy, tolerance):
     check_layer(type(layer).from_config({**layer.get_config(), "dtype": policy}), (5, 8), tolerance=tolerance)
 

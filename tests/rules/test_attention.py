@@ -6,7 +6,7 @@ import pytest
 import torch
 from keras import layers
 
-from k2t_core import UnsupportedError
+from k2t_core.errors import UnsupportedError
 from k2t_core.recipe import Override
 from tests.harness import check, convert_and_run, relative_difference
 
@@ -35,7 +35,18 @@ def test_value_dim_and_output_shape(value_dim, output_shape):
     check(model_of(mha(value_dim=value_dim, output_shape=output_shape), (5, 6), (4, 7)))
 
 
-@pytest.mark.parametrize("shapes", [((5, 6), (4, 6)), ((5, 6), (4, 7), (4, 3)), ((4, 6), (4, 7), (4, 6)), ((None, 6), (None, 7)), ((1, 6), (1, 7)), ((1, 6), (5, 7)), ((5, 1), (1, 1))])
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        ((5, 6), (4, 6)),
+        ((5, 6), (4, 7), (4, 3)),
+        ((4, 6), (4, 7), (4, 6)),
+        ((None, 6), (None, 7)),
+        ((1, 6), (1, 7)),
+        ((1, 6), (5, 7)),
+        ((5, 1), (1, 1)),
+    ],
+)
 @pytest.mark.parametrize("causal", [False, True])
 def test_cross_attention(shapes, causal):
     """The call order is query, value, key."""
@@ -84,7 +95,13 @@ def masked(model, density=0.5, seed=1):
 @pytest.mark.parametrize("dtype", ["bool", "int32", "float32"])
 @pytest.mark.parametrize("dropout, scores", [(0.0, False), (0.1, False), (0.0, True)])
 def test_attention_mask(shape, dtype, dropout, scores):
-    model = model_of(mha(dropout=dropout), (5, 6), (4, 6), masks=[("attention_mask", *MASKS[shape], dtype)], return_attention_scores=scores)
+    model = model_of(
+        mha(dropout=dropout),
+        (5, 6),
+        (4, 6),
+        masks=[("attention_mask", *MASKS[shape], dtype)],
+        return_attention_scores=scores,
+    )
     check(model, masked(model))
 
 
@@ -98,7 +115,16 @@ def test_attention_mask_with_causal_and_window(shape, causal, window, dropout):
 
 
 @pytest.mark.parametrize("dropout, scores", [(0.0, False), (0.1, False), (0.0, True)])
-@pytest.mark.parametrize("names", [["query_mask"], ["value_mask"], ["key_mask"], ["query_mask", "value_mask"], ["query_mask", "value_mask", "key_mask"]])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["query_mask"],
+        ["value_mask"],
+        ["key_mask"],
+        ["query_mask", "value_mask"],
+        ["query_mask", "value_mask", "key_mask"],
+    ],
+)
 def test_padding_masks_given_as_arguments(names, dropout, scores):
     """query_mask counts only where the query carries it (multi_head_attention.py reads it from the tensor)."""
     masks = [(name, None, (5 if name == "query_mask" else 4,), "bool") for name in names]
@@ -113,7 +139,10 @@ def tokens_model(attend, length=6, **embedding):
     return keras.Model([x, y], attend(a, b))
 
 
-TOKENS = [np.array([[3, 1, 4, 1, 0, 0], [5, 0, 2, 6, 5, 3], [0, 0, 0, 0, 0, 0]], "int32"), np.array([[2, 7, 1, 0], [0, 0, 0, 0], [8, 2, 8, 0]], "int32")]
+TOKENS = [
+    np.array([[3, 1, 4, 1, 0, 0], [5, 0, 2, 6, 5, 3], [0, 0, 0, 0, 0, 0]], "int32"),
+    np.array([[2, 7, 1, 0], [0, 0, 0, 0], [8, 2, 8, 0]], "int32"),
+]
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -137,12 +166,19 @@ def test_mask_after_attention():
 
     def attend(a, b):
         x = mha()(a, b)
-        return layers.GlobalAveragePooling1D()(x), layers.GlobalAveragePooling1D()(a), layers.GlobalAveragePooling1D()(b)
+        return (
+            layers.GlobalAveragePooling1D()(x),
+            layers.GlobalAveragePooling1D()(a),
+            layers.GlobalAveragePooling1D()(b),
+        )
 
     check(tokens_model(attend), [np.maximum(t, [[1] + [0] * (t.shape[1] - 1)]) for t in TOKENS])
 
 
-@pytest.mark.parametrize("array", [np.tril(np.ones((5, 5), bool)), np.array([[1, 0, 2, 0, 1]] * 5, "float32"), np.ones((1, 2, 5, 5), "int32")])
+@pytest.mark.parametrize(
+    "array",
+    [np.tril(np.ones((5, 5), bool)), np.array([[1, 0, 2, 0, 1]] * 5, "float32"), np.ones((1, 2, 5, 5), "int32")],
+)
 def test_constant_attention_mask(array):
     x = keras.Input((5, 6))
     check(keras.Model(x, mha()(x, x, attention_mask=array)))
@@ -189,7 +225,12 @@ def test_causal_over_axis_1_of_4d():
         (lambda: model_of(mha(attention_axes=2), (3, 4, 6), use_causal_mask=True), "axis 1"),
         (lambda: model_of(mha(), (3, 4, 6), use_causal_mask=True), "axis 1"),
         (lambda: model_of(mha(), (3, 4, 6), return_attention_scores=True), "declares wrongly"),
-        (lambda: tokens_model(lambda a, b: mha()(a, a, attention_mask=keras.Variable(np.ones((1, 2, 6, 6), bool)).numpy())), "heads"),
+        (
+            lambda: tokens_model(
+                lambda a, b: mha()(a, a, attention_mask=keras.Variable(np.ones((1, 2, 6, 6), bool)).numpy())
+            ),
+            "heads",
+        ),
     ],
 )
 def test_refused(make, reason):
@@ -202,7 +243,14 @@ def test_refused(make, reason):
 def test_dtype_policies(policy, dropout, scores):
     """Half precision has its own large negative number, and Keras's softmax runs in float32 without scores."""
     layer = mha(dropout=dropout, dtype=policy)
-    model = model_of(layer, (5, 6), (4, 6), masks=[("attention_mask", None, (5, 4), "bool")], return_attention_scores=scores, use_causal_mask=True)
+    model = model_of(
+        layer,
+        (5, 6),
+        (4, 6),
+        masks=[("attention_mask", None, (5, 4), "bool")],
+        return_attention_scores=scores,
+        use_causal_mask=True,
+    )
     tolerance = {"float16": 4e-3, "bfloat16": 3e-2, "float64": 1e-5}[policy.removeprefix("mixed_")]
     check(model, masked(model), tolerance)
 
@@ -254,7 +302,9 @@ def gqa(head_dim=3, query_heads=4, heads=2, **options):
 
 
 @pytest.mark.parametrize("query_heads, heads", [(1, 1), (4, 1), (4, 2), (4, 4), (6, 2)])
-@pytest.mark.parametrize("shapes", [((5, 6),), ((5, 6), (4, 6)), ((5, 6), (4, 6), (4, 7)), ((None, 6), (None, 6)), ((1, 6), (1, 6))])
+@pytest.mark.parametrize(
+    "shapes", [((5, 6),), ((5, 6), (4, 6)), ((5, 6), (4, 6), (4, 7)), ((None, 6), (None, 6)), ((1, 6), (1, 6))]
+)
 def test_grouped(query_heads, heads, shapes):
     check(model_of(gqa(3, query_heads, heads), *shapes))
 
@@ -270,16 +320,28 @@ def test_grouped_options(dropout, scores, gate, bias, window, causal):
 
 @pytest.mark.parametrize("shape", [name for name in MASKS if "N" not in name])
 @pytest.mark.parametrize("dtype", ["bool", "int32", "float32"])
-@pytest.mark.parametrize("dropout, scores, causal", [(0.0, False, False), (0.1, False, False), (0.0, True, False), (0.0, True, True), (0.0, False, True)])
+@pytest.mark.parametrize(
+    "dropout, scores, causal",
+    [(0.0, False, False), (0.1, False, False), (0.0, True, False), (0.0, True, True), (0.0, False, True)],
+)
 def test_grouped_attention_mask(shape, dtype, dropout, scores, causal):
-    model = model_of(gqa(dropout=dropout), (5, 6), (4, 6), masks=[("attention_mask", *MASKS[shape], dtype)], return_attention_scores=scores, use_causal_mask=causal)
+    model = model_of(
+        gqa(dropout=dropout),
+        (5, 6),
+        (4, 6),
+        masks=[("attention_mask", *MASKS[shape], dtype)],
+        return_attention_scores=scores,
+        use_causal_mask=causal,
+    )
     check(model, masked(model))
 
 
 def test_grouped_attention_mask_of_fractions():
     """0.3 attends where the mask is cast to bool, and does not where the softmax compares it with 0.5."""
     for scores in (False, True):
-        model = model_of(gqa(), (5, 6), (4, 6), masks=[("attention_mask", None, (5, 4), "float32")], return_attention_scores=scores)
+        model = model_of(
+            gqa(), (5, 6), (4, 6), masks=[("attention_mask", None, (5, 4), "float32")], return_attention_scores=scores
+        )
         arrays = masked(model)
         check(model, [*arrays[:2], np.random.default_rng(0).choice([0.0, 0.3, 0.7], (3, 5, 4)).astype("float32")])
 
@@ -315,7 +377,13 @@ DOT = [
     ("AdditiveAttention", {}),
     ("AdditiveAttention", {"use_scale": False}),
 ]
-SEQUENCES = [((5, 6), (4, 6)), ((5, 6), (4, 7), (4, 6)), ((None, 6), (None, 6)), ((1, 6), (2, 6)), ((1, 1), (3, 2), (3, 1))]
+SEQUENCES = [
+    ((5, 6), (4, 6)),
+    ((5, 6), (4, 7), (4, 6)),
+    ((None, 6), (None, 6)),
+    ((1, 6), (2, 6)),
+    ((1, 1), (3, 2), (3, 1)),
+]
 
 
 @pytest.mark.parametrize("kind, options", DOT)
@@ -346,14 +414,24 @@ def test_dot_and_additive_masks(kind, options, causal, scores, which):
     x, y = keras.Input((6,), dtype="int32", name="x"), keras.Input((4,), dtype="int32", name="y")
     a, b = layers.Embedding(9, 6, mask_zero=True)(x), layers.Embedding(9, 6, mask_zero=True)(y)
     plain = layers.Embedding(9, 6)
-    inputs = {"both": [a, b], "query": [a, plain(y)], "value": [plain(x), b], "self": [a, a], "key": [a, b, layers.Dense(6)(b)]}[which]
+    inputs = {
+        "both": [a, b],
+        "query": [a, plain(y)],
+        "value": [plain(x), b],
+        "self": [a, a],
+        "key": [a, b, layers.Dense(6)(b)],
+    }[which]
     check(keras.Model([x, y], layer(inputs, use_causal_mask=causal, return_attention_scores=scores)), TOKENS)
 
 
 @pytest.mark.parametrize("shape", [(4,), (5, 4)])
 @pytest.mark.parametrize("dtype", ["bool", "int32"])
 def test_value_mask_given_as_argument(shape, dtype):
-    query, value, mask = keras.Input((5, 6), name="query"), keras.Input((4, 6), name="value"), keras.Input(shape, dtype=dtype, name="mask")
+    query, value, mask = (
+        keras.Input((5, 6), name="query"),
+        keras.Input((4, 6), name="value"),
+        keras.Input(shape, dtype=dtype, name="mask"),
+    )
     model = keras.Model([query, value, mask], layers.Attention()([query, value], mask=[None, mask]))
     check(model, masked(model))
 
@@ -384,7 +462,13 @@ def test_plain_attention_is_one_torch_call():
 @pytest.mark.parametrize("options", [{}, {"is_causal": True}, {"scale": 0.3}])
 @pytest.mark.parametrize("with_mask", [False, True])
 def test_dot_product_attention(heads, options, with_mask):
-    query, key, value = (keras.Input((steps, n, size), name=name) for name, steps, n, size in (("query", 5, heads[0], 3), ("key", 4, heads[1], 3), ("value", 4, heads[1], 3)))
+    query, key, value = (
+        keras.Input((steps, n, size), name=name)
+        for name, steps, n, size in (("query", 5, heads[0], 3), ("key", 4, heads[1], 3), ("value", 4, heads[1], 3))
+    )
     mask = keras.Input((1, 5, 4), dtype="bool", name="mask")
-    model = keras.Model([query, key, value, mask] if with_mask else [query, key, value], keras.ops.dot_product_attention(query, key, value, mask=mask if with_mask else None, **options))
+    model = keras.Model(
+        [query, key, value, mask] if with_mask else [query, key, value],
+        keras.ops.dot_product_attention(query, key, value, mask=mask if with_mask else None, **options),
+    )
     check(model, masked(model))

@@ -7,9 +7,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from keras import layers, ops
 
-from k2t_core import UnsupportedError
-from k2t_core.compiling import outputs
-from k2t_core.planning import plan
+from k2t_core.errors import UnsupportedError
+from k2t_core.keras_side.compiling import outputs
+from k2t_core.planning.planner import plan
 from k2t_core.recipe import Override
 from tests.harness import check, check_layer, functional
 
@@ -41,7 +41,18 @@ def test_conv2d_padding(padding, stride, size):
 
 @pytest.mark.parametrize("rank", [1, 2, 3])
 @pytest.mark.parametrize("padding", ["valid", "same"])
-@pytest.mark.parametrize("options", [{}, {"strides": 2}, {"dilation_rate": 2}, {"use_bias": False}, {"kernel_size": 2}, {"kernel_size": 1, "strides": 2}, {"activation": "softmax"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"strides": 2},
+        {"dilation_rate": 2},
+        {"use_bias": False},
+        {"kernel_size": 2},
+        {"kernel_size": 1, "strides": 2},
+        {"activation": "softmax"},
+    ],
+)
 def test_convolution(rank, padding, options):
     check_layer(CONVS[rank](**{"filters": 5, "kernel_size": 3, "padding": padding, **options}), SHAPES[rank])
 
@@ -51,7 +62,9 @@ def test_convolution(rank, padding, options):
 @pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
 def test_causal(stride, kernel, data_format):
     shape = (9, 4) if data_format == "channels_last" else (4, 9)
-    check_layer(layers.Conv1D(6, kernel, strides=stride, padding="causal", data_format=data_format, activation="softmax"), shape)
+    check_layer(
+        layers.Conv1D(6, kernel, strides=stride, padding="causal", data_format=data_format, activation="softmax"), shape
+    )
     check_layer(layers.Conv1D(6, kernel, dilation_rate=2, padding="causal", data_format=data_format), shape)
 
 
@@ -67,14 +80,24 @@ def test_groups(rank, padding):
 @pytest.mark.parametrize("padding", ["valid", "same"])
 @pytest.mark.parametrize("stride", [1, 2])
 def test_convolution_channels_first(rank, padding, stride):
-    check_layer(CONVS[rank](10, 3, strides=stride, padding=padding, data_format="channels_first", activation="softmax"), first(SHAPES[rank]))
+    check_layer(
+        CONVS[rank](10, 3, strides=stride, padding=padding, data_format="channels_first", activation="softmax"),
+        first(SHAPES[rank]),
+    )
 
 
 def test_channels_first_needs_no_permute():
     assert "permute" not in text_of(layers.Conv2D(5, 3, data_format="channels_first"), (3, 8, 9))
 
 
-@pytest.mark.parametrize("layer", [layers.Conv2D(4, 3, strides=2, padding="same"), layers.Conv2D(4, (3, 1), strides=(1, 2), padding="same"), layers.Conv2D(4, 1, strides=2, padding="same")])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.Conv2D(4, 3, strides=2, padding="same"),
+        layers.Conv2D(4, (3, 1), strides=(1, 2), padding="same"),
+        layers.Conv2D(4, 1, strides=2, padding="same"),
+    ],
+)
 @pytest.mark.parametrize("size", [7, 8])
 def test_free_sizes(layer, size):
     x = np.random.default_rng(0).standard_normal((2, size, size + 1, 3)).astype("float32")
@@ -92,7 +115,9 @@ def test_sizes_of_one(shape, stride):
 @pytest.mark.parametrize("dtype", ["float16", "mixed_float16", "bfloat16", "float64"])
 @pytest.mark.parametrize("cls", [layers.Conv2D, layers.Conv2DTranspose, layers.SeparableConv2D])
 def test_dtype_policies(dtype, cls):
-    check_layer(cls(4, 3, strides=2, padding="same", dtype=dtype), (8, 9, 3), tolerance=1e-5 if dtype == "float64" else 2e-2)
+    check_layer(
+        cls(4, 3, strides=2, padding="same", dtype=dtype), (8, 9, 3), tolerance=1e-5 if dtype == "float64" else 2e-2
+    )
 
 
 def test_bias_that_keras_adds_along_the_width_is_refused():
@@ -128,7 +153,16 @@ def test_shared_convolution():
 @pytest.mark.parametrize("rank", [1, 2])
 @pytest.mark.parametrize("padding", ["valid", "same"])
 @pytest.mark.parametrize("multiplier", [1, 2])
-@pytest.mark.parametrize("options", [{}, {"strides": 2}, {"dilation_rate": 2}, {"strides": 2, "dilation_rate": 2}, {"use_bias": False, "activation": "tanh"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"strides": 2},
+        {"dilation_rate": 2},
+        {"strides": 2, "dilation_rate": 2},
+        {"use_bias": False, "activation": "tanh"},
+    ],
+)
 def test_depthwise(rank, padding, multiplier, options):
     check_layer(DEPTHWISE[rank](3, padding=padding, depth_multiplier=multiplier, **options), SHAPES[rank])
 
@@ -136,7 +170,16 @@ def test_depthwise(rank, padding, multiplier, options):
 @pytest.mark.parametrize("rank", [1, 2])
 @pytest.mark.parametrize("padding", ["valid", "same"])
 @pytest.mark.parametrize("multiplier", [1, 2])
-@pytest.mark.parametrize("options", [{}, {"strides": 2}, {"dilation_rate": 2}, {"strides": 2, "dilation_rate": 2}, {"use_bias": False, "activation": "softmax"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"strides": 2},
+        {"dilation_rate": 2},
+        {"strides": 2, "dilation_rate": 2},
+        {"use_bias": False, "activation": "softmax"},
+    ],
+)
 def test_separable(rank, padding, multiplier, options):
     check_layer(SEPARABLE[rank](5, 3, padding=padding, depth_multiplier=multiplier, **options), SHAPES[rank])
 
@@ -146,7 +189,9 @@ def test_separable(rank, padding, multiplier, options):
 @pytest.mark.parametrize("stride", [1, 2])
 def test_depthwise_and_separable_channels_first(rank, padding, stride):
     shape = first(SHAPES[rank])
-    check_layer(DEPTHWISE[rank](3, strides=stride, padding=padding, depth_multiplier=5, data_format="channels_first"), shape)
+    check_layer(
+        DEPTHWISE[rank](3, strides=stride, padding=padding, depth_multiplier=5, data_format="channels_first"), shape
+    )
     check_layer(SEPARABLE[rank](11, 3, strides=stride, padding=padding, data_format="channels_first"), shape)
 
 
@@ -183,7 +228,9 @@ def test_output_padding(padding, kernel, stride, output_padding):
     reached = [kernel % 2 + p for p in wanted] if padding == "same" else [p + 1 for p in wanted]
     if max(wanted) >= stride or not all(1 <= r <= stride for r in reached):
         pytest.skip("Keras on TensorFlow refuses it")
-    check_layer(layers.Conv2DTranspose(4, kernel, strides=stride, padding=padding, output_padding=output_padding), (3, 4, 3))
+    check_layer(
+        layers.Conv2DTranspose(4, kernel, strides=stride, padding=padding, output_padding=output_padding), (3, 4, 3)
+    )
 
 
 @pytest.mark.parametrize("rank", [1, 2, 3])
@@ -193,7 +240,12 @@ def test_output_padding(padding, kernel, stride, output_padding):
 def test_dilated_transposed(rank, padding, kernel, dilation, output_padding, data_format):
     shape = (5, 4, 3)[:rank]
     shape = (*shape, 2) if data_format == "channels_last" else (2, *shape)
-    check_layer(TRANSPOSED[rank](31, kernel, padding=padding, dilation_rate=dilation, output_padding=output_padding, data_format=data_format), shape)
+    check_layer(
+        TRANSPOSED[rank](
+            31, kernel, padding=padding, dilation_rate=dilation, output_padding=output_padding, data_format=data_format
+        ),
+        shape,
+    )
 
 
 @pytest.mark.parametrize("padding", ["valid", "same"])
@@ -229,7 +281,13 @@ def convolutions(draw):
     assume(padding != "valid" or all(n >= r for n, r in zip(sizes, reach)))
     # Keras computes these with TensorFlow's space_to_batch or XLA, which refuse a dilated kernel far larger than the image.
     assume(max(dilation) == 1 or all(n >= r for n, r in zip(sizes, reach)))
-    options = {"kernel_size": kernel, "strides": strides, "dilation_rate": dilation, "padding": padding, "use_bias": draw(st.booleans())}
+    options = {
+        "kernel_size": kernel,
+        "strides": strides,
+        "dilation_rate": dilation,
+        "padding": padding,
+        "use_bias": draw(st.booleans()),
+    }
     return rank, (*sizes, channels), groups, options
 
 
@@ -253,7 +311,10 @@ def test_any_transposed_convolution(rank, data):
         assume(padding == "valid" or all(1 <= k % 2 + p <= s for k, s, p in zip(kernel, strides, extra)))
     data_format = draw(st.sampled_from(["channels_last", "channels_first"])) if rank < 3 else "channels_last"
     shape = (*sizes, 3) if data_format == "channels_last" else (3, *sizes)
-    check_layer(TRANSPOSED[rank](31, kernel, strides=strides, padding=padding, output_padding=extra, data_format=data_format), shape)
+    check_layer(
+        TRANSPOSED[rank](31, kernel, strides=strides, padding=padding, output_padding=extra, data_format=data_format),
+        shape,
+    )
 
 
 @PROPERTY
@@ -266,7 +327,12 @@ def test_any_depthwise_and_separable_convolution(rank, data):
     assume(padding == "same" or all(n >= k for n, k in zip(sizes, kernel)))
     data_format = draw(st.sampled_from(["channels_last", "channels_first"]))
     shape = (*sizes, 5) if data_format == "channels_last" else (5, *sizes)
-    options = {"strides": stride, "padding": padding, "depth_multiplier": draw(st.integers(2, 3)), "data_format": data_format}
+    options = {
+        "strides": stride,
+        "padding": padding,
+        "depth_multiplier": draw(st.integers(2, 3)),
+        "data_format": data_format,
+    }
     check_layer(DEPTHWISE[rank](kernel, **options), shape)
     check_layer(SEPARABLE[rank](11, kernel, **options), shape)
 

@@ -60,9 +60,13 @@ LINEAR = [
 ]
 
 
-@pytest.mark.parametrize("equation, shape, output_shape, bias_axes", [(e, s, o, b) for e, s, o, bs in LINEAR for b in bs])
+@pytest.mark.parametrize(
+    "equation, shape, output_shape, bias_axes", [(e, s, o, b) for e, s, o, bs in LINEAR for b in bs]
+)
 def test_einsum_dense_as_a_linear_layer(equation, shape, output_shape, bias_axes):
-    _, module = check_layer(layers.EinsumDense(equation, output_shape, bias_axes=bias_axes, activation="relu", name="dense"), shape)
+    _, module = check_layer(
+        layers.EinsumDense(equation, output_shape, bias_axes=bias_axes, activation="relu", name="dense"), shape
+    )
     assert type(module.dense) is torch.nn.Linear
 
 
@@ -79,16 +83,31 @@ OTHERS = [
 ]
 
 
-@pytest.mark.parametrize("equation, shape, output_shape, bias_axes", [(e, s, o, b) for e, s, o, bs in OTHERS for b in bs])
+@pytest.mark.parametrize(
+    "equation, shape, output_shape, bias_axes", [(e, s, o, b) for e, s, o, bs in OTHERS for b in bs]
+)
 def test_einsum_dense_by_einsum(equation, shape, output_shape, bias_axes):
     check_layer(layers.EinsumDense(equation, output_shape, bias_axes=bias_axes, activation="tanh"), shape)
 
 
-@pytest.mark.parametrize("equation, output_shape, axes", [("abcd,de->abce", (None, None, 4), "e"), ("abcd,ce->abed", (None, 4, 3), "e"), ("abcd,bce->ade", (3, 4), "e"), ("abcd,de->aebc", (4, None, None), "e")])
+@pytest.mark.parametrize(
+    "equation, output_shape, axes",
+    [
+        ("abcd,de->abce", (None, None, 4), "e"),
+        ("abcd,ce->abed", (None, 4, 3), "e"),
+        ("abcd,bce->ade", (3, 4), "e"),
+        ("abcd,de->aebc", (4, None, None), "e"),
+    ],
+)
 def test_einsum_dense_between_convolutions(equation, output_shape, axes):
     x = keras.Input((6, 5, 3))
-    shape = [n if n is not None else {"b": 6, "c": 5, "d": 3}[letter] for n, letter in zip(output_shape, equation.split("->a")[1])]
-    y = layers.EinsumDense(equation, shape, bias_axes=axes if equation != "abcd,de->aebc" else None)(layers.Conv2D(3, 1)(x))
+    shape = [
+        n if n is not None else {"b": 6, "c": 5, "d": 3}[letter]
+        for n, letter in zip(output_shape, equation.split("->a")[1])
+    ]
+    y = layers.EinsumDense(equation, shape, bias_axes=axes if equation != "abcd,de->aebc" else None)(
+        layers.Conv2D(3, 1)(x)
+    )
     check(keras.Model(x, layers.Conv2D(2, 1)(y) if len(y.shape) == 4 else y))
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from k2t_core import UnsupportedError
+from k2t_core.errors import UnsupportedError
 from tests.harness import check, check_layer
 
 
@@ -13,14 +13,20 @@ from tests.harness import check, check_layer
 @pytest.mark.parametrize("dtype", ["int32", "int64", "float32", "uint8", "bool"])
 @pytest.mark.parametrize("shape", [(5,), (None,), (1,), (3, 4), ()])
 def test_embedding(shape, dtype, mask_zero):
-    arrays = [np.random.default_rng(0).integers(0, 2 if dtype == "bool" else 6, (3, *(n or 7 for n in shape))).astype(dtype)]
-    conversion, _ = check_layer(layers.Embedding(6, 3, mask_zero=mask_zero, name="embedding"), shape, dtype=dtype, arrays=arrays)
+    arrays = [
+        np.random.default_rng(0).integers(0, 2 if dtype == "bool" else 6, (3, *(n or 7 for n in shape))).astype(dtype)
+    ]
+    conversion, _ = check_layer(
+        layers.Embedding(6, 3, mask_zero=mask_zero, name="embedding"), shape, dtype=dtype, arrays=arrays
+    )
     assert "self.embedding = nn.Embedding(6, 3)" in conversion.plan.code.text
     assert "padding_idx" not in conversion.plan.code.text
 
 
 def test_row_zero_is_not_zero():
-    check_layer(layers.Embedding(6, 3, mask_zero=True), (4,), dtype="int32", arrays=[np.zeros((2, 4), "int32") + [[0, 0, 0, 5]]])
+    check_layer(
+        layers.Embedding(6, 3, mask_zero=True), (4,), dtype="int32", arrays=[np.zeros((2, 4), "int32") + [[0, 0, 0, 5]]]
+    )
 
 
 def test_floats_are_cut_to_integers_as_in_keras():
@@ -60,7 +66,9 @@ def test_reversible_embedding_both_ways(tied, soft_cap):
     embedding = layers.ReversibleEmbedding(6, 3, tie_weights=tied, logit_soft_cap=soft_cap, name="tokens")
     y = layers.Dense(3, name="dense")(embedding(x))
     conversion, module = check(keras.Model(x, embedding(y, reverse=True)))
-    assert set(dict(module.named_parameters())) == {"tokens.weight", "dense.weight", "dense.bias"} | (set() if tied else {"tokens.reverse_weight"})
+    assert set(dict(module.named_parameters())) == {"tokens.weight", "dense.weight", "dense.bias"} | (
+        set() if tied else {"tokens.reverse_weight"}
+    )
 
 
 def test_reversible_embedding_one_way_only():

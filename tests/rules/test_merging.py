@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from keras import layers
 
-from k2t_core import UnsupportedError
-from k2t_core.planning import plan
+from k2t_core.errors import UnsupportedError
+from k2t_core.planning.planner import plan
 from tests.harness import check
 
 BINARY = ["Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"]
@@ -95,7 +95,9 @@ def test_concatenate_axis_in_a_conv_net(axis):
     check(keras.Model(x, z))
 
 
-@pytest.mark.parametrize("shapes, axis", [(((5,), (4,)), -1), (((5, 4), (5, 3)), 2), (((5, 4), (7, 4)), 1), (((None, 4), (None, 4)), 1)])
+@pytest.mark.parametrize(
+    "shapes, axis", [(((5,), (4,)), -1), (((5, 4), (5, 3)), 2), (((5, 4), (7, 4)), 1), (((None, 4), (None, 4)), 1)]
+)
 def test_concatenate_shapes(shapes, axis):
     check(merged(layers.Concatenate(axis=axis), *shapes))
 

@@ -25,7 +25,16 @@ def between_convolutions(layer):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_batch_normalization(shape):
     _, module = check_layer(layers.BatchNormalization(name="norm"), shape)
-    assert type(module.norm) is {1: torch.nn.BatchNorm1d, 2: torch.nn.BatchNorm1d, 3: torch.nn.BatchNorm2d, 4: torch.nn.BatchNorm3d, 5: torch.nn.BatchNorm1d}[len(shape)]
+    assert (
+        type(module.norm)
+        is {
+            1: torch.nn.BatchNorm1d,
+            2: torch.nn.BatchNorm1d,
+            3: torch.nn.BatchNorm2d,
+            4: torch.nn.BatchNorm3d,
+            5: torch.nn.BatchNorm1d,
+        }[len(shape)]
+    )
 
 
 @pytest.mark.parametrize("axis", [-1, 1, 2, 3, -2, -3])
@@ -36,7 +45,9 @@ def test_batch_normalization_axis(axis, shape):
         between_convolutions(layers.BatchNormalization(axis=axis))
 
 
-@pytest.mark.parametrize("axis, shape", [(1, (5, 7)), (2, (5, 7)), (1, (4, 3, 5, 2)), (2, (4, 3, 5, 2)), (2, (2, 3, 4, 2, 3))])
+@pytest.mark.parametrize(
+    "axis, shape", [(1, (5, 7)), (2, (5, 7)), (1, (4, 3, 5, 2)), (2, (4, 3, 5, 2)), (2, (2, 3, 4, 2, 3))]
+)
 def test_batch_normalization_axis_of_other_ranks(axis, shape):
     check_layer(layers.BatchNormalization(axis=axis), shape)
 
@@ -121,7 +132,9 @@ def test_the_epsilon_of_torch_is_an_override():
     assert module.norm.eps == 1e-5 and not np.allclose(want, got)
 
 
-@pytest.mark.parametrize("layer", [layers.BatchNormalization, layers.LayerNormalization, layers.UnitNormalization, layers.RMSNormalization])
+@pytest.mark.parametrize(
+    "layer", [layers.BatchNormalization, layers.LayerNormalization, layers.UnitNormalization, layers.RMSNormalization]
+)
 def test_after_flatten_the_order_is_absorbed(layer):
     x = keras.Input((6, 5, 3))
     y = layers.Dense(3)(layer()(layers.Flatten()(layers.Conv2D(4, 3)(x))))
@@ -144,7 +157,25 @@ def test_layer_normalization(shape):
     assert type(module.norm) is torch.nn.LayerNorm
 
 
-AXES = [-1, 1, 2, 3, -2, [1], [3], [2, 3], [1, 3], [3, 1], [1, 2], [1, 2, 3], [-1, -2], [-1, 1], [1, -1], [-1, -2, -3], [2, -1]]
+AXES = [
+    -1,
+    1,
+    2,
+    3,
+    -2,
+    [1],
+    [3],
+    [2, 3],
+    [1, 3],
+    [3, 1],
+    [1, 2],
+    [1, 2, 3],
+    [-1, -2],
+    [-1, 1],
+    [1, -1],
+    [-1, -2, -3],
+    [2, -1],
+]
 
 
 @pytest.mark.parametrize("axis", AXES)
@@ -171,7 +202,11 @@ def test_layer_normalization_over_a_whole_image_needs_no_permute():
 def test_layer_normalization_over_channels_as_in_convnext():
     """Between convolution and Dense it runs in Keras's order: one permute in, one out."""
     x = keras.Input((6, 5, 3))
-    y = layers.DepthwiseConv2D(3, padding="same")(x) if k2t.rules.registry.find("DepthwiseConv2D") else layers.Conv2D(3, 3, padding="same")(x)
+    y = (
+        layers.DepthwiseConv2D(3, padding="same")(x)
+        if k2t.rules.registry.find("DepthwiseConv2D")
+        else layers.Conv2D(3, 3, padding="same")(x)
+    )
     y = layers.Dense(3)(layers.Dense(8, activation="gelu")(layers.LayerNormalization()(y)))
     conversion, _ = check(keras.Model(x, layers.Conv2D(2, 1)(layers.Add()([x, y]))))
     assert conversion.plan.code.text.count("permute") == 2
@@ -199,7 +234,20 @@ def test_group_normalization(groups, axis):
     check_layer(layers.GroupNormalization(groups=groups, axis=axis, epsilon=0.01), (6, 6, 6))
 
 
-@pytest.mark.parametrize("groups, shape", [(2, (6,)), (1, (6,)), (3, (5, 6)), (-1, (5, 6)), (2, (3, 2, 4, 6)), (-1, (3, 2, 4, 6)), (3, (None, None, 6)), (3, (None, 6)), (2, (2, 2, 3, 2, 4))])
+@pytest.mark.parametrize(
+    "groups, shape",
+    [
+        (2, (6,)),
+        (1, (6,)),
+        (3, (5, 6)),
+        (-1, (5, 6)),
+        (2, (3, 2, 4, 6)),
+        (-1, (3, 2, 4, 6)),
+        (3, (None, None, 6)),
+        (3, (None, 6)),
+        (2, (2, 2, 3, 2, 4)),
+    ],
+)
 def test_group_normalization_rank(groups, shape):
     check_layer(layers.GroupNormalization(groups=groups), shape)
 
@@ -225,7 +273,20 @@ def test_rms_normalization(shape, epsilon):
     assert type(module.norm) is torch.nn.RMSNorm
 
 
-@pytest.mark.parametrize("axis, shape", [(3, (6, 5, 3)), ([2, 3], (6, 5, 3)), ([-1, -2], (6, 5, 3)), ([1, 2, 3], (6, 5, 3)), (1, (4, 4, 4)), ([1, 2], (4, 4, 4)), (-2, (4, 4, 4)), ([-1, 1], (4, 4, 4)), (1, (1, 5))])
+@pytest.mark.parametrize(
+    "axis, shape",
+    [
+        (3, (6, 5, 3)),
+        ([2, 3], (6, 5, 3)),
+        ([-1, -2], (6, 5, 3)),
+        ([1, 2, 3], (6, 5, 3)),
+        (1, (4, 4, 4)),
+        ([1, 2], (4, 4, 4)),
+        (-2, (4, 4, 4)),
+        ([-1, 1], (4, 4, 4)),
+        (1, (1, 5)),
+    ],
+)
 def test_rms_normalization_axis(axis, shape):
     check_layer(layers.RMSNormalization(axis=axis), shape)
     x = keras.Input((*shape[:-1], 2) if len(shape) == 3 else shape)
@@ -259,13 +320,21 @@ LAYERS = {
 }
 
 
-@pytest.mark.parametrize("policy, tolerance", [("mixed_float16", 1e-3), ("float16", 1e-3), ("mixed_bfloat16", 1e-2), ("bfloat16", 1e-2), ("float64", 1e-12)])
+@pytest.mark.parametrize(
+    "policy, tolerance",
+    [("mixed_float16", 1e-3), ("float16", 1e-3), ("mixed_bfloat16", 1e-2), ("bfloat16", 1e-2), ("float64", 1e-12)],
+)
 @pytest.mark.parametrize("dtype", ["float32", "float16", "float64"])
 @pytest.mark.parametrize("kind", LAYERS)
 def test_dtype_policy(kind, policy, tolerance, dtype):
     if policy == "float64" and dtype != "float64" and kind not in ("batch", "frozen", "rms", "unit"):
         tolerance = 1e-6  # these take their input as it comes, and compute in float32
-    check_layer(LAYERS[kind](dtype=policy), (5, 4), dtype=dtype, tolerance=max(tolerance, 1e-3) if dtype == "float16" else tolerance)
+    check_layer(
+        LAYERS[kind](dtype=policy),
+        (5, 4),
+        dtype=dtype,
+        tolerance=max(tolerance, 1e-3) if dtype == "float16" else tolerance,
+    )
 
 
 @pytest.mark.parametrize("kind", ["batch", "layer", "group", "rms"])

@@ -7,15 +7,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import layers
 
-from k2t_core import UnsupportedError
-from k2t_core.planning import plan
+from k2t_core.errors import UnsupportedError
+from k2t_core.planning.planner import plan
 from k2t_core.recipe import Override
 from tests.harness import check, check_layer, functional
 
 SHAPES = {1: (9, 3), 2: (9, 8, 3), 3: (5, 6, 4, 3)}
 POOLS = {(mode, rank): getattr(layers, f"{mode}Pooling{rank}D") for mode in ("Max", "Average") for rank in (1, 2, 3)}
-GLOBAL = {(mode, rank): getattr(layers, f"Global{mode}Pooling{rank}D") for mode in ("Max", "Average") for rank in (1, 2, 3)}
-ADAPTIVE = {(mode, rank): getattr(layers, f"Adaptive{mode}Pooling{rank}D") for mode in ("Max", "Average") for rank in (1, 2, 3)}
+GLOBAL = {
+    (mode, rank): getattr(layers, f"Global{mode}Pooling{rank}D") for mode in ("Max", "Average") for rank in (1, 2, 3)
+}
+ADAPTIVE = {
+    (mode, rank): getattr(layers, f"Adaptive{mode}Pooling{rank}D") for mode in ("Max", "Average") for rank in (1, 2, 3)
+}
 
 
 def first(shape):
@@ -31,9 +35,23 @@ def images(*shape, low=False):
 @pytest.mark.parametrize("mode", ["Max", "Average"])
 @pytest.mark.parametrize("rank", [1, 2, 3])
 @pytest.mark.parametrize("padding", ["valid", "same"])
-@pytest.mark.parametrize("options", [{}, {"pool_size": 3}, {"pool_size": 3, "strides": 2}, {"pool_size": 3, "strides": 1}, {"pool_size": 2, "strides": 3}, {"pool_size": 1, "strides": 2}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"pool_size": 3},
+        {"pool_size": 3, "strides": 2},
+        {"pool_size": 3, "strides": 1},
+        {"pool_size": 2, "strides": 3},
+        {"pool_size": 1, "strides": 2},
+    ],
+)
 def test_pooling(mode, rank, padding, options):
-    check_layer(POOLS[mode, rank](**{"pool_size": 2, "padding": padding, **options}), SHAPES[rank], arrays=images(*SHAPES[rank], low=True))
+    check_layer(
+        POOLS[mode, rank](**{"pool_size": 2, "padding": padding, **options}),
+        SHAPES[rank],
+        arrays=images(*SHAPES[rank], low=True),
+    )
 
 
 @pytest.mark.parametrize("mode", ["Max", "Average"])
@@ -41,7 +59,9 @@ def test_pooling(mode, rank, padding, options):
 @pytest.mark.parametrize("stride", [1, 2, 3, 4])
 @pytest.mark.parametrize("size", [5, 6, 7, 8])
 def test_same_of_every_size(mode, kernel, stride, size):
-    conversion, _ = check_layer(POOLS[mode, 1](kernel, strides=stride, padding="same"), (size, 2), arrays=images(size, 2, low=True))
+    conversion, _ = check_layer(
+        POOLS[mode, 1](kernel, strides=stride, padding="same"), (size, 2), arrays=images(size, 2, low=True)
+    )
     assert "same_" not in conversion.plan.code.text
 
 
@@ -49,7 +69,9 @@ def test_same_of_every_size(mode, kernel, stride, size):
 def test_axes_that_differ(mode):
     check_layer(POOLS[mode, 2]((2, 3), strides=(1, 2), padding="same"), (8, 8, 3), arrays=images(8, 8, 3, low=True))
     check_layer(POOLS[mode, 2]((4, 3), strides=(1, 1), padding="same"), (8, 7, 3), arrays=images(8, 7, 3, low=True))
-    check_layer(POOLS[mode, 3]((2, 3, 1), strides=(1, 2, 2), padding="same"), (4, 5, 6, 2), arrays=images(4, 5, 6, 2, low=True))
+    check_layer(
+        POOLS[mode, 3]((2, 3, 1), strides=(1, 2, 2), padding="same"), (4, 5, 6, 2), arrays=images(4, 5, 6, 2, low=True)
+    )
 
 
 @pytest.mark.parametrize("mode", ["Max", "Average"])
@@ -57,7 +79,10 @@ def test_axes_that_differ(mode):
 @pytest.mark.parametrize("size", [6, 7, 8])
 @pytest.mark.parametrize("padding", ["valid", "same"])
 def test_free_sizes(mode, kernel, stride, size, padding):
-    conversion, _ = check(functional(POOLS[mode, 2](kernel, strides=stride, padding=padding), (None, None, 3)), images(size, size + 1, 3, low=True))
+    conversion, _ = check(
+        functional(POOLS[mode, 2](kernel, strides=stride, padding=padding), (None, None, 3)),
+        images(size, size + 1, 3, low=True),
+    )
     if (kernel, stride) == (2, 2):
         assert "same_" not in conversion.plan.code.text
 
@@ -66,7 +91,9 @@ def test_free_sizes(mode, kernel, stride, size, padding):
 @pytest.mark.parametrize("rank", [1, 2, 3])
 @pytest.mark.parametrize("padding", ["valid", "same"])
 def test_channels_first(mode, rank, padding):
-    conversion, _ = check_layer(POOLS[mode, rank](2, padding=padding, data_format="channels_first"), first(SHAPES[rank]))
+    conversion, _ = check_layer(
+        POOLS[mode, rank](2, padding=padding, data_format="channels_first"), first(SHAPES[rank])
+    )
     assert "permute" not in conversion.plan.code.text and "transpose" not in conversion.plan.code.text
 
 
@@ -199,7 +226,9 @@ def test_any_pooling(mode, rank, data):
     free = draw(st.booleans())
     shape = (*sizes, 2) if data_format == "channels_last" else (2, *sizes)
     declared = tuple(None if free and n != 2 else n for n in shape)
-    layer = POOLS[mode, rank](kernel, strides=draw(st.sampled_from([None, strides])), padding=padding, data_format=data_format)
+    layer = POOLS[mode, rank](
+        kernel, strides=draw(st.sampled_from([None, strides])), padding=padding, data_format=data_format
+    )
     check(functional(layer, declared), images(*shape, low=True))
 
 

@@ -26,7 +26,19 @@ def refused(layer, *shapes, match, dtype="float32", **call):
 
 @pytest.mark.parametrize(
     "scale, offset",
-    [(1 / 255, 0.0), (1 / 127.5, -1), (2.0, 0.5), (1, 3), (-0.5, 0.0), (0.3, [0.1, -0.2, 0.3]), ([0.5, 2, 3], 0.0), ([0.5, 2, 3], [1, 2, 3]), (np.array([0.5, 2, 3]), -1), (np.float32(0.7), np.float64(0.1)), ([[1], [2], [3], [4], [5]], 0.5)],
+    [
+        (1 / 255, 0.0),
+        (1 / 127.5, -1),
+        (2.0, 0.5),
+        (1, 3),
+        (-0.5, 0.0),
+        (0.3, [0.1, -0.2, 0.3]),
+        ([0.5, 2, 3], 0.0),
+        ([0.5, 2, 3], [1, 2, 3]),
+        (np.array([0.5, 2, 3]), -1),
+        (np.float32(0.7), np.float64(0.1)),
+        ([[1], [2], [3], [4], [5]], 0.5),
+    ],
 )
 def test_rescaling(scale, offset):
     check_layer(layers.Rescaling(scale, offset), (6, 5, 3))
@@ -35,7 +47,11 @@ def test_rescaling(scale, offset):
 
 
 def test_rescaling_is_written_as_people_write_it():
-    for layer, text in ((layers.Rescaling(1 / 255), "x / 255\n"), (layers.Rescaling(1 / 127.5, -1), "x / 127.5 - 1\n"), (layers.Rescaling(0.017, 2.5), "x * 0.017 + 2.5\n")):
+    for layer, text in (
+        (layers.Rescaling(1 / 255), "x / 255\n"),
+        (layers.Rescaling(1 / 127.5, -1), "x / 127.5 - 1\n"),
+        (layers.Rescaling(0.017, 2.5), "x * 0.017 + 2.5\n"),
+    ):
         assert f"x = {text}" in k2t.plan(functional(layer, (4,))).code.text
 
 
@@ -72,7 +88,15 @@ def test_adapted_normalization(axis, invert):
 
 @pytest.mark.parametrize(
     "axis, mean, variance",
-    [(-1, 0.5, 4.0), (-1, [0.1, 0.2, 0.3], [1.0, 2.0, 3.0]), (1, list(range(6)), list(range(1, 7))), (None, 0.3, 2.0), ((1, 3), np.ones((6, 3)) * [1, 2, 3], np.arange(1.0, 19).reshape(6, 3)), ((1, 3), [1.0, 2, 3], [3.0, 2, 1]), ((1, 3), np.arange(6.0)[:, None], np.arange(1.0, 7)[:, None])],
+    [
+        (-1, 0.5, 4.0),
+        (-1, [0.1, 0.2, 0.3], [1.0, 2.0, 3.0]),
+        (1, list(range(6)), list(range(1, 7))),
+        (None, 0.3, 2.0),
+        ((1, 3), np.ones((6, 3)) * [1, 2, 3], np.arange(1.0, 19).reshape(6, 3)),
+        ((1, 3), [1.0, 2, 3], [3.0, 2, 1]),
+        ((1, 3), np.arange(6.0)[:, None], np.arange(1.0, 7)[:, None]),
+    ],
 )
 @pytest.mark.parametrize("invert", [False, True])
 def test_given_normalization(axis, mean, variance, invert):
@@ -94,7 +118,9 @@ def test_normalization_of_a_flattened_image():
 @pytest.mark.parametrize("policy, tolerance", [("mixed_float16", 2e-3), ("mixed_bfloat16", 2e-2), ("float64", 1e-7)])
 def test_normalization_dtype(policy, tolerance):
     check_layer(layers.Normalization(dtype=policy), (4, 3), tolerance=tolerance)
-    check_layer(layers.Normalization(mean=[1.0, 2.0, 3.0], variance=[1.5, 2.5, 3.5], dtype=policy), (4, 3), tolerance=tolerance)
+    check_layer(
+        layers.Normalization(mean=[1.0, 2.0, 3.0], variance=[1.5, 2.5, 3.5], dtype=policy), (4, 3), tolerance=tolerance
+    )
 
 
 @pytest.mark.parametrize("shape", [(4,), (5, 4), (None, 4), (2, 3, 4, 5)])
@@ -109,7 +135,9 @@ BOUNDARIES = [-1.0, 0.1, 0.5, 2.0]
 
 def on_boundaries(shape):
     """Values on, just below and just above each boundary, and far away."""
-    edges = [v for b in np.float32(BOUNDARIES) for v in (b, np.nextafter(b, np.float32(9)), np.nextafter(b, np.float32(-9)))] + [-1e9, 1e9, 0.0]
+    edges = [
+        v for b in np.float32(BOUNDARIES) for v in (b, np.nextafter(b, np.float32(9)), np.nextafter(b, np.float32(-9)))
+    ] + [-1e9, 1e9, 0.0]
     return np.resize(np.array(edges, "float32"), (3, *shape))
 
 
@@ -120,7 +148,9 @@ def test_discretization(mode, shape):
     check_layer(layers.Discretization([1, 3], output_mode=mode), shape, dtype="int32")
 
 
-@pytest.mark.parametrize("mode, shape", [("int", (4, 5, 3)), ("one_hot", (4, 3)), ("one_hot", (4, 1)), ("int", ()), ("one_hot", ())])
+@pytest.mark.parametrize(
+    "mode, shape", [("int", (4, 5, 3)), ("one_hot", (4, 3)), ("one_hot", (4, 1)), ("int", ()), ("one_hot", ())]
+)
 def test_discretization_of_other_ranks(mode, shape):
     check_layer(layers.Discretization(BOUNDARIES, output_mode=mode), shape, arrays=[on_boundaries(shape)])
 
@@ -189,8 +219,18 @@ TOKENS = np.array([[12, 3, 7, -5], [0, 99, 8, 3], [-1, -2, -3, 1000]], "int64")
 @pytest.mark.parametrize("mask", [None, 0, 99])
 @pytest.mark.parametrize("vocabulary", [[12, 3, 7], [5], [-5, 12, 1000, 3]])
 def test_integer_lookup(unknown, mask, vocabulary):
-    check_layer(layers.IntegerLookup(vocabulary=vocabulary, num_oov_indices=unknown, mask_token=mask), (4,), dtype="int64", arrays=[TOKENS])
-    check_layer(layers.IntegerLookup(vocabulary=vocabulary, num_oov_indices=unknown, mask_token=mask, invert=True), (4,), dtype="int64", arrays=[TOKENS])
+    check_layer(
+        layers.IntegerLookup(vocabulary=vocabulary, num_oov_indices=unknown, mask_token=mask),
+        (4,),
+        dtype="int64",
+        arrays=[TOKENS],
+    )
+    check_layer(
+        layers.IntegerLookup(vocabulary=vocabulary, num_oov_indices=unknown, mask_token=mask, invert=True),
+        (4,),
+        dtype="int64",
+        arrays=[TOKENS],
+    )
 
 
 @pytest.mark.parametrize("dtype", ["int32", "float32"])
@@ -201,19 +241,33 @@ def test_adapted_integer_lookup(dtype):
 
 
 def test_integer_lookup_without_unknown_tokens():
-    check_layer(layers.IntegerLookup(vocabulary=[12, 3, 7], num_oov_indices=0), (3,), dtype="int64", arrays=[np.array([[3, 7, 12], [12, 12, 3]])])
+    check_layer(
+        layers.IntegerLookup(vocabulary=[12, 3, 7], num_oov_indices=0),
+        (3,),
+        dtype="int64",
+        arrays=[np.array([[3, 7, 12], [12, 12, 3]])],
+    )
 
 
 def test_integer_lookup_refusals():
-    refused(layers.IntegerLookup(vocabulary=[3, 4], output_mode="multi_hot"), (4,), match="CategoryEncoding", dtype="int64")
-    refused(layers.IntegerLookup(vocabulary=[3, 4], num_oov_indices=2, oov_method="farmhash"), (4,), match="farmhash", dtype="int64")
+    refused(
+        layers.IntegerLookup(vocabulary=[3, 4], output_mode="multi_hot"), (4,), match="CategoryEncoding", dtype="int64"
+    )
+    refused(
+        layers.IntegerLookup(vocabulary=[3, 4], num_oov_indices=2, oov_method="farmhash"),
+        (4,),
+        match="farmhash",
+        dtype="int64",
+    )
 
 
 def test_an_adapted_lookup_survives_saving(tmp_path):
     layer = layers.IntegerLookup()
     layer.adapt(np.array([3, 3, 12, 7, 7, 7]))
     functional(layer, (4,), dtype="int64").save(tmp_path / "lookup.keras")
-    assert k2t.convert(tmp_path / "lookup.keras", tmp_path / "out").plan.root.nodes[0].node.layer.config["vocabulary"] == [7, 3, 12]
+    assert k2t.convert(tmp_path / "lookup.keras", tmp_path / "out").plan.root.nodes[0].node.layer.config[
+        "vocabulary"
+    ] == [7, 3, 12]
 
 
 # --- the work of a data pipeline ---------------------------------------------------------------------------------
@@ -243,19 +297,37 @@ def test_hashed_crossing_is_refused_by_name():
 
 @pytest.mark.parametrize("mode", ["log", "magnitude", "psd", "real", "imag", "angle", "stft"])
 @pytest.mark.parametrize("expand_dims", [False, True])
-@pytest.mark.parametrize("shape, data_format", [((40, 1), "channels_last"), ((37, 2), "channels_last"), ((1, 40), "channels_first"), ((2, 37), "channels_first")])
+@pytest.mark.parametrize(
+    "shape, data_format",
+    [((40, 1), "channels_last"), ((37, 2), "channels_last"), ((1, 40), "channels_first"), ((2, 37), "channels_first")],
+)
 def test_stft_spectrogram(mode, expand_dims, shape, data_format):
-    layer = layers.STFTSpectrogram(mode=mode, window=None, frame_length=8, frame_step=3, expand_dims=expand_dims, data_format=data_format)
+    layer = layers.STFTSpectrogram(
+        mode=mode, window=None, frame_length=8, frame_step=3, expand_dims=expand_dims, data_format=data_format
+    )
     check(functional(layer, shape), tolerance=1e-4, randomised=mode != "angle")
 
 
-@pytest.mark.parametrize("options", [{}, {"padding": "same"}, {"padding": "same", "frame_step": 7}, {"fft_length": 16}, {"window": "hamming", "periodic": True, "scaling": "spectrum"}, {"scaling": None, "window": None}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"padding": "same"},
+        {"padding": "same", "frame_step": 7},
+        {"fft_length": 16},
+        {"window": "hamming", "periodic": True, "scaling": "spectrum"},
+        {"scaling": None, "window": None},
+    ],
+)
 def test_stft_spectrogram_options(options):
     """Keras needs scipy for windows by name; the window is in the kernel, so any does."""
     if isinstance(options.setdefault("window", None), str):
         pytest.importorskip("scipy")
     check(functional(layers.STFTSpectrogram(frame_length=8, **options), (41, 2)), randomised=False)
-    check(functional(layers.STFTSpectrogram(frame_length=8, **options), (None, 1)), [np.random.default_rng(0).normal(size=(2, 33, 1)).astype("float32")])
+    check(
+        functional(layers.STFTSpectrogram(frame_length=8, **options), (None, 1)),
+        [np.random.default_rng(0).normal(size=(2, 33, 1)).astype("float32")],
+    )
 
 
 def test_stft_spectrogram_before_a_convolution():
@@ -286,7 +358,11 @@ def test_mel_spectrogram(options, shape):
 
 @pytest.mark.parametrize("policy, tolerance", [("mixed_float16", 1e-3), ("mixed_bfloat16", 1e-2)])
 def test_mel_spectrogram_dtype(policy, tolerance):
-    check_layer(layers.MelSpectrogram(fft_length=64, sequence_stride=20, num_mel_bins=8, dtype=policy), (200,), tolerance=tolerance)
+    check_layer(
+        layers.MelSpectrogram(fft_length=64, sequence_stride=20, num_mel_bins=8, dtype=policy),
+        (200,),
+        tolerance=tolerance,
+    )
 
 
 def test_hashes_of_whole_numbers_are_those_of_tensorflow():
@@ -294,12 +370,27 @@ def test_hashes_of_whole_numbers_are_those_of_tensorflow():
     import tensorflow as tf
     import torch
 
-    from k2t_core.emit.helpers.hashing import farm_hash_bucket, sip_hash_bucket
+    from k2t_core.helpers.hashing import farm_hash_bucket, sip_hash_bucket
 
     rng = np.random.default_rng(0)
     powers = 10 ** np.arange(19)
-    x = np.concatenate([np.arange(-120, 1200), powers, -powers, powers - 1, rng.integers(-(2**63), 2**63 - 1, 500), rng.integers(-(10**9), 10**9, 500), [2**63 - 1, -(2**63)]])
+    x = np.concatenate(
+        [
+            np.arange(-120, 1200),
+            powers,
+            -powers,
+            powers - 1,
+            rng.integers(-(2**63), 2**63 - 1, 500),
+            rng.integers(-(10**9), 10**9, 500),
+            [2**63 - 1, -(2**63)],
+        ]
+    )
     for bins in (1, 7, 1000, 2**31 - 1):
-        assert np.array_equal(tf.strings.to_hash_bucket_fast(tf.as_string(x), bins), farm_hash_bucket(torch.from_numpy(x), bins))
+        assert np.array_equal(
+            tf.strings.to_hash_bucket_fast(tf.as_string(x), bins), farm_hash_bucket(torch.from_numpy(x), bins)
+        )
         for key in ([7, 7], [133, 2**62 + 1]):
-            assert np.array_equal(tf.strings.to_hash_bucket_strong(tf.as_string(x), bins, key=key), sip_hash_bucket(torch.from_numpy(x), bins, key))
+            assert np.array_equal(
+                tf.strings.to_hash_bucket_strong(tf.as_string(x), bins, key=key),
+                sip_hash_bucket(torch.from_numpy(x), bins, key),
+            )

@@ -6,8 +6,8 @@ import pytest
 import torch
 from keras import layers
 
-from k2t_core import UnsupportedError
-from k2t_core.planning import plan
+from k2t_core.errors import UnsupportedError
+from k2t_core.planning.planner import plan
 from k2t_core.recipe import Override
 from tests.harness import check, check_layer, functional
 
@@ -24,7 +24,10 @@ def steps(*shape, seed=0):
 
 def masked(layer, shape=(5, 4), states=(), dtype="bool"):
     """A model of one layer with its mask and its initial states as inputs."""
-    x, keep = keras.Input(shape, name="x"), keras.Input((None,) if shape[0] is None else shape[:1], dtype=dtype, name="keep")
+    x, keep = (
+        keras.Input(shape, name="x"),
+        keras.Input((None,) if shape[0] is None else shape[:1], dtype=dtype, name="keep"),
+    )
     inputs = [keras.Input(s, name=f"state_{k}") for k, s in enumerate(states)]
     given = {"initial_state": inputs} if inputs else {}
     return keras.Model([x, keep, *inputs], layer(x, mask=keep, **given))
@@ -50,7 +53,16 @@ def text(conversion) -> str:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("shape", [(5, 4), (None, 4), (1, 1), (4, 4)])
-@pytest.mark.parametrize("options", [{}, {"return_sequences": True}, {"use_bias": False}, {"go_backwards": True, "return_sequences": True}, {"go_backwards": True}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"return_sequences": True},
+        {"use_bias": False},
+        {"go_backwards": True, "return_sequences": True},
+        {"go_backwards": True},
+    ],
+)
 def test_layer(kind, shape, options):
     conversion, _ = check_layer(LAYERS[kind](3, name="layer", **options), shape)
     assert f"self.layer = nn.{kind.removeprefix('Simple')}({shape[1]}, 3" in text(conversion)
@@ -76,7 +88,9 @@ def test_states_out(kind, sequences, backwards):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("options", [{}, {"return_sequences": True, "return_state": True}, {"go_backwards": True}, {"activation": "elu"}])
+@pytest.mark.parametrize(
+    "options", [{}, {"return_sequences": True, "return_state": True}, {"go_backwards": True}, {"activation": "elu"}]
+)
 def test_states_in(kind, options):
     layer = LAYERS[kind](3, **options)
     check(with_states(layer, *(3,) * (2 if kind == "LSTM" else 1)))
@@ -94,7 +108,9 @@ def test_a_decoder_with_initial_states_gets_no_mask_in_keras():
     """Layer.__call__ hands a mask on where a call has one tensor argument only (keras/src/layers/layer.py)."""
     x, state = keras.Input((4,), dtype="int32"), keras.Input((3,))
     y = layers.GRU(3, return_sequences=True)(layers.Embedding(6, 4, mask_zero=True)(x), initial_state=state)
-    conversion, _ = check(keras.Model([x, state], y), [np.array([[1, 0, 2, 0], [3, 4, 5, 1]], "int32"), np.ones((2, 3), "float32")])
+    conversion, _ = check(
+        keras.Model([x, state], y), [np.array([[1, 0, 2, 0], [3, 4, 5, 1]], "int32"), np.ones((2, 3), "float32")]
+    )
     assert "masked_rnn" not in text(conversion)
 
 
@@ -162,7 +178,11 @@ def test_after_an_image_layer():
 
 
 @pytest.mark.parametrize("tool", ["export", "jit.trace"])
-@pytest.mark.parametrize("layer", [layers.LSTM(3), layers.GRU(3, reset_after=False), layers.Bidirectional(layers.LSTM(3))], ids=["lstm", "gru", "bidirectional"])
+@pytest.mark.parametrize(
+    "layer",
+    [layers.LSTM(3), layers.GRU(3, reset_after=False), layers.Bidirectional(layers.LSTM(3))],
+    ids=["lstm", "gru", "bidirectional"],
+)
 def test_torch_tools_take_masks(layer, tool):
     layer = layer.from_config(layer.get_config())
     _, module = check_masked(layer)
@@ -193,7 +213,17 @@ def test_gradients_flow(kind):
 # --- cells that model.py carries -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("activation, recurrent", [("tanh", "hard_sigmoid"), ("relu", "sigmoid"), ("linear", "sigmoid"), ("softmax", "tanh"), ("leaky_relu", "hard_sigmoid"), (None, None)])
+@pytest.mark.parametrize(
+    "activation, recurrent",
+    [
+        ("tanh", "hard_sigmoid"),
+        ("relu", "sigmoid"),
+        ("linear", "sigmoid"),
+        ("softmax", "tanh"),
+        ("leaky_relu", "hard_sigmoid"),
+        (None, None),
+    ],
+)
 @pytest.mark.parametrize("kind", ["LSTM", "GRU"])
 def test_other_activations(kind, activation, recurrent):
     check_layer(LAYERS[kind](3, activation=activation, recurrent_activation=recurrent, return_sequences=True), (4, 2))
@@ -206,13 +236,25 @@ def test_other_activations_of_simple_rnn(activation):
 
 
 @pytest.mark.parametrize("activation, recurrent", [("tanh", "sigmoid"), ("relu", "hard_sigmoid")])
-@pytest.mark.parametrize("options", [{}, {"use_bias": False}, {"return_sequences": True, "go_backwards": True}, {"return_state": True}])
+@pytest.mark.parametrize(
+    "options", [{}, {"use_bias": False}, {"return_sequences": True, "go_backwards": True}, {"return_state": True}]
+)
 def test_gru_with_the_reset_before(activation, recurrent, options):
-    check_layer(layers.GRU(3, reset_after=False, activation=activation, recurrent_activation=recurrent, **options), (5, 4))
+    check_layer(
+        layers.GRU(3, reset_after=False, activation=activation, recurrent_activation=recurrent, **options), (5, 4)
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("options", [{"use_bias": False}, {"go_backwards": True}, {"return_state": True}, {"return_sequences": True, "return_state": True}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"use_bias": False},
+        {"go_backwards": True},
+        {"return_state": True},
+        {"return_sequences": True, "return_state": True},
+    ],
+)
 def test_options_of_carried_cells(kind, options):
     check_layer(LAYERS[kind](3, activation="softsign", **options), (5, 4))
 
@@ -229,7 +271,16 @@ CARRIED = [{}, {"activation": "elu"}]
 @pytest.mark.parametrize("backwards", [False, True])
 @pytest.mark.parametrize("zero", [False, True])
 def test_masks(kind, carried, sequences, state, backwards, zero):
-    check_masked(LAYERS[kind](3, return_sequences=sequences, return_state=state, go_backwards=backwards, zero_output_for_mask=zero, **carried))
+    check_masked(
+        LAYERS[kind](
+            3,
+            return_sequences=sequences,
+            return_state=state,
+            go_backwards=backwards,
+            zero_output_for_mask=zero,
+            **carried,
+        )
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -238,10 +289,16 @@ def test_masks(kind, carried, sequences, state, backwards, zero):
 @pytest.mark.parametrize("state", [False, True])
 def test_masks_with_initial_states(kind, carried, sequences, state):
     """A sequence that is masked altogether gives zeros and keeps its state."""
-    check_masked(LAYERS[kind](3, return_sequences=sequences, return_state=state, **carried), states=[(3,)] * (2 if kind == "LSTM" else 1))
+    check_masked(
+        LAYERS[kind](3, return_sequences=sequences, return_state=state, **carried),
+        states=[(3,)] * (2 if kind == "LSTM" else 1),
+    )
 
 
-@pytest.mark.parametrize("options", [{}, {"return_sequences": True}, {"return_sequences": True, "zero_output_for_mask": True}, {"go_backwards": True}])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"return_sequences": True}, {"return_sequences": True, "zero_output_for_mask": True}, {"go_backwards": True}],
+)
 def test_masks_of_unrolled_layers(options):
     check_masked(layers.LSTM(3, unroll=True, **options))
 
@@ -286,7 +343,11 @@ def test_bidirectional(kind, mode, sequences, state):
 @pytest.mark.parametrize("state", [False, True])
 @pytest.mark.parametrize("carried", CARRIED, ids=["torch", "carried"])
 def test_bidirectional_with_masks(kind, mode, sequences, state, carried):
-    check_masked(layers.Bidirectional(LAYERS[kind](3, return_sequences=sequences, return_state=state, **carried), merge_mode=mode))
+    check_masked(
+        layers.Bidirectional(
+            LAYERS[kind](3, return_sequences=sequences, return_state=state, **carried), merge_mode=mode
+        )
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -318,7 +379,9 @@ def test_bidirectional_with_a_backward_layer_of_its_own(mode, sequences, state, 
 
 
 def test_two_directions_with_different_numbers_of_states_are_refused():
-    layer = layers.Bidirectional(layers.LSTM(3, return_state=True), backward_layer=layers.GRU(3, return_state=True, go_backwards=True))
+    layer = layers.Bidirectional(
+        layers.LSTM(3, return_state=True), backward_layer=layers.GRU(3, return_state=True, go_backwards=True)
+    )
     with pytest.raises(UnsupportedError, match="numbers of states"):
         check_layer(layer, (5, 4))
 
@@ -329,7 +392,13 @@ def test_bidirectional_whose_forward_layer_goes_backwards(sequences, mode):
     forward = layers.LSTM(3, return_sequences=sequences, go_backwards=True)
     backward = layers.LSTM(3, return_sequences=sequences)
     check_layer(layers.Bidirectional(forward, backward_layer=backward, merge_mode=mode), (5, 4))
-    check_masked(layers.Bidirectional(layers.LSTM.from_config(forward.get_config()), backward_layer=layers.LSTM.from_config(backward.get_config()), merge_mode=mode))
+    check_masked(
+        layers.Bidirectional(
+            layers.LSTM.from_config(forward.get_config()),
+            backward_layer=layers.LSTM.from_config(backward.get_config()),
+            merge_mode=mode,
+        )
+    )
 
 
 @pytest.mark.parametrize("options", [{"use_bias": False}, {"activation": "relu"}, {"unroll": True}])
@@ -341,14 +410,19 @@ def test_bidirectional_options(options):
 @pytest.mark.parametrize("sequences", [False, True])
 def test_bidirectional_around_cells(cells, sequences):
     cells = [c.from_config(c.get_config()) for c in (cells if isinstance(cells, list) else [cells])]
-    check_layer(layers.Bidirectional(layers.RNN(cells if len(cells) > 1 else cells[0], return_sequences=sequences)), (5, 4))
+    check_layer(
+        layers.Bidirectional(layers.RNN(cells if len(cells) > 1 else cells[0], return_sequences=sequences)), (5, 4)
+    )
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "float64"])
 def test_bidirectional_in_other_dtypes(policy):
     keras.config.set_dtype_policy(policy)
     try:
-        check_masked(layers.Bidirectional(layers.LSTM(3, return_sequences=True)), tolerance=2e-2 if policy != "float64" else 1e-12)
+        check_masked(
+            layers.Bidirectional(layers.LSTM(3, return_sequences=True)),
+            tolerance=2e-2 if policy != "float64" else 1e-12,
+        )
     finally:
         keras.config.set_dtype_policy("float32")
 
@@ -357,7 +431,9 @@ def test_the_text_classifier_of_the_examples():
     x = keras.Input((None,), dtype="int32", name="tokens")
     y = layers.Embedding(9, 4, mask_zero=True, name="embedding")(x)
     y = layers.Bidirectional(layers.LSTM(3), name="bidirectional")(y)
-    conversion, _ = check(keras.Model(x, layers.Dense(2, "softmax")(y)), [np.array([[3, 4, 0, 0], [1, 0, 2, 0], [5, 6, 7, 8]], "int32")])
+    conversion, _ = check(
+        keras.Model(x, layers.Dense(2, "softmax")(y)), [np.array([[3, 4, 0, 0], [1, 0, 2, 0], [5, 6, 7, 8]], "int32")]
+    )
     assert "self.bidirectional = nn.LSTM(4, 3, batch_first=True, bidirectional=True)" in text(conversion)
 
 
@@ -365,7 +441,15 @@ def test_the_text_classifier_of_the_examples():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("options", [{}, {"return_sequences": True, "return_state": True}, {"go_backwards": True}, {"zero_output_for_mask": True, "return_sequences": True}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"return_sequences": True, "return_state": True},
+        {"go_backwards": True},
+        {"zero_output_for_mask": True, "return_sequences": True},
+    ],
+)
 def test_rnn_around_a_cell(kind, options):
     conversion, _ = check_layer(layers.RNN(CELLS[kind](3), name="rnn", **options), (5, 4))
     assert f"self.rnn = nn.{kind.removeprefix('Simple')}(4, 3, batch_first=True)" in text(conversion)
@@ -388,7 +472,9 @@ def test_a_stack_of_different_cells(options):
 
 
 def test_stacked_cells_by_name_with_equal_names():
-    check_layer(layers.RNN(layers.StackedRNNCells([layers.LSTMCell(3, name="cell"), layers.LSTMCell(2, name="cell")])), (5, 4))
+    check_layer(
+        layers.RNN(layers.StackedRNNCells([layers.LSTMCell(3, name="cell"), layers.LSTMCell(2, name="cell")])), (5, 4)
+    )
 
 
 def test_a_cell_of_ones_own_is_refused_by_name():
@@ -414,7 +500,16 @@ CONV = {1: layers.ConvLSTM1D, 2: layers.ConvLSTM2D, 3: layers.ConvLSTM3D}
 
 
 @pytest.mark.parametrize("rank", [1, 2, 3])
-@pytest.mark.parametrize("options", [{}, {"return_sequences": True}, {"return_sequences": True, "return_state": True}, {"go_backwards": True}, {"use_bias": False}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"return_sequences": True},
+        {"return_sequences": True, "return_state": True},
+        {"go_backwards": True},
+        {"use_bias": False},
+    ],
+)
 def test_conv_lstm(rank, options):
     check_layer(CONV[rank](3, 3, **options), (4, *SPACE[rank], 2))
 
@@ -425,7 +520,10 @@ def test_conv_lstm(rank, options):
 def test_conv_lstm_padding(rank, kernel, stride, dilation, padding):
     if stride > 1 and rank == 3 and padding == "valid" and kernel == 3:
         pytest.skip("leaves one pixel")
-    check_layer(CONV[rank](2, kernel, strides=stride, dilation_rate=dilation, padding=padding, return_sequences=True), (3, *SPACE[rank], 2))
+    check_layer(
+        CONV[rank](2, kernel, strides=stride, dilation_rate=dilation, padding=padding, return_sequences=True),
+        (3, *SPACE[rank], 2),
+    )
 
 
 def test_conv_lstm_with_a_kernel_that_is_not_square():
@@ -437,7 +535,15 @@ def test_conv_lstm_activations():
 
 
 @pytest.mark.parametrize("rank", [1, 2])
-@pytest.mark.parametrize("options", [{}, {"return_sequences": True}, {"return_sequences": True, "zero_output_for_mask": True, "go_backwards": True}, {"return_state": True}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"return_sequences": True},
+        {"return_sequences": True, "zero_output_for_mask": True, "go_backwards": True},
+        {"return_state": True},
+    ],
+)
 def test_conv_lstm_masks(rank, options):
     shape = (5, *SPACE[rank], 2)
     check(masked(CONV[rank](3, 2, **options), shape), [steps(4, *shape), MASK])
@@ -460,7 +566,11 @@ def test_conv_lstm_after_a_convolution_of_each_step():
 
 def test_other_gate_order_of_conv_lstm():
     with pytest.raises(AssertionError, match="relative difference"):
-        check_layer(layers.ConvLSTM2D(3, 2, name="layer"), (3, 4, 4, 2), recipe=[Override("layer", "alternative", "gates i, c, f, o")])
+        check_layer(
+            layers.ConvLSTM2D(3, 2, name="layer"),
+            (3, 4, 4, 2),
+            recipe=[Override("layer", "alternative", "gates i, c, f, o")],
+        )
 
 
 @pytest.mark.parametrize("options", [{}, {"return_sequences": True, "return_state": True}])

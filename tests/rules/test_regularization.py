@@ -36,7 +36,10 @@ def test_inference_passes_the_input_through(layer, shape, text, policy):
     assert "inert" in row.astype(str).tolist()
 
 
-@pytest.mark.parametrize("layer, shape", [(layer, shape) for layer, shape, _ in CASES if not isinstance(layer, layers.ActivityRegularization)])
+@pytest.mark.parametrize(
+    "layer, shape",
+    [(layer, shape) for layer, shape, _ in CASES if not isinstance(layer, layers.ActivityRegularization)],
+)
 def test_training_has_the_statistics_of_keras(layer, shape):
     """Mean, standard deviation and the share of equal values agree with Keras's in training mode."""
     model = functional(type(layer).from_config(layer.get_config()), shape)
@@ -60,7 +63,14 @@ def test_spatial_dropout_drops_whole_channels_between_convolutions(rank):
     assert f"nn.Dropout{rank}d(0.5)" in conversion.plan.code.text
 
 
-@pytest.mark.parametrize("layer, shape", [(layers.SpatialDropout1D(0.5), (50, 40)), (layers.SpatialDropout2D(0.5), (6, 5, 30)), (layers.Dropout(0.5, noise_shape=(None, 1, 1, None)), (6, 5, 30))])
+@pytest.mark.parametrize(
+    "layer, shape",
+    [
+        (layers.SpatialDropout1D(0.5), (50, 40)),
+        (layers.SpatialDropout2D(0.5), (6, 5, 30)),
+        (layers.Dropout(0.5, noise_shape=(None, 1, 1, None)), (6, 5, 30)),
+    ],
+)
 def test_what_is_dropped_together(layer, shape):
     model = functional(layer, shape)
     conversion, module = check(model)
@@ -79,7 +89,16 @@ def test_noise_shape_follows_the_layout():
     module.train()(torch.zeros(2, 3, 6, 5))
 
 
-@pytest.mark.parametrize("layer", [layers.Dropout(0.2), layers.AlphaDropout(0.2), layers.GaussianNoise(0.1), layers.GaussianDropout(0.1), layers.ActivityRegularization(0.1)])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.Dropout(0.2),
+        layers.AlphaDropout(0.2),
+        layers.GaussianNoise(0.1),
+        layers.GaussianDropout(0.1),
+        layers.ActivityRegularization(0.1),
+    ],
+)
 def test_the_flatten_order_is_absorbed_through_it(layer):
     x = keras.Input((6, 5, 3))
     conversion, _ = check(keras.Model(x, layers.Dense(3)(layer(layers.Flatten()(layers.Conv2D(4, 3)(x))))))

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import layers
 
-from k2t_core import UnsupportedError
-from k2t_core.planning import plan
+from k2t_core.errors import UnsupportedError
+from k2t_core.planning.planner import plan
 from tests.harness import check, check_layer
 
 
@@ -52,7 +52,22 @@ def test_flatten_twice_and_activation_between_move_nothing():
     assert not moves(conversion)
 
 
-TARGETS = [(125,), (25, 5), (5, 25), (5, 5, 5), (-1,), (-1, 5), (5, -1), (1, 25, 5), (25, 1, 5), (25, 5, 1), (5, 1, 5, 5), (5, 5, 5, 1), (125, 1), (1, 1, 125)]
+TARGETS = [
+    (125,),
+    (25, 5),
+    (5, 25),
+    (5, 5, 5),
+    (-1,),
+    (-1, 5),
+    (5, -1),
+    (1, 25, 5),
+    (25, 1, 5),
+    (25, 5, 1),
+    (5, 1, 5, 5),
+    (5, 5, 5, 1),
+    (125, 1),
+    (1, 1, 125),
+]
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -156,7 +171,13 @@ def test_permute_to_channels_first_and_flatten_move_nothing():
 
 
 def test_permute_there_and_back_moves_nothing():
-    conversion, _ = check(conv_net(lambda y: layers.Conv2D(4, 3)(layers.Permute((2, 1, 3))(layers.Activation("relu")(layers.Permute((2, 1, 3))(y))))))
+    conversion, _ = check(
+        conv_net(
+            lambda y: layers.Conv2D(4, 3)(
+                layers.Permute((2, 1, 3))(layers.Activation("relu")(layers.Permute((2, 1, 3))(y)))
+            )
+        )
+    )
     assert not moves(conversion)
 
 

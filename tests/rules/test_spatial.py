@@ -9,10 +9,12 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from keras import layers
-from keras.src.layers.preprocessing.image_preprocessing.base_image_preprocessing_layer import BaseImagePreprocessingLayer
+from keras.src.layers.preprocessing.image_preprocessing.base_image_preprocessing_layer import (
+    BaseImagePreprocessingLayer,
+)
 
-from k2t_core import UnsupportedError
-from k2t_core.planning import plan
+from k2t_core.errors import UnsupportedError
+from k2t_core.planning.planner import plan
 from k2t_core.rules.registry import INERT
 from k2t_core.rules.spatial import CASTING, KEEPING
 from tests.harness import check, check_layer, functional
@@ -45,7 +47,10 @@ def between_convolutions(layer, shape=(6, 7, 3)):
 @pytest.mark.parametrize("data_format", FORMATS)
 def test_zero_padding_1d(padding, data_format):
     check_layer(layers.ZeroPadding1D(padding, data_format=data_format), (5, 3))
-    check_layer(layers.ZeroPadding1D(padding, data_format=data_format), (None, 3) if data_format == "channels_last" else (3, None))
+    check_layer(
+        layers.ZeroPadding1D(padding, data_format=data_format),
+        (None, 3) if data_format == "channels_last" else (3, None),
+    )
 
 
 @pytest.mark.parametrize("padding", [0, 2, (1, 2), ((1, 2), (0, 3)), ((0, 0), (2, 1))])
@@ -110,7 +115,9 @@ def test_upsampling_2d_nearest(size, data_format):
 @pytest.mark.parametrize("size", [1, 2, 3, (2, 3), 4, 5])
 @pytest.mark.parametrize("data_format", FORMATS)
 def test_upsampling_2d(interpolation, size, data_format):
-    check_layer(layers.UpSampling2D(size, interpolation=interpolation, data_format=data_format), shaped((5, 4, 3), data_format))
+    check_layer(
+        layers.UpSampling2D(size, interpolation=interpolation, data_format=data_format), shaped((5, 4, 3), data_format)
+    )
 
 
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic", "lanczos3"])
@@ -144,13 +151,25 @@ def test_upsampling_of_integers():
 
 def test_upsampling_reads_as_torch():
     assert "nn.Upsample(scale_factor=2)" in between_convolutions(layers.UpSampling2D(2))
-    assert 'nn.Upsample(scale_factor=2, mode="bilinear")' in between_convolutions(layers.UpSampling2D(2, interpolation="bilinear"))
+    assert 'nn.Upsample(scale_factor=2, mode="bilinear")' in between_convolutions(
+        layers.UpSampling2D(2, interpolation="bilinear")
+    )
 
 
 # --- resizing ---------------------------------------------------------------------------------------------------
 
 MODES = ["nearest", "bilinear", "bicubic", "area", "lanczos3", "lanczos5"]
-SIZES = [((7, 9), (14, 27)), ((8, 6), (3, 4)), ((5, 7), (9, 4)), ((6, 6), (6, 5)), ((1, 1), (4, 3)), ((9, 2), (1, 1)), ((6, 7), (6, 7)), ((11, 13), (17, 19)), ((40, 3), (7, 11))]
+SIZES = [
+    ((7, 9), (14, 27)),
+    ((8, 6), (3, 4)),
+    ((5, 7), (9, 4)),
+    ((6, 6), (6, 5)),
+    ((1, 1), (4, 3)),
+    ((9, 2), (1, 1)),
+    ((6, 7), (6, 7)),
+    ((11, 13), (17, 19)),
+    ((40, 3), (7, 11)),
+]
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -199,7 +218,11 @@ def test_resizing_keeps_the_aspect_ratio(aspect, before, after, fill_value):
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("antialias", [False, True])
 def test_resizing_in_other_dtypes(dtype, mode, antialias):
-    check_layer(layers.Resizing(6, 8, interpolation=mode, antialias=antialias, dtype=dtype), (9, 5, 3), tolerance=1e-5 if dtype == "float64" else 2e-2)
+    check_layer(
+        layers.Resizing(6, 8, interpolation=mode, antialias=antialias, dtype=dtype),
+        (9, 5, 3),
+        tolerance=1e-5 if dtype == "float64" else 2e-2,
+    )
 
 
 def test_resizing_refuses_by_name():
@@ -222,7 +245,16 @@ def test_depth_and_space(name, data_format):
 
 
 @pytest.mark.parametrize("padding", ["valid", "same"])
-@pytest.mark.parametrize("options", [{"size": 2}, {"size": (3, 2)}, {"size": 3, "strides": 2}, {"size": 3, "strides": 1, "dilation_rate": 2}, {"size": (2, 3), "strides": 3}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"size": 2},
+        {"size": (3, 2)},
+        {"size": 3, "strides": 2},
+        {"size": 3, "strides": 1, "dilation_rate": 2},
+        {"size": (2, 3), "strides": 3},
+    ],
+)
 @pytest.mark.parametrize("data_format", FORMATS)
 def test_extract_patches(options, padding, data_format):
     x = keras.Input(shaped((9, 8, 3), data_format))
@@ -289,13 +321,18 @@ def test_random_crop():
 @pytest.mark.parametrize("value_range", [(0, 255), (0, 1), (-1, 1)])
 @pytest.mark.parametrize("data_format", FORMATS)
 def test_auto_contrast(value_range, data_format):
-    x = np.random.default_rng(0).random((2, 5, 4, 3)).astype("float32") * 0.5 * (value_range[1] - value_range[0]) + value_range[0]
+    x = (
+        np.random.default_rng(0).random((2, 5, 4, 3)).astype("float32") * 0.5 * (value_range[1] - value_range[0])
+        + value_range[0]
+    )
     x[0, :, :, 1] = 0.25 * value_range[1]
     check_layer(layers.AutoContrast(value_range=value_range, data_format=data_format), (5, 4, 3), arrays=[x])
 
 
 def test_clahe_is_refused():
-    refused(layers.ContrastLimitedAdaptiveHistogramEqualization(), (8, 8, 3), "ContrastLimitedAdaptiveHistogramEqualization")
+    refused(
+        layers.ContrastLimitedAdaptiveHistogramEqualization(), (8, 8, 3), "ContrastLimitedAdaptiveHistogramEqualization"
+    )
 
 
 # --- Properties -------------------------------------------------------------------------------------------------
@@ -305,17 +342,34 @@ SIZE = st.integers(1, 12)
 
 
 @PROPERTY
-@given(st.tuples(SIZE, SIZE), st.tuples(SIZE, SIZE), st.sampled_from(MODES), st.booleans(), st.sampled_from(FORMATS), st.sampled_from(["", "crop", "pad"]))
+@given(
+    st.tuples(SIZE, SIZE),
+    st.tuples(SIZE, SIZE),
+    st.sampled_from(MODES),
+    st.booleans(),
+    st.sampled_from(FORMATS),
+    st.sampled_from(["", "crop", "pad"]),
+)
 def test_any_resizing(before, after, mode, antialias, data_format, aspect):
     assume(aspect != "pad" or min(after) > 2 and max(before) <= 2 * min(before))  # else nothing but padding may be left
     options = {f"{aspect}_to_aspect_ratio": True} if aspect else {}
-    check_layer(layers.Resizing(*after, interpolation=mode, antialias=antialias, data_format=data_format, **options), shaped((*before, 3), data_format))
+    check_layer(
+        layers.Resizing(*after, interpolation=mode, antialias=antialias, data_format=data_format, **options),
+        shaped((*before, 3), data_format),
+    )
 
 
 @PROPERTY
-@given(st.tuples(SIZE, SIZE), st.tuples(st.integers(1, 60), st.integers(1, 3)), st.sampled_from(MODES), st.sampled_from(FORMATS))
+@given(
+    st.tuples(SIZE, SIZE),
+    st.tuples(st.integers(1, 60), st.integers(1, 3)),
+    st.sampled_from(MODES),
+    st.sampled_from(FORMATS),
+)
 def test_any_upsampling(size, factors, mode, data_format):
-    check_layer(layers.UpSampling2D(factors, interpolation=mode, data_format=data_format), shaped((*size, 2), data_format))
+    check_layer(
+        layers.UpSampling2D(factors, interpolation=mode, data_format=data_format), shaped((*size, 2), data_format)
+    )
 
 
 @PROPERTY
@@ -347,7 +401,10 @@ def test_any_padding_and_cropping(rank, data):
 )
 @pytest.mark.parametrize("shape", [(7, 8, 3), (None, None, 3)])
 def test_generated_code_exports_and_traces(layer, shape):
-    _, module = check(functional(type(layer).from_config(layer.get_config()), shape), [np.random.default_rng(0).standard_normal((2, 7, 8, 3)).astype("float32")])
+    _, module = check(
+        functional(type(layer).from_config(layer.get_config()), shape),
+        [np.random.default_rng(0).standard_normal((2, 7, 8, 3)).astype("float32")],
+    )
     permuted = type(layer).__name__ != "AutoContrast"
     x = torch.randn(2, 3, 7, 8) if permuted else torch.randn(2, 7, 8, 3)
     want = module(x)

@@ -7,8 +7,8 @@ import torch
 from keras import layers
 
 import k2t_core as k2t
-from k2t_core import UnsupportedError
-from k2t_core.randomise import randomise
+from k2t_core.errors import UnsupportedError
+from k2t_core.keras_side.randomise import randomise
 from tests.harness import check, check_layer
 
 
@@ -17,7 +17,16 @@ def text(conversion) -> str:
 
 
 def cnn(name="cnn"):
-    return keras.Sequential([keras.Input((6, 6, 3)), layers.Conv2D(4, 3, activation="relu"), layers.MaxPooling2D(), layers.Flatten(), layers.Dense(2)], name=name)
+    return keras.Sequential(
+        [
+            keras.Input((6, 6, 3)),
+            layers.Conv2D(4, 3, activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Flatten(),
+            layers.Dense(2),
+        ],
+        name=name,
+    )
 
 
 @pytest.mark.parametrize("steps", [1, 4, None])
@@ -77,7 +86,9 @@ def test_a_mask_passes_by_a_layer_that_reads_none():
 
 def test_a_mask_that_no_layer_reads_is_not_computed():
     x = keras.Input((4,), dtype="int32")
-    conversion, _ = check(keras.Model(x, layers.TimeDistributed(layers.Dense(3))(layers.Embedding(6, 4, mask_zero=True)(x))))
+    conversion, _ = check(
+        keras.Model(x, layers.TimeDistributed(layers.Dense(3))(layers.Embedding(6, 4, mask_zero=True)(x)))
+    )
     assert "!= 0" not in text(conversion)
 
 
@@ -87,7 +98,15 @@ def test_batch_normalization_ignores_the_mask_in_inference():
     check(keras.Model(x, layers.LSTM(3)(y)), [np.array([[1, 0, 2, 0], [3, 4, 5, 1]], "int32")])
 
 
-@pytest.mark.parametrize("make", [lambda: layers.LSTM(3), lambda: layers.GRU(3, return_sequences=True), lambda: layers.Bidirectional(layers.LSTM(2)), lambda: layers.GlobalAveragePooling1D()])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: layers.LSTM(3),
+        lambda: layers.GRU(3, return_sequences=True),
+        lambda: layers.Bidirectional(layers.LSTM(2)),
+        lambda: layers.GlobalAveragePooling1D(),
+    ],
+)
 def test_a_mask_within_each_step(make):
     x, keep = keras.Input((4, 5, 2)), keras.Input((4, 5), dtype="bool")
     rng = np.random.default_rng(0)
@@ -120,7 +139,10 @@ def test_channels_first_runs_through_wrapped_layers():
     assert text(conversion).count("permute") <= 2, text(conversion)
 
 
-@pytest.mark.parametrize("make, shape", [(cnn, (4, 6, 6, 3)), (lambda: layers.LSTM(3), (4, 5, 2)), (lambda: layers.Conv2D(3, 2), (4, 6, 6, 3))])
+@pytest.mark.parametrize(
+    "make, shape",
+    [(cnn, (4, 6, 6, 3)), (lambda: layers.LSTM(3), (4, 5, 2)), (lambda: layers.Conv2D(3, 2), (4, 6, 6, 3))],
+)
 def test_wrapped_layers_verify_and_export(make, shape, tmp_path):
     x = keras.Input(shape)
     model = keras.Model(x, layers.Dense(2)(layers.TimeDistributed(make())(x)))
@@ -148,7 +170,12 @@ def test_a_wrapped_layer_without_a_rule_is_refused_by_name():
 
 @pytest.mark.parametrize(
     "make, shape",
-    [(lambda: layers.Dense(3, activation="relu"), (4,)), (lambda: layers.Conv2D(3, 2, padding="same"), (5, 6, 2)), (lambda: layers.Conv1D(3, 2), (5, 2)), (lambda: layers.Conv2DTranspose(3, 2), (4, 5, 2))],
+    [
+        (lambda: layers.Dense(3, activation="relu"), (4,)),
+        (lambda: layers.Conv2D(3, 2, padding="same"), (5, 6, 2)),
+        (lambda: layers.Conv1D(3, 2), (5, 2)),
+        (lambda: layers.Conv2DTranspose(3, 2), (4, 5, 2)),
+    ],
 )
 def test_spectral_normalization(make, shape):
     check_layer(layers.SpectralNormalization(make(), power_iterations=2, name="normalised"), shape)

@@ -1,0 +1,158 @@
+"""The written source as data: its taps, and which of its statements and lines belong to which Keras layer."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from k2t_core.layout import Layout
+
+
+@dataclass(frozen=True)
+class Tap:
+    """Where a Keras tensor lives in the running module: in ``variable`` after statement ``statement`` of forward.
+
+    module: path of the nn.Module instance ("" for the model itself), of class ``class_name``.
+    """
+
+    module: str
+    class_name: str
+    statement: int
+    variable: str
+    tensor: str
+    layer: str
+    layout: Layout
+
+
+@dataclass(frozen=True)
+class Code:
+    """The text of model.py and its taps."""
+
+    text: str
+    taps: tuple[Tap, ...]
+
+    def lines_of(self, layer: str) -> list[int]:
+        """1-based line numbers of the forward statements that compute a layer's outputs."""
+        positions = statement_lines(self.text)
+        return sorted(
+            {
+                line
+                for tap in self.taps
+                if tap.layer == layer
+                for line in positions.get((tap.class_name, tap.statement), ())
+            }
+        )
+
+
+def statement_lines(text: str) -> dict[tuple[str, int], range]:
+    """(class, statement number in its forward) → the lines it spans, for a source text."""
+    found = {}
+    for item in ast.parse(text).body:
+        if isinstance(item, ast.ClassDef):
+            for function in item.body:
+                if isinstance(function, ast.FunctionDef) and function.name == "forward":
+                    body = [
+                        s for s in function.body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))
+                    ]
+                    for index, statement in enumerate(body):
+                        found[item.name, index] = range(statement.lineno, statement.end_lineno + 1)
+    return found
+
+
+def forward_hashes(source: str) -> dict[str, str]:
+    """Class name → hash of what its forward() assigns, statement by statement.
+
+    Taps hold as long as that is unchanged, whatever else was edited: a changed expression is then named by its layer.
+    """
+    return {item.name: forward_hash(function) for item, function in forwards(ast.parse(source))}
+
+
+def forwards(tree: ast.Module) -> Iterator[tuple[ast.ClassDef, ast.FunctionDef]]:
+    """The classes of a module that have a forward(), with it."""
+    for item in tree.body:
+        if isinstance(item, ast.ClassDef):
+            for function in item.body:
+                if isinstance(function, ast.FunctionDef) and function.name == "forward":
+                    yield item, function
+
+
+def forward_hash(function: ast.FunctionDef) -> str:
+    """Hash of the names that a function assigns, statement by statement."""
+    steps = []
+    for statement in function.body:
+        targets = getattr(statement, "targets", None)
+        steps.append(" ".join(map(ast.unparse, targets)) if targets else type(statement).__name__)
+    return hashlib.sha256("\n".join(steps).encode()).hexdigest()[:16]
+
+
+def lines_by_layer(code: Code) -> dict[str, list[int]]:
+    """Layer path → 1-based lines: the statements of forward that compute it and the constructors that they use."""
+    statements, constructors = _statements_of(code.text)
+    found: dict[str, set[int]] = {}
+    kept: dict[str, set[str]] = {}  # the variables of each class that hold a Keras tensor
+    for tap in code.taps:
+        kept.setdefault(tap.class_name, set()).add(tap.variable)
+    for tap in code.taps:
+        statement = statements.get((tap.class_name, tap.statement))
+        if statement is None:
+            continue
+        lines = found.setdefault(tap.layer, set())
+        before = [statements[tap.class_name, k] for k in range(tap.statement)]
+        for part in (statement, *_leading_to(statement, before, kept[tap.class_name])):
+            lines.update(range(part.lineno, part.end_lineno + 1))
+            for node in ast.walk(part):
+                if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self":
+                    lines.update(constructors.get((tap.class_name, node.attr), ()))
+    return {layer: sorted(lines) for layer, lines in found.items()}
+
+
+def layers_by_line(code: Code) -> dict[int, list[str]]:
+    """1-based line → the layers it computes: several where a block class stands for repeated layers."""
+    found: dict[int, list[str]] = {}
+    for layer, lines in lines_by_layer(code).items():
+        for line in lines:
+            found.setdefault(line, []).append(layer)
+    return found
+
+
+def _leading_to(statement: ast.stmt, before: list[ast.stmt], kept: set[str]) -> list[ast.stmt]:
+    """The statements directly before that compute what ``statement`` uses and no Keras tensor: ``_, (hidden, _) = self.lstm(x)``."""
+    found, needed = [], _names(statement, ast.Load)
+    for earlier in reversed(before):
+        given = _names(earlier, ast.Store) - {"_"}
+        if given & kept or not given & needed:
+            break
+        found.append(earlier)
+        needed |= _names(earlier, ast.Load)
+    return found
+
+
+def _names(statement: ast.stmt, context: type) -> set[str]:
+    return {node.id for node in ast.walk(statement) if isinstance(node, ast.Name) and isinstance(node.ctx, context)}
+
+
+def _statements_of(text: str) -> tuple[dict[tuple[str, int], ast.stmt], dict[tuple[str, str], range]]:
+    """Statement k of each class's forward, and the lines on which each class assigns each attribute of self."""
+    statements: dict[tuple[str, int], ast.stmt] = {}
+    constructors: dict[tuple[str, str], range] = {}
+    for item in ast.parse(text).body:
+        if not isinstance(item, ast.ClassDef):
+            continue
+        for function in item.body:
+            if not isinstance(function, ast.FunctionDef):
+                continue
+            body = [s for s in function.body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
+            for index, statement in enumerate(body):
+                if function.name == "forward":
+                    statements[item.name, index] = statement
+                elif (
+                    function.name == "__init__"
+                    and isinstance(statement, ast.Assign)
+                    and isinstance(statement.targets[0], ast.Attribute)
+                ):
+                    constructors[item.name, statement.targets[0].attr] = range(
+                        statement.lineno, statement.end_lineno + 1
+                    )
+    return statements, constructors

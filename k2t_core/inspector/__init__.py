@@ -1,0 +1,1 @@
+"""Everything that the pages and the command line draw, without Streamlit."""

@@ -1,0 +1,163 @@
+"""Break it: a known wrong reading of one layer of the loaded model, for a learner to find."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+
+from k2t_core.difference import Difference
+from k2t_core.errors import K2TError
+from k2t_core.planning.plan import Plan
+from k2t_core.planning.planner import plan as make_plan
+from k2t_core.progress import Progress, silent
+from k2t_core.recipe import Recipe
+from k2t_core.transforms import apply_chain
+
+CHOICES = 5  # layers to choose from, the broken one among them
+TRIED = 12  # layers of a large model that are looked at for one that can be broken
+REASONS = 4  # faults to choose from
+# Faults that are offered beside the real one, where its layer has too few wrong readings of its own.
+ELSEWHERE = (
+    "the bias is left out",
+    "the kernel of a Dense is not transposed",
+    "BatchNormalization divides by the variance of this batch",
+    "the activation is applied twice",
+    "the padding is put on the other side",
+)
+SEEN = 1e-3  # a fault that a learner can see: relative difference of the layer alone
+
+
+@dataclass(frozen=True, eq=False)
+class Exercise:
+    """A fault, the layers that might have it, and what a verification of the broken conversion found."""
+
+    seed: int
+    layer: str
+    fault: str
+    recipe: Recipe
+    choices: dict[str, str]  # layer path → what it is
+    reasons: tuple[str, ...]  # faults to choose from, the real one among them
+    report: Any
+
+
+def exercise(plan: Plan, seed: int, say: Progress = silent) -> Exercise:
+    """Break a layer of a model, chosen by ``seed``, in a conversion of its own; the same seed gives the same exercise.
+
+    Raises K2TError where no layer can be broken so that its shapes hide it.
+    """
+    from safetensors.torch import load_file, save_file
+
+    from k2t_core.emit.conversion import convert
+    from k2t_core.keras_side.batches import random_batch
+    from k2t_core.tensors import to_tensor
+    from k2t_core.verification import verify
+    from k2t_core.verification.alone import probe
+    from k2t_core.verification.diagnosis import candidates
+
+    rng = Random(seed)
+    # The model as k2t reads it; where that takes code of a person's own, with it.
+    plain = make_plan(plan.traced)
+    base = plan if plain.problems else plain
+    kinds = {
+        p.node.layer.path: p.node.layer
+        for _, _, _, p in base.root.walk()
+        if p.mapping is not None and p.child is None and (p.mapping.weights or p.mapping.alternatives)
+    }
+    names = sorted(kinds)
+    rng.shuffle(names)
+    names.sort(key=lambda name: not kinds[name].all_variables())  # a fault in a weight is the harder riddle
+    arrays = random_batch(plan.traced.graph, 2, seed)
+    for index, name in enumerate(names[:TRIED]):
+        say(0.5 * index / min(len(names), TRIED), "Looking for a layer to break")
+        try:
+            patient = probe(plan.traced, name, arrays, base)
+        except K2TError:  # a weight by itself
+            continue
+        readings = list(candidates(patient, base.recipe))
+        found = _fault(patient, base.recipe, readings, rng)
+        if found is not None:
+            (fault, recipe), damage = found, {}
+            break
+    else:  # no wrong reading fits: then its numbers in the file are wrong
+        recipe, readings = base.recipe, []
+        name, fault, damage = next(
+            ((n, *found) for n in names if (found := _damage(base, n)) is not None), (None, None, None)
+        )
+        if name is None:
+            raise K2TError(
+                "no layer of this model can be read wrongly without an error: there is nothing to guess; load another model"
+            )
+    others = rng.sample([n for n in names if n != name], min(CHOICES - 1, len(names) - 1))
+    own = [text for text, _ in readings if text != fault]
+    reasons = [fault, *own[: REASONS - 1]]
+    reasons += rng.sample([text for text in ELSEWHERE if text != fault], REASONS - len(reasons))
+    rng.shuffle(reasons)
+    order = list(kinds)
+    shown = sorted([name, *others], key=order.index)
+    with tempfile.TemporaryDirectory(prefix="k2t-exercise-") as folder:
+        say(0.5, "Converting with the fault")
+        convert(make_plan(plan.traced, recipe), Path(folder))
+        if damage:
+            file = Path(folder) / "model.safetensors"
+            save_file(
+                {**load_file(file), **{key: to_tensor(array) for key, array in damage.items()}},
+                file,
+                metadata={"format": "pt"},
+            )
+        report = verify(
+            folder,
+            plan.traced,
+            batch=2,
+            seed=seed,
+            weights="model",
+            edge_cases=False,
+            explain=False,
+            progress=lambda share, text: say(0.6 + 0.4 * share, text),
+        )
+    return Exercise(seed, name, fault, recipe, {n: _words(kinds[n]) for n in shown}, tuple(reasons), report)
+
+
+def _fault(patient: Any, recipe: Recipe, readings: list[tuple[str, Recipe]], rng: Random) -> tuple[str, Recipe] | None:
+    """A reading of the layer that runs and is wrong, None where there is none or the layer is wrong as it stands."""
+    if not readings or not patient.judge(recipe).passed:
+        return None
+    rng.shuffle(readings)
+    for text, changed in readings:
+        try:
+            verdict = patient.judge(changed)
+        except K2TError:  # its shapes do not fit: it would be noticed
+            continue
+        if not verdict.passed and SEEN < verdict.difference.relative < float("inf"):
+            return text, changed
+    return None
+
+
+def _damage(plan: Plan, layer: str) -> tuple[str, dict[str, np.ndarray]] | None:
+    """A fault in a layer's weights that no shape shows, and the entries of the state_dict with it; None where it would not be seen."""
+    for weight in plan.weights:
+        if weight.layer != layer or weight.source is None:
+            continue
+        value = plan.traced.value(weight.source)
+        right = apply_chain(weight.steps, value)
+        if right.ndim > 1 and value.size == right.size:
+            wrong, fault = (
+                value.reshape(right.shape),
+                f"{weight.key.rsplit('.', 1)[-1]} keeps Keras's order in memory: reshaped, not transposed",
+            )
+        elif weight.key.endswith("bias"):
+            wrong, fault = np.zeros_like(right), "the bias is left out"
+        else:
+            continue
+        if SEEN < Difference.of(right, wrong).relative < float("inf"):
+            return fault, {weight.key: wrong}
+    return None
+
+
+def _words(layer: Any) -> str:
+    """``Dense, kernel (16, 10), bias (10,)``."""
+    return ", ".join([layer.kind, *(f"{variable.name} {tuple(variable.shape)}" for variable in layer.all_variables())])

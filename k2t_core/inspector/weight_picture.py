@@ -1,0 +1,318 @@
+"""A variable on its way from Keras to PyTorch, as two matrices with the same element marked in both.
+
+Only what is drawn is computed: the elements of a window are traced back through the transform, step by step, so that a
+kernel of a hundred million entries is as quick to look at as a small one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from k2t_core.graph import Layer
+from k2t_core.planning.plan import PlannedWeight
+from k2t_core.transforms import Cast, Permute, ReorderBlocks, ReorderFlatten, Reshape, SqrtAtLeast, Take
+
+WINDOW = 48  # rows and columns drawn
+SAMPLE = 100_000  # values counted in a histogram
+SPACE = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
+# Blocks along the last axis of a recurrent kernel: keras/src/layers/rnn/lstm.py and gru.py; torch.nn.LSTM and nn.GRU.
+GATES = {"LSTM": (("i", "f", "c", "o"), ("i", "f", "g", "o")), "GRU": (("z", "r", "h"), ("r", "z", "n"))}
+# What a gate does, whatever a framework calls it: one colour for both sides.
+MEANINGS = {
+    "i": "input",
+    "f": "forget",
+    "c": "cell",
+    "g": "cell",
+    "o": "output",
+    "z": "update",
+    "r": "reset",
+    "h": "new",
+    "n": "new",
+}
+
+
+@dataclass(frozen=True)
+class Band:
+    """The rows or columns ``start`` to ``stop`` of a side's window that belong to one gate."""
+
+    gate: str
+    meaning: str
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """One side, laid out as a matrix in the order of its memory: a window around the marked element.
+
+    rows, columns: names of the axes that run there. row_labels, column_labels: the index of each row and column.
+    mark: (row, column) in the window, of the element with ``index`` in the whole array. more: whether the window leaves anything out.
+    row_gates, column_gates: the gates of a recurrent kernel, where they run along that side; the window shows some units of each.
+    """
+
+    shape: tuple[int, ...]
+    axes: tuple[str, ...]
+    index: tuple[int, ...]
+    values: np.ndarray
+    rows: str
+    columns: str
+    row_labels: tuple[str, ...]
+    column_labels: tuple[str, ...]
+    mark: tuple[int, int]
+    sample: np.ndarray
+    more: bool
+    row_gates: tuple[Band, ...] = ()
+    column_gates: tuple[Band, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class WeightPicture:
+    """A state_dict entry beside the Keras variable that feeds it."""
+
+    keras: Side
+    torch: Side
+
+    @property
+    def limit(self) -> float:
+        """The largest magnitude of either side, of what is finite; 1 where all is 0."""
+        return (
+            max(
+                float(np.abs(side.sample[np.isfinite(side.sample)]).max(initial=0.0))
+                for side in (self.keras, self.torch)
+            )
+            or 1.0
+        )
+
+
+def is_drawable(weight: PlannedWeight) -> bool:
+    """Whether a weight comes from a Keras variable by steps whose elements can be followed."""
+    return (
+        weight.source is not None
+        and 0 not in (*weight.keras_shape, *weight.shape)
+        and () not in (weight.keras_shape, weight.shape)
+        and all(isinstance(step, (*_BACK, *_VALUES)) for step in weight.steps)
+    )
+
+
+def first_element(weight: PlannedWeight) -> tuple[int, ...]:
+    """An element of the torch array off the diagonals, where a wrong transpose would be seen."""
+    return tuple(min(axis + 1, size - 1) for axis, size in enumerate(weight.shape))
+
+
+def weight_picture(
+    weight: PlannedWeight, array: np.ndarray, element: Sequence[int], layer: Layer | None = None
+) -> WeightPicture:
+    """Both sides of a weight, its torch element ``element`` marked on both. ``array``: the Keras variable's value.
+
+    Raises ValueError for a weight that is not `is_drawable`, IndexError for an element outside of the array.
+    """
+    if not is_drawable(weight):
+        raise ValueError(f"{weight.key} cannot be followed through {weight.transform}")
+    element = tuple(element)
+    source = tuple(int(axis[0]) for axis in keras_index(weight, tuple(np.array([i]) for i in element)))
+    flat = array.reshape(-1)
+
+    def from_keras(index: tuple[np.ndarray, ...]) -> np.ndarray:
+        return flat[np.ravel_multi_index(index, array.shape)]
+
+    def from_torch(index: tuple[np.ndarray, ...]) -> np.ndarray:
+        values = from_keras(keras_index(weight, index))
+        for step in weight.steps:
+            values = step.apply(values) if isinstance(step, _VALUES) else values
+        return values
+
+    names = keras_axes(weight, layer)
+    gates = _gates(layer)
+    return WeightPicture(
+        # A matrix in Keras has its outputs last, in torch first.
+        _side(array.shape, names, source, len(array.shape) - 1, from_keras, gates and gates[0]),
+        _side(
+            weight.shape,
+            torch_axes(weight, names),
+            element,
+            min(1, len(weight.shape) - 1),
+            from_torch,
+            gates and gates[1],
+        ),
+    )
+
+
+def keras_index(weight: PlannedWeight, index: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+    """Where in the Keras variable the elements at ``index`` of the torch array come from."""
+    shapes = [weight.keras_shape]
+    for step in weight.steps:
+        shapes.append(step.shape_after(shapes[-1]))
+    for step, before, after in reversed(list(zip(weight.steps, shapes, shapes[1:]))):
+        if not isinstance(step, _VALUES):
+            index = _BACK[type(step)](step, index, before, after)
+    return index
+
+
+def keras_axes(weight: PlannedWeight, layer: Layer | None) -> tuple[str, ...]:
+    """What each axis of the Keras variable counts, as Keras's documentation of the layer names it."""
+    name, rank, kind = weight.source.rsplit("/", 1)[-1], len(weight.keras_shape), layer.kind if layer else ""
+    if _gates(layer) is not None and rank <= 2 and ("kernel" in name or "bias" in name):
+        return ({"recurrent_kernel": "units", "bias": "input and recurrent"}.get(name, "in"), "gates")[-rank:]
+    if rank == 1:
+        return ("units",)
+    if "Conv" in kind and rank - 2 in SPACE:
+        ends = (
+            ("channels", "multiplier")
+            if "depthwise" in name or kind.startswith("Depthwise")
+            else ("out", "in")
+            if "Transpose" in kind
+            else ("in", "out")
+        )
+        return (*SPACE[rank - 2], *ends)
+    if name == "embeddings":
+        return ("token", "features")
+    if name.endswith("kernel") and rank == 2:
+        return ("in", "out")
+    if kind.endswith("Attention") and rank == 3:
+        return ("head", "head size", "out") if "output" in weight.source else ("in", "head", "head size")
+    return tuple(f"axis {axis}" for axis in range(rank))
+
+
+def torch_axes(weight: PlannedWeight, names: tuple[str, ...]) -> tuple[str, ...]:
+    """The names of the Keras axes as the transform moves them; joined or split axes get names of their own."""
+    shape = weight.keras_shape
+    for step in weight.steps:
+        after = step.shape_after(shape)
+        if isinstance(step, Permute):
+            names = tuple(names[axis] for axis in step.axes)
+        elif isinstance(step, Take):
+            names = tuple(name for axis, name in enumerate(names) if axis != step.axis)
+        elif isinstance(step, Reshape):
+            names = _reshaped(names, shape, after)
+        shape = after
+    return names
+
+
+def _reshaped(names: tuple[str, ...], before: tuple[int, ...], after: tuple[int, ...]) -> tuple[str, ...]:
+    """Names after a reshape: runs of axes that become one axis are joined, axes of size 1 come and go."""
+    left = [(name, size) for name, size in zip(names, before) if size != 1]
+    found = []
+    for size in after:
+        if size == 1:
+            found.append("1")
+            continue
+        joined, count = [], 1
+        while left and count < size:
+            name, n = left.pop(0)
+            joined.append(name)
+            count *= n
+        if count != size:
+            return tuple(f"axis {axis}" for axis in range(len(after)))
+        found.append(" × ".join(joined))
+    return tuple(found)
+
+
+def _side(
+    shape: tuple[int, ...],
+    axes: tuple[str, ...],
+    index: tuple[int, ...],
+    split: int,
+    values: Callable,
+    gates: Sequence[str] | None,
+) -> Side:
+    """Axes before ``split`` run down, the others across."""
+    height, width = prod(shape[:split]), prod(shape[split:])
+    row, column = divmod(int(np.ravel_multi_index(index, shape)), width)
+    down, across = (gates if gates and part == ("gates",) else None for part in (axes[:split], axes[split:]))
+    top, left = _window(row, height, down), _window(column, width, across)
+    at = np.unravel_index(np.add.outer(np.array(top) * width, left), shape)
+    every = np.unique(np.linspace(0, height * width - 1, min(SAMPLE, height * width)).astype(np.int64))
+    return Side(
+        shape,
+        axes,
+        tuple(index),
+        np.asarray(values(at), "float64"),
+        " × ".join(axes[:split]),
+        " × ".join(axes[split:]),
+        _labels(top, shape[:split], down),
+        _labels(left, shape[split:], across),
+        (top.index(row), left.index(column)),
+        np.asarray(values(np.unravel_index(every, shape)), "float64"),
+        len(top) < height or len(left) < width,
+        _bands(len(top), down),
+        _bands(len(left), across),
+    )
+
+
+def _window(at: int, size: int, gates: Sequence[str] | None = None) -> list[int]:
+    """The places drawn around one; where gates run, the same units of every gate."""
+    if gates:
+        units = size // len(gates)
+        inner = _around(at % units, units, WINDOW // len(gates))
+        return [gate * units + unit for gate in range(len(gates)) for unit in inner]
+    return list(_around(at, size, WINDOW))
+
+
+def _around(at: int, size: int, most: int) -> range:
+    start = max(0, min(at - most // 2, size - most))
+    return range(start, min(size, start + most))
+
+
+def _bands(count: int, gates: Sequence[str] | None) -> tuple[Band, ...]:
+    if not gates:
+        return ()
+    each = count // len(gates)
+    return tuple(Band(gate, MEANINGS[gate], k * each, (k + 1) * each) for k, gate in enumerate(gates))
+
+
+def _labels(positions: list[int], shape: tuple[int, ...], gates: Sequence[str] | None) -> tuple[str, ...]:
+    if not shape:
+        return ("",)
+    if gates:
+        units = shape[0] // len(gates)
+        return tuple(f"{gates[p // units]}{p % units}" for p in positions)
+    return tuple(",".join(map(str, place)) for place in zip(*np.unravel_index(np.asarray(positions), shape)))
+
+
+def _gates(layer: Layer | None) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+    if layer is None:
+        return None
+    kinds = [layer.kind, *(child.kind for child in layer.children.values())]
+    return next((GATES[kind] for kind in kinds if kind in GATES), None)
+
+
+def _permute(step: Permute, index, before, after):
+    return tuple(index[step.axes.index(axis)] for axis in range(len(before)))
+
+
+def _reshape(step: Reshape, index, before, after):
+    return np.unravel_index(np.ravel_multi_index(index, after), before)
+
+
+def _blocks(step: ReorderBlocks, index, before, after):
+    units = before[step.axis] // len(step.order)
+    return _at(index, step.axis, np.asarray(step.order)[index[step.axis] // units] * units + index[step.axis] % units)
+
+
+def _flatten(step: ReorderFlatten, index, before, after):
+    # Position p of the flattened axis, run through in torch's order, is this position in Keras's: Flat.order() without its array.
+    place = np.unravel_index(index[step.axis], tuple(step.shape[axis] for axis in step.perm))
+    return _at(
+        index,
+        step.axis,
+        np.ravel_multi_index(tuple(place[step.perm.index(axis)] for axis in range(len(step.shape))), step.shape),
+    )
+
+
+def _take(step: Take, index, before, after):
+    like = index[0] if index else np.array(0)
+    return (*index[: step.axis], np.full_like(like, step.index), *index[step.axis :])
+
+
+def _at(index, axis, value):
+    axis %= len(index)
+    return (*index[:axis], value, *index[axis + 1 :])
+
+
+_BACK = {Permute: _permute, Reshape: _reshape, ReorderBlocks: _blocks, ReorderFlatten: _flatten, Take: _take}
+# Steps that change numbers and move none.
+_VALUES = (Cast, SqrtAtLeast)

@@ -1,0 +1,1 @@
+"""All that touches Keras: reading a model, following its layers, running it."""

@@ -1,0 +1,115 @@
+"""A copy of the Keras model with random weights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from k2t_core.errors import RAISED, K2TError
+from k2t_core.graph import Graph
+from k2t_core.keras_side import compiling
+from k2t_core.keras_side.loading import Source
+from k2t_core.keras_side.randomise import is_weight, random_value, settle
+from k2t_core.keras_side.remembering import remembered
+from k2t_core.keras_side.tracing import LiveScope, Traced, is_functional, trace
+from k2t_core.transforms import apply_chain, from_json
+
+
+@remembered
+def randomised_copy(traced: Traced, seed: int) -> Traced:
+    """A copy of the model with every variable random. The original is not touched."""
+    import keras
+    from keras.src.saving.serialization_lib import SafeModeScope
+
+    try:
+        with SafeModeScope(False):  # code in the model, if any, was allowed when it was loaded
+            original = traced.source.model
+            if is_functional(original):
+                model = keras.models.clone_model(original)
+            else:
+                model = type(original).from_config(original.get_config())
+                zeros = [
+                    np.zeros([n or 1 for n in traced.graph.tensors[t].shape], traced.graph.tensors[t].dtype)
+                    for t in traced.graph.inputs
+                ]
+                compiling.run(
+                    model, (keras.tree.pack_sequence_as(traced.scope.functional._inputs_struct, zeros),), {}
+                )  # makes its variables
+    except RAISED as error:  # custom classes may not rebuild from their config
+        raise K2TError(
+            f"{traced.source.name}: Keras cannot copy the model to randomise its weights ({' '.join(str(error).split())[:200]}); verify with weights='model'"
+        ) from error
+    source = traced.source
+    values = {
+        path: random_value(path, tuple(variable.shape), str(variable.dtype), seed)
+        for path, variable in traced.variables.items()
+        if is_weight(path)
+    }
+    paths = {id(variable): path for path, variable in traced.variables.items()}
+    original = source.original and source.original.with_values(lambda variable: values.get(paths.get(id(variable))))
+    copy = _named_alike(
+        trace(Source(model, source.path, source.fingerprint, source.info, original=original), traced.closed), traced
+    )
+    for path, value in values.items():
+        copy.variables[path].assign(value)
+    settle(model)
+    return copy
+
+
+def _named_alike(copy: Traced, original: Traced) -> Traced:
+    """The copy with the original's names of layers, tensors and variables: Keras may count them up in a copy.
+
+    Raises K2TError where it is not a copy of the same graph.
+    """
+
+    def scope(of: LiveScope, mine: Graph, its: Graph) -> LiveScope:
+        pairs = list(zip(mine.nodes, its.nodes))
+        if len(mine.nodes) != len(its.nodes) or any(
+            a.layer.kind != b.layer.kind or len(a.outputs) != len(b.outputs) for a, b in pairs
+        ):
+            raise K2TError(f"{original.source.name}: its copy has other layers; verify with weights='model'")
+        nodes = {a.id: b.id for a, b in pairs}
+        tensors = dict(zip(mine.inputs, its.inputs)) | {x: y for a, b in pairs for x, y in zip(a.outputs, b.outputs)}
+        nested = {
+            id(live): scope(of.nested[id(live)], a.layer.graph, b.layer.graph)
+            for a, b in pairs
+            if a.layer.graph is not None and id(live := of.operations[a.id]) in of.nested
+        }
+        return replace(
+            of,
+            graph=its,
+            outputs={key: tensors.get(label, label) for key, label in of.outputs.items()},
+            node_ids={key: nodes.get(name, name) for key, name in of.node_ids.items()},
+            operations={nodes.get(name, name): operation for name, operation in of.operations.items()},
+            nested=nested,
+        )
+
+    variables: dict[str, Any] = {}
+    for (_, _, a), (_, _, b) in zip(copy.graph.walk(), original.graph.walk()):
+        variables.update(
+            (its.path, copy.variables[mine.path]) for mine, its in zip(a.layer.all_variables(), b.layer.all_variables())
+        )
+    if set(variables) != set(original.variables) or any(
+        variables[path].shape != v.shape for path, v in original.variables.items()
+    ):
+        raise K2TError(f"{original.source.name}: its copy has other variables; verify with weights='model'")
+    return replace(
+        copy,
+        graph=original.graph,
+        scope=scope(copy.scope, copy.graph, original.graph),
+        variables=variables,
+        opened=original.opened,
+        cuts=original.cuts,
+        variants={},
+    )
+
+
+def randomised_entry(entry: dict[str, Any], traced: Traced, seed: int) -> np.ndarray:
+    source = None
+    if entry["keras"]:
+        path = entry["keras"][0]
+        variable = traced.variables[path]
+        source = random_value(path, tuple(variable.shape), str(variable.dtype), seed)
+    return apply_chain([from_json(step) for step in entry["steps"]], source)

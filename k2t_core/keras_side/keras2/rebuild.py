@@ -1,0 +1,212 @@
+"""A functional model of Keras 2, node by node, as one of Keras 3 with the same names, weights and shared layers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from inspect import signature
+from itertools import chain, count
+from typing import Any
+
+import numpy as np
+
+from k2t_core.errors import UnsupportedError
+from k2t_core.keras_side.keras2.layers import Untranslatable, name_of, plain, translated
+from k2t_core.keras_side.keras2.operations import OPERATIONS
+from k2t_core.keras_side.opened import calls_of
+from k2t_core.keras_side.randomise import settle
+
+
+def rebuild(model: Any) -> tuple[Any, list[tuple[Any, Any]], list[tuple[str, Any, Any]]]:
+    """(the model in Keras 3, pairs of variables, its tensors), as `keras2.Original` keeps them.
+
+    Raises UnsupportedError, which lists every layer without a counterpart.
+    """
+    builder = _Builder()
+    with _names_of_its_own():
+        built, tensors = builder.model(model)
+    if builder.problems:
+        raise UnsupportedError(list(dict.fromkeys(builder.problems)))
+    settle(built)
+    return built, builder.variables, tensors
+
+
+@contextmanager
+def _names_of_its_own() -> Iterator[None]:
+    """Keras counts up the names that it gives: the same file shall get the same ones every time."""
+    from keras.src.backend.common import global_state
+
+    kept = global_state.get_global_attribute("object_name_uids")
+    global_state.set_global_attribute("object_name_uids", None)
+    try:
+        yield
+    finally:
+        global_state.set_global_attribute("object_name_uids", kept)
+
+
+@dataclass
+class _Builder:
+    made: dict[int, Any] = field(default_factory=dict)  # id of a layer or model of Keras 2 → its counterpart
+    variables: list[tuple[Any, Any]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    filled: set[int] = field(default_factory=set)  # ids of the layers of Keras 2 whose weights are copied
+
+    def model(self, old: Any) -> tuple[Any, list[tuple[str, Any, Any]]]:
+        import keras
+        import tensorflow as tf
+        import tf_keras
+
+        if not getattr(old, "_is_graph_network", False):
+            raise UnsupportedError(
+                [
+                    f"model {old.name!r} is a subclassed {type(old).__name__}, or a Sequential without an input shape; give the Sequential an Input, or rebuild it with the functional API"
+                ]
+            )
+        values: dict[int, Any] = {}  # id of a symbolic tensor of Keras 2 → that of Keras 3
+        found: list[tuple[str, Any, Any]] = []
+        taken = {name_of(layer) for layer in old.layers}
+        for x in old.inputs:
+            values[id(x)] = self.input(x)
+        nodes = calls_of(old)
+        for node in nodes:
+            if any(id(x) not in values for x in node.keras_inputs):
+                continue  # what comes before it has been refused
+            layer = node.layer
+            args, kwargs = (plain(part, lambda x: values.get(id(x), x)) for part in (node.call_args, node.call_kwargs))
+            try:
+                result = self.call(layer, args, kwargs, taken)
+            except Untranslatable as why:
+                self.problems.append(f"layer {layer.name!r} {why}")
+                continue
+            except UnsupportedError as error:  # of a model inside
+                self.problems.extend(error.problems)
+                continue
+            except Exception as error:  # Keras 3 raises every type there is for what it does not take
+                self.problems.append(
+                    f"layer {layer.name!r}, a {type(layer).__name__} of Keras 2, cannot be rebuilt in Keras 3: {' '.join(str(error).split())[:200]}"
+                )
+                continue
+            for x, y in zip(tf.nest.flatten(node.outputs), keras.tree.flatten(result)):
+                values[id(x)] = y
+                found.append((layer.name, x, y))
+        if self.problems:
+            return None, []
+        if isinstance(old, tf_keras.Sequential) and len(nodes) == len({id(node.layer) for node in nodes}):
+            first = values[id(old.inputs[0])]
+            new = keras.Sequential([first, *(self.made[id(node.layer)] for node in nodes)], name=name_of(old))
+        else:
+            inputs, outputs = (
+                plain(part, lambda x: values[id(x)]) for part in (old._nested_inputs, old._nested_outputs)
+            )
+            new = keras.Model(inputs, outputs, name=name_of(old))
+        return new, found
+
+    def input(self, x: Any) -> Any:
+        import keras
+
+        layer = x.node.layer
+        if getattr(layer, "sparse", False) or getattr(layer, "ragged", False):
+            raise UnsupportedError(
+                [f"input {layer.name!r} is {'sparse' if layer.sparse else 'ragged'}; give the model a dense input"]
+            )
+        return keras.Input(batch_shape=tuple(x.shape), dtype=x.dtype.name, name=name_of(layer))
+
+    def call(self, layer: Any, args: tuple, kwargs: dict, taken: set[str]) -> Any:
+        import tf_keras
+
+        kind = type(layer).__name__
+        if hasattr(layer, "symbol"):  # TFOpLambda, SlicingOpLambda
+            return self.operation(layer, args, kwargs, taken)
+        if kind in ("AddLoss", "AddMetric"):
+            return args[0]
+        known = self.made.get(id(layer))
+        if known is None:
+            known = self.model(layer)[0] if isinstance(layer, tf_keras.Model) else translated(layer)
+            if known is None:
+                raise UnsupportedError(self.problems)
+            self.made[id(layer)] = known
+        kwargs = {key: value for key, value in kwargs.items() if value is not None}
+        if kwargs.pop("training", False):
+            raise Untranslatable(
+                "is called with training=True: it stays in training mode in inference, which k2t does not convert"
+            )
+        if (
+            isinstance(args[0], list) and len(args[0]) > 1 and kind in RECURRENT
+        ):  # Keras 2 gives the states along with the sequence
+            args, kwargs = (args[0][0], *args[1:]), {**kwargs, "initial_state": args[0][1:]}
+        result = known(*args, **kwargs)
+        if not isinstance(layer, tf_keras.Model):
+            self.weights(layer, known)
+        return result
+
+    def weights(self, old: Any, new: Any) -> None:
+        """Copy the values, variable by variable, where both sides have the same in the same order."""
+        if id(old) in self.filled:
+            return
+        self.filled.add(id(old))
+        theirs, ours = list(old.weights), list(new.weights)
+        shapes = (
+            [
+                (RENAMED_VARIABLES.get((type(old).__name__, name := _basename(v.name)), name), tuple(v.shape))
+                for v in theirs
+            ],
+            [(v.name, tuple(v.shape)) for v in ours],
+        )
+        if shapes[0] != shapes[1]:
+            raise Untranslatable(
+                f"has the variables {_told(shapes[0])} in Keras 2 and {_told(shapes[1])} in Keras 3, which k2t cannot match"
+            )
+        for v, w in zip(theirs, ours):
+            w.assign(np.asarray(v))
+            self.variables.append((v, w))
+
+    def operation(self, layer: Any, args: tuple, kwargs: dict, taken: set[str]) -> Any:
+        run = OPERATIONS.get(layer.symbol)
+        if run is None:
+            raise Untranslatable(
+                f"is TensorFlow's operation tf.{layer.symbol}, which k2t cannot carry to Keras 3; rebuild the model in Keras 3 with keras.ops"
+            )
+        try:
+            given = signature(run).bind(*args, **kwargs)
+        except TypeError as error:
+            raise Untranslatable(
+                f"is TensorFlow's operation tf.{layer.symbol}, called in a way that k2t does not know ({error})"
+            ) from error
+        try:
+            result = run(*given.args, **given.kwargs)
+        except NotImplementedError as error:
+            raise Untranslatable(
+                f"is TensorFlow's operation tf.{layer.symbol} {error}, which k2t cannot carry to Keras 3"
+            ) from error
+        _name_operations(result, layer.symbol.rsplit(".", 1)[-1], taken)
+        return result
+
+
+RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "Bidirectional")
+
+RENAMED_VARIABLES = {(kind, "depthwise_kernel"): "kernel" for kind in ("DepthwiseConv1D", "DepthwiseConv2D")}
+
+
+def _name_operations(result: Any, name: str, taken: set[str]) -> None:
+    """Name the operations that a call has just made, unlike any layer: Keras wants each name once in a model."""
+    import keras
+
+    stack = [y for y in keras.tree.flatten(result) if hasattr(y, "_keras_history")]
+    while stack:
+        operation = stack.pop()._keras_history.operation
+        if isinstance(operation, keras.Layer) or getattr(operation, "_k2t_named", False):
+            continue
+        operation.name = next(free for free in chain([name], (f"{name}_{k}" for k in count(1))) if free not in taken)
+        operation._k2t_named = True
+        taken.add(operation.name)
+        stack.extend(x for node in operation._inbound_nodes for x in node.input_tensors)
+
+
+def _basename(name: str) -> str:
+    return re.sub(r":\d+$", "", name.rsplit("/", 1)[-1])
+
+
+def _told(variables: list[tuple[str, tuple]]) -> str:
+    return ", ".join(f"{name} {shape}" for name, shape in variables) or "none"

@@ -1,0 +1,69 @@
+"""What opening a layer comes to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+def calls_of(function: Any) -> list[Any]:
+    """The nodes of a keras.Function or functional model in the order in which Keras runs them, without its inputs."""
+    return [
+        node
+        for _, nodes in sorted(function._nodes_by_depth.items(), reverse=True)
+        for node in nodes
+        if not node.is_input
+    ]
+
+
+class CannotOpen(Exception):
+    """Why a layer stays closed."""
+
+
+@dataclass(eq=False)
+class StandIn:
+    """A variable, or a constant, as the source of a symbolic tensor: what the graph records as the operation behind it."""
+
+    name: str  # the attribute that holds the variable
+    owner: Any  # the live layer that holds the variable, or that makes the constant
+    variable: Any = None
+    value: np.ndarray | None = None
+
+
+@dataclass(eq=False)
+class Opened:
+    """What call() came to.
+
+    function: keras.Function over what is at ``places`` (leaf of the bound arguments, whether its mask is meant), then ``sources``.
+    calls: the recorded calls of the layers inside.
+    result: the nest that call() returned; its leaves are ``function.outputs``.
+    names: live layer → the attribute that holds it.
+    """
+
+    function: Any
+    places: list[tuple[int, bool]]
+    sources: list[tuple[Any, StandIn]]  # (symbolic tensor, what it stands for)
+    calls: list[Any]
+    result: Any
+    actual: dict[int, Any]  # id of a symbolic input of the function → the tensor that arrives
+    names: dict[int, str]
+
+    def nodes(self) -> list[Any]:
+        """The calls inside, in order."""
+        return calls_of(self.function)
+
+    def values(self, leaves: Sequence[Any]) -> list[Any]:
+        """The inputs of ``function`` in a run on values: ``leaves`` are those of the bound arguments."""
+        from keras.src.backend import get_keras_mask
+
+        arriving = [get_keras_mask(leaves[i]) if of_mask else leaves[i] for i, of_mask in self.places]
+        return arriving + [s.variable.value if s.variable is not None else s.value for _, s in self.sources]
+
+
+def is_variable(value: Any) -> bool:
+    import keras
+
+    return isinstance(value, keras.Variable)

@@ -1,0 +1,213 @@
+"""Open a layer that no rule knows: its call() is run on symbolic tensors, and the layers and operations inside take its place.
+
+While it runs, the layer's own variables are replaced by symbolic tensors, so that whatever is done with them is recorded as
+well; a layer that is called on plain numbers in there (positions, for an embedding) gets them as a symbolic constant. Whatever
+cannot be followed so (TensorFlow functions, control flow on values, randomness) leaves the layer closed, with the reason.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import get_ident
+from typing import Any
+
+import numpy as np
+
+from k2t_core.errors import RAISED
+from k2t_core.keras_side.free_sizes import any_key, free_sizes, symbolic_constant
+from k2t_core.keras_side.opened import CannotOpen, Opened, StandIn, is_variable
+
+
+def open_layer(op: Any, args: tuple, kwargs: dict, record: Callable, bind: Callable) -> tuple[Opened, list[Any]]:
+    """Run the layer ``op`` on symbolic tensors: (what is inside, the outputs with their masks).
+
+    record: (layer, args, kwargs) → the recorded call of a layer that a rule knows, its ``result`` the nest it returns; None for
+    one that is to be opened in its turn. bind: (layer, args, kwargs) → arguments by name.
+
+    Raises CannotOpen.
+    """
+    from keras import tree
+
+    one, outputs = run_symbolically(op, args, kwargs, record, bind)
+    again, _ = run_symbolically(op, args, kwargs, record, bind)  # random numbers would be others
+    for a, b in zip(_constants(one), _constants(again)):
+        if a.shape != b.shape or not np.array_equal(a, b):
+            raise CannotOpen("it draws random numbers")
+    used = {id(v) for node in one.nodes() if hasattr(node.operation, "variables") for v in node.operation.variables}
+    used |= {id(s.variable) for _, s in one.sources}
+    lost = [v.path for v in op.variables if id(v) not in used and "seed_generator" not in v.path]
+    if lost:
+        raise CannotOpen(f"what becomes of its variable {lost[0]!r} cannot be followed")
+    if any(
+        is_variable(leaf) for node in one.nodes() for leaf in tree.flatten((node.arguments.args, node.arguments.kwargs))
+    ):
+        raise CannotOpen(
+            "it keeps weights in a list or another place that k2t does not look into; keep each in an attribute of its own"
+        )
+    return one, outputs
+
+
+def run_symbolically(op: Any, args: tuple, kwargs: dict, record: Callable, bind: Callable) -> tuple[Opened, list[Any]]:
+    """One run of the layer, as `open_layer`, nothing checked."""
+    from keras import Function, Input, KerasTensor, Layer, tree
+    from keras.src.backend import get_keras_mask, set_keras_mask
+
+    calls: list[Any] = []
+    sources: list[tuple[Any, StandIn]] = []
+    found: dict[str, Any] = {}
+    names: dict[int, str] = {}
+
+    def inside(layer: Any, call_args: tuple, call_kwargs: dict) -> Any:
+        for name, value in vars(layer).items():
+            if isinstance(value, Layer) and not name.startswith("_"):
+                names.setdefault(id(value), name)
+        if "training" in call_kwargs:
+            call_kwargs["training"] = False
+        with _symbolic_variables(layer, sources):
+            return layer.call(*call_args, **call_kwargs)
+
+    def symbolic_call(*call_args: Any, **call_kwargs: Any) -> Any:
+        leaves = tree.flatten(bind(op, call_args, call_kwargs))
+        arriving: dict[int, tuple[Any, tuple[int, bool]]] = {}  # id of a tensor → (the tensor, where it comes from)
+        symbolic = [(i, leaf) for i, leaf in enumerate(leaves) if isinstance(leaf, KerasTensor)]
+        masked = [(i, leaf) for i, leaf in symbolic if get_keras_mask(leaf) is not None]
+        for i, leaf in symbolic:
+            arriving.setdefault(id(leaf), (leaf, (i, False)))
+        for i, leaf in masked:
+            arriving.setdefault(id(get_keras_mask(leaf)), (get_keras_mask(leaf), (i, True)))
+        fresh = {key: Input(batch_shape=x.shape, dtype=x.dtype) for key, (x, _) in arriving.items()}
+        for _, leaf in masked:
+            set_keras_mask(fresh[id(leaf)], fresh[id(get_keras_mask(leaf))])
+        call_args, call_kwargs = tree.map_structure(lambda leaf: fresh.get(id(leaf), leaf), (call_args, call_kwargs))
+        with _recorded(op, calls, sources, record, inside), free_sizes(op, sources), any_key():
+            result = inside(op, call_args, call_kwargs)
+        inputs = [*fresh.values(), *(x for x, _ in sources)]
+        if not tree.flatten(result) or not all(isinstance(y, KerasTensor) for y in tree.flatten(result)):
+            raise CannotOpen("it returns something else than tensors computed from its input")
+        function = Function(inputs, result)
+        actual = {id(fresh[key]): x for key, (x, _) in arriving.items()}
+        found["opened"] = Opened(
+            function, [place for _, place in arriving.values()], list(sources), list(calls), result, actual, names
+        )
+        return tree.map_structure(lambda y: KerasTensor(y.shape, dtype=y.dtype), result)
+
+    object.__setattr__(op, "symbolic_call", symbolic_call)  # past Keras's attribute tracking; removed below
+    try:
+        outer = tree.flatten(op(*args, **kwargs))
+    except CannotOpen as error:
+        raise CannotOpen(_words(error)) from error
+    except RAISED as error:  # call() may do anything
+        raise CannotOpen(
+            f"its call() does not run on symbolic tensors ({type(error).__name__}: {_words(error)})"
+        ) from error
+    finally:
+        object.__delattr__(op, "symbolic_call")
+    one = found["opened"]
+    outputs = [one.actual.get(id(y), y) for y in tree.flatten(one.result)]
+    for y, shown in zip(outputs, outer):
+        if get_keras_mask(shown) is not None and get_keras_mask(y) is None:
+            set_keras_mask(y, get_keras_mask(shown))
+    return one, outputs
+
+
+@contextmanager
+def _recorded(outer: Any, calls: list[Any], sources: list[Any], record: Callable, inside: Callable) -> Iterator[None]:
+    """While this is in force a layer that is called on symbolic tensors is recorded, or opened where no rule knows it."""
+    import keras
+    from keras import KerasTensor, tree
+
+    original, here = keras.Layer.__call__, get_ident()
+    busy: set[int] = {id(outer)}
+
+    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        if id(layer) in busy or get_ident() != here:  # another thread is none of our business
+            return original(layer, *args, **kwargs)
+        leaves = tree.flatten((args, kwargs))
+        if not any(isinstance(leaf, KerasTensor) for leaf in leaves):
+            if not layer.variables:
+                return original(layer, *args, **kwargs)
+            args, kwargs = tree.map_structure(lambda leaf: symbolic_constant(leaf, layer, sources), (args, kwargs))
+        busy.add(id(layer))
+        try:
+            known = record(layer, args, kwargs)
+            if known is not None:
+                calls.append(known)
+                return known.result
+            object.__setattr__(layer, "symbolic_call", lambda *a, **k: inside(layer, a, k))
+            try:
+                return _without_node(layer, original, args, kwargs)
+            finally:
+                object.__delattr__(layer, "symbolic_call")
+        finally:
+            busy.discard(id(layer))
+
+    keras.Layer.__call__ = call
+    try:
+        yield
+    finally:
+        keras.Layer.__call__ = original
+
+
+def _without_node(layer: Any, original: Callable, args: tuple, kwargs: dict) -> Any:
+    """Call a layer and leave the history of what it returns as its own call() made it."""
+    from keras import tree
+
+    kept: list[Any] = []
+    inner = layer.symbolic_call
+
+    def symbolic_call(*a: Any, **k: Any) -> Any:
+        result = inner(*a, **k)
+        kept.extend((y, getattr(y, "_keras_history", None)) for y in tree.flatten(result))
+        return result
+
+    object.__setattr__(layer, "symbolic_call", symbolic_call)
+    result = original(layer, *args, **kwargs)
+    for y, history in kept:
+        y._keras_history = history
+    return result
+
+
+@contextmanager
+def _symbolic_variables(layer: Any, sources: list[tuple[Any, StandIn]]) -> Iterator[None]:
+    """The layer's own variables, where they are attributes of it, as symbolic tensors in the dtype it computes in."""
+    from keras import Input, ops
+
+    own = {
+        name: value for name, value in vars(layer).items() if is_variable(value) and "seed_generator" not in value.path
+    }
+    known = {id(s.variable): x for x, s in sources if s.variable is not None}
+    for name, variable in own.items():
+        if id(variable) not in known:
+            known[id(variable)] = Input(
+                batch_shape=variable.shape, dtype=variable._dtype
+            )  # its ``dtype`` is that of the autocast in force
+            sources.append((known[id(variable)], StandIn(name.lstrip("_"), layer, variable=variable)))
+        stand_in = known[id(variable)]
+        mixed = layer.autocast and layer.compute_dtype != variable._dtype and "float" in variable._dtype
+        object.__setattr__(layer, name, ops.cast(stand_in, layer.compute_dtype) if mixed else stand_in)
+    try:
+        yield
+    finally:
+        for name, variable in own.items():
+            object.__setattr__(layer, name, variable)
+
+
+def _constants(one: Opened) -> list[np.ndarray]:
+    """The plain numbers among the arguments of what is inside."""
+    from keras import KerasTensor, tree
+
+    leaves = [leaf for node in one.nodes() for leaf in tree.flatten((node.arguments.args, node.arguments.kwargs))]
+    arrays = [
+        np.asarray(leaf)
+        for leaf in leaves
+        if hasattr(leaf, "dtype") and not isinstance(leaf, KerasTensor) and not is_variable(leaf)
+    ]
+    return arrays + [s.value for _, s in one.sources if s.value is not None]
+
+
+def _words(error: Exception) -> str:
+    """An error's own words, without what Keras writes around them."""
+    bold = re.search(r"\x1b\[1m(.*?)\x1b\[0m", str(error), re.DOTALL)
+    return " ".join((bold[1] if bold else str(error)).split())[:200]

@@ -1,0 +1,87 @@
+"""What Keras gave is remembered while a verification goes on; and only one thread at a time uses a live model."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import wraps
+from typing import Any, TypeVar
+
+import numpy as np
+
+from k2t_core.errors import InputError
+from k2t_core.keras_side.tracing import Traced
+
+T = TypeVar("T")
+
+_memory: ContextVar[dict[Any, Any] | None] = ContextVar("memory", default=None)
+
+
+@contextmanager
+def remembering() -> Iterator[None]:
+    """Within it, what Keras computes is kept and not computed again: for many verifications of one model that stays as it is."""
+    token = _memory.set({})
+    try:
+        yield
+    finally:
+        _memory.reset(token)
+
+
+def remembered(function: Callable[..., T]) -> Callable[..., T]:
+    """A function whose results `remembering` keeps."""
+
+    @wraps(function)
+    def run(*args: Any) -> T:
+        memory = _memory.get()
+        if memory is None:
+            return function(*args)
+        key = (function.__name__, *map(_key, args))
+        if key not in memory:
+            memory[key] = (function(*args), args)  # with the arguments: their ids must not come again
+        return memory[key][0]
+
+    return run
+
+
+def _key(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.shape, str(value.dtype), hashlib.sha1(np.ascontiguousarray(value)).digest()
+    if isinstance(value, Mapping):
+        return tuple((k, _key(v)) for k, v in value.items())
+    if isinstance(value, (set, frozenset)):
+        return frozenset(value)
+    if isinstance(value, (list, tuple)):
+        return tuple(map(_key, value))
+    return value if isinstance(value, (str, int, float, type(None))) else id(value)
+
+
+def holding_the_model(function: Callable[..., T]) -> Callable[..., T]:
+    """The function, with the model to itself: another thread may be comparing a layer of it."""
+
+    @wraps(function)
+    def locked(traced: Traced, *args: Any, **kwargs: Any) -> T:
+        with traced.source.lock:
+            return function(traced, *args, **kwargs)
+
+    return locked
+
+
+def refusing_bad_batches(function: Callable[..., T]) -> Callable[..., T]:
+    """The function, where Keras refuses the batch that it is given (a token beyond a vocabulary, a size too small for a kernel): an InputError."""
+
+    @wraps(function)
+    def run(*args: Any, **kwargs: Any) -> T:
+        from tensorflow.errors import OpError
+
+        try:
+            return function(*args, **kwargs)
+        except (OpError, ValueError) as error:
+            words = re.sub("\\x1b\\[[0-9;]*m|\\{\\{[^}]*\\}\\}", "", str(error).split("Arguments received by")[0])
+            raise InputError(
+                f"Keras itself refuses this batch: {' '.join(words.split())[:220]}; give inputs that the model is made for"
+            ) from error
+
+    return run

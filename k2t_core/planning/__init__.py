@@ -1,0 +1,1 @@
+"""Graph → Plan: what every call of a Keras layer becomes."""

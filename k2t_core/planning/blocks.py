@@ -1,0 +1,85 @@
+"""Block classes as data: what repeats, where it is used and with which numbers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from k2t_core.rules.registry import Module
+
+# Constructor arguments that say how wide a tensor is: they are named and passed alike.
+WIDTHS = {
+    "in_channels",
+    "out_channels",
+    "in_features",
+    "out_features",
+    "num_features",
+    "num_channels",
+    "normalized_shape",
+    "groups",
+    "query_size",
+    "value_size",
+    "input_size",
+    "hidden_size",
+    "embedding_dim",
+    "channels",
+    "size",
+    "shape",
+    "features",
+}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A constructor argument that differs between the uses of a block: stands in `Block.modules` for its value."""
+
+    name: str
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """A class for a repeated run of calls. ``attrs``, ``labels`` and ``modules`` are aligned with its parts; None where no module is."""
+
+    class_name: str
+    parameters: tuple[str, ...]
+    attrs: tuple[str | None, ...]
+    labels: tuple[str, ...]  # names for local variables
+    modules: tuple[Module | None, ...]
+
+
+@dataclass(frozen=True)
+class BlockModule(Module):
+    """The constructor call of a block."""
+
+    block: Block | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Use:
+    """One instance of a block: calls ``start`` to ``stop`` of the scope, held at ``attr`` (``conv3.2``: in a Sequential).
+
+    parts: what it is made of, in order: a call, by its index, or a block within the block.
+    """
+
+    block: Block
+    start: int
+    stop: int
+    attr: str
+    values: tuple[Any, ...]
+    entries: tuple[str, ...]
+    exit: str
+    parts: tuple[int | Use, ...]
+
+    def walk(self) -> Iterator[Use]:
+        """The blocks in it, inner ones first, and itself."""
+        for part in self.parts:
+            if isinstance(part, Use):
+                yield from part.walk()
+        yield self
+
+
+def is_width(key: str) -> bool:
+    """Whether a constructor argument says how wide a tensor is."""
+    return re.sub(r"_\d+$", "", key) in WIDTHS | {"hidden_channels", "hidden_features"}

@@ -1,0 +1,56 @@
+"""Which helpers there are, and their text, read without importing torch."""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+from k2t_core.errors import K2TError
+
+
+@dataclass(frozen=True)
+class _Helper:
+    source: str
+    mentions: frozenset[str]
+    module: str
+
+
+@cache
+def helper_sources() -> dict[str, _Helper]:
+    """Every helper, by name, read from the text of its module: torch is not imported for it."""
+    found: dict[str, _Helper] = {}
+    folder = resources.files("k2t_core.helpers")
+    for file in sorted(folder.iterdir(), key=lambda f: f.name):
+        if not file.name.endswith(".py") or file.name == "__init__.py":
+            continue
+        text = file.read_text(encoding="utf-8")
+        for item in ast.parse(text).body:
+            if isinstance(item, (ast.FunctionDef, ast.ClassDef)):
+                if item.name in found:
+                    raise K2TError(f"internal: helper {item.name} is defined twice")
+                start = min([item.lineno, *(d.lineno for d in item.decorator_list)])
+                source = "\n".join(text.splitlines()[start - 1 : item.end_lineno])
+                mentions = frozenset(n.id for n in ast.walk(item) if isinstance(n, ast.Name))
+                found[item.name] = _Helper(source, mentions, f"k2t_core.helpers.{file.name[:-3]}")
+    return found
+
+
+def helper_names() -> frozenset[str]:
+    """Names that a generated class must not have."""
+    return frozenset(helper_sources())
+
+
+def helpers_for(code: str) -> str:
+    """The helpers that ``code`` calls, and those they call, in a fixed order."""
+    sources = helper_sources()
+    needed: set[str] = set()
+    queue = [name for name in sources if re.search(rf"(?<![\w.]){name}\(", code)]
+    while queue:
+        name = queue.pop()
+        if name not in needed:
+            needed.add(name)
+            queue += [n for n in sources[name].mentions if n in sources]
+    return "\n\n\n".join(helper.source for name, helper in sources.items() if name in needed)

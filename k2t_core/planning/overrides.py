@@ -1,0 +1,179 @@
+"""A recipe's overrides, applied to the mapping of one call, each checked for shape."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from k2t_core.errors import K2TError, OverrideError
+from k2t_core.graph import Layer
+from k2t_core.layout import identity
+from k2t_core.rules import registry
+from k2t_core.rules.recurrent import GATES
+from k2t_core.rules.registry import SELF, Call, Mapping, Module, Weight
+from k2t_core.rules.slots import keywords, with_keyword
+from k2t_core.transforms import Permute, ReorderBlocks, chain_shape
+
+
+def from_snippet(call: Call, code: str) -> Mapping:
+    """The user's PyTorch for a layer: inputs ``x``/``x0``… in Keras's axis order, its variables as ``w['name']``."""
+    names = {"x": str(call.x)} if call.inputs else {}
+    names.update({f"x{i}": str(slot) for i, slot in enumerate(call.inputs)})
+    text = code.strip()
+    try:
+        compile(text, "snippet", "eval")
+    except SyntaxError as error:
+        raise OverrideError(
+            f"layer {call.layer.path!r}: the snippet is not one Python expression ({error.msg}, line {error.lineno})"
+        ) from error
+    text = " ".join(text.split("\n"))
+    variables = {v.name.replace("/", "_"): v for v in call.layer.variables}
+    text = re.sub(r"\bw\b(?=\[)", SELF, text)
+    for name in sorted(names, key=len, reverse=True):
+        text = re.sub(rf"(?<![\w.]){name}\b", names[name], text)
+    parameters = {
+        name: Module("nn.Parameter", {"data": Module("torch.empty", {"size": v.shape}, 1)}, 1)
+        for name, v in variables.items()
+    }
+    module = Module("nn.ParameterDict", {"parameters": parameters}, 1) if variables else None
+    return Mapping(
+        forward=text,
+        module=module,
+        weights=tuple(Weight(name, v.name) for name, v in variables.items()),
+        wants=tuple(identity(slot.rank) for slot in call.inputs),
+        status=registry.AMBIGUOUS,
+        why="Your snippet: k2t runs it as it is and verifies it against Keras.",
+        torch=code.strip(),
+    )
+
+
+def with_arguments(mapping: Mapping, values: dict[str, Any], layer: Layer) -> Mapping:
+    """The mapping with other arguments: of a function in its code where one has them, else of its module's constructor."""
+    texts = [mapping.forward] if isinstance(mapping.forward, str) else list(mapping.forward)
+    for name, value in values.items():
+        changed = [with_keyword(text, name, value) for text in texts]
+        if mapping.module is not None and (name in mapping.module.args or changed == texts):
+            mapping = replace(mapping, module=replace(mapping.module, args={**mapping.module.args, name: value}))
+        elif changed == texts and value not in [v for text in texts for v in keywords(text).get(name, ())]:
+            code = re.sub("⟦(\\d+)⟧", "x", "; ".join(texts)).replace(SELF, "self")
+            raise OverrideError(
+                f"layer {layer.path!r}: becomes {code}, which has no constructor arguments to override, and no argument {name!r}"
+            )
+        else:
+            texts = changed
+    return replace(mapping, forward=texts[0] if isinstance(mapping.forward, str) else tuple(texts))
+
+
+def fed(weights: tuple[Weight, ...], sources: dict[str, str], call: Call) -> tuple[Weight, ...]:
+    """The weights with other Keras variables behind them, each checked for shape."""
+    unknown = sorted(set(sources) - {w.key for w in weights if w.source})
+    if unknown:
+        raise OverrideError(
+            f"layer {call.layer.path!r}: no weight {unknown[0]!r} that a Keras variable feeds; it has {', '.join(w.key for w in weights if w.source) or 'none'}"
+        )
+    result = []
+    for weight in weights:
+        if weight.key in sources:
+            variable = call.layer.variable(sources[weight.key])
+            if variable is None:
+                raise OverrideError(
+                    f"layer {call.layer.path!r}: no variable {sources[weight.key]!r}; it has {', '.join(v.name for v in call.layer.all_variables())}"
+                )
+            before = call.variable(weight.source).shape
+            if variable.shape != before:
+                raise OverrideError(
+                    f"layer {call.layer.path!r}, {weight.key}: {variable.name} has shape {variable.shape}, and {weight.source} {before}"
+                )
+            weight = replace(weight, source=variable.name)
+        result.append(weight)
+    lost = {call.variable(w.source).path for w in weights if w.source} - {
+        call.variable(w.source).path for w in result if w.source
+    }
+    if lost:
+        raise OverrideError(f"layer {call.layer.path!r}: {min(lost)} would be lost; say which weight it feeds instead")
+    return tuple(result)
+
+
+def in_gate_order(weights: tuple[Weight, ...], order: Sequence[int], call: Call) -> tuple[Weight, ...]:
+    """The weights with the blocks of their gates, as they stand, in another order."""
+    count = GATES.get(call.layer.kind) or next(
+        (GATES[c.kind] for c in call.layer.children.values() if c.kind in GATES), None
+    )
+    if count is None:
+        raise OverrideError(f"layer {call.layer.path!r}: {call.layer.kind} has no gates")
+    if sorted(order) != list(range(count)):
+        raise OverrideError(f"layer {call.layer.path!r}: the order of its gates {tuple(order)} is no order of {count}")
+    step = ReorderBlocks(0, tuple(order), ", ".join(map(str, range(count))), ", ".join(map(str, order)))
+    return tuple(replace(w, steps=(*w.steps, step)) if w.source else w for w in weights)
+
+
+def in_axis_order(weights: tuple[Weight, ...], value: dict, call: Call) -> tuple[Weight, ...]:
+    key, axes = value.get("key"), tuple(value.get("axes", ()))
+    if key not in {w.key for w in weights}:
+        raise OverrideError(
+            f"layer {call.layer.path!r}: no weight {key!r}; it has {', '.join(w.key for w in weights) or 'none'}"
+        )
+    result = []
+    for weight in weights:
+        if weight.key == key:
+            shape = call.variable(weight.source).shape if weight.source else None
+            at = next((i for i, step in enumerate(weight.steps) if isinstance(step, Permute)), None)
+            steps = (
+                (*weight.steps, Permute(axes))
+                if at is None
+                else (*weight.steps[:at], Permute(axes), *weight.steps[at + 1 :])
+            )
+            before, after = chain_shape(weight.steps, shape), None
+            try:
+                after = chain_shape(steps, shape)
+            except K2TError as error:
+                raise OverrideError(f"layer {call.layer.path!r}, {key}: {error}") from error
+            if before != after:
+                raise OverrideError(
+                    f"layer {call.layer.path!r}, {key}: permutation {axes} gives shape {after}, but the module needs {before}"
+                )
+            weight = replace(weight, steps=steps)
+        result.append(weight)
+    return tuple(result)
+
+
+def permutable(plan: Any, layer: str) -> dict[str, Any]:
+    """The weights of a layer by the key that a permutation override names: ``weight`` → its `PlannedWeight`."""
+    found: dict[str, Any] = {}
+    by_key = {weight.key: weight for weight in plan.weights if weight.layer == layer}
+    for _, prefix, _, planned in plan.root.walk():
+        if planned.node.layer.path == layer and planned.mapping is not None and planned.attr is not None:
+            for weight in planned.mapping.weights:
+                full = by_key.get(f"{prefix}{planned.attr}.{weight.key}")
+                if full is not None and full.source is not None:
+                    found.setdefault(weight.key, full)
+    return found
+
+
+def permutation_of(weight: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """(shape that arrives at a weight's permutation, its axes): the identity where the weight has none."""
+    from k2t_core.transforms import Permute, chain_shape
+
+    at = next((i for i, step in enumerate(weight.steps) if isinstance(step, Permute)), None)
+    if at is None:
+        shape = chain_shape(weight.steps, weight.keras_shape)
+        return shape, tuple(range(len(shape)))
+    return chain_shape(weight.steps[:at], weight.keras_shape), tuple(weight.steps[at].axes)
+
+
+def parse_axes(text: str) -> tuple[int, ...]:
+    """``"1, 0"`` or ``"(1 0)"`` → ``(1, 0)``. Raises OverrideError for anything but whole numbers."""
+    parts = [part for part in re.split(r"[\s,;()\[\]]+", text) if part]
+    if not parts or not all(re.fullmatch(r"\d+", part) for part in parts):
+        raise OverrideError(f"a permutation is a list of axes such as 1, 0; not {text!r}")
+    return tuple(map(int, parts))
+
+
+def permuted_shape(shape: Iterable[int], axes: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape after a transposition. Raises OverrideError where ``axes`` is not a permutation of its axes."""
+    shape = tuple(shape)
+    if sorted(axes) != list(range(len(shape))):
+        raise OverrideError(f"{axes} is not a permutation of the axes 0 to {len(shape) - 1} of shape {shape}")
+    return tuple(shape[axis] for axis in axes)

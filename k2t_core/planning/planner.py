@@ -1,0 +1,262 @@
+"""Graph → Plan: a PyTorch counterpart, a layout and the weight transforms for every call, overrides applied."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from k2t_core.errors import InputError, OverrideError
+from k2t_core.graph import Graph
+from k2t_core.keras_side.cutting import cut
+from k2t_core.keras_side.loading import load
+from k2t_core.keras_side.tracing import Traced, trace, with_closed
+from k2t_core.layout import Layout, identity
+from k2t_core.planning.checks import checked, in_dtype, no_rule
+from k2t_core.planning.folding import fold
+from k2t_core.planning.layouts import absorbs_flat, demands, layout_of
+from k2t_core.planning.names import MODULE_ATTRIBUTES, RESERVED, UniqueNames
+from k2t_core.planning.overrides import fed, from_snippet, in_axis_order, in_gate_order, with_arguments
+from k2t_core.planning.plan import Plan, PlannedNode, PlannedScope, PlannedWeight
+from k2t_core.recipe import Recipe, read_recipe
+from k2t_core.rules import registry
+from k2t_core.rules.registry import SELF, Call, Mapping, Module, Unconvertible
+from k2t_core.transforms import chain_shape
+
+IGNORED = registry.Alternative(
+    "mask ignored",
+    "every step counts, as if nothing were masked",
+    "only where no step is ever masked, or where another program leaves the mask out",
+)
+
+
+def plan(
+    model: Any, recipe: Any = None, *, allow_unsafe: bool = False, arriving: Sequence[Layout] | None = None
+) -> Plan:
+    """Plan the conversion of a model file, a keras.Model, a loaded `Source` or a `Traced` graph.
+
+    arriving: layouts for the inputs whose layers have no wish of their own; Keras's order without it.
+
+    Unsupported layers do not raise here: they are rows of the table with their reason. `Plan.raise_for_problems` does.
+    Raises OverrideError for a recipe that does not fit the model.
+    """
+    traced = model if isinstance(model, Traced) else trace(load(model, allow_unsafe=allow_unsafe))
+    if traced.source.original is not None:
+        _check_original(traced)
+    recipe = read_recipe(recipe)
+    if recipe.fingerprint not in (None, traced.source.fingerprint):
+        raise OverrideError(
+            f"the recipe was made for another model than {traced.source.name}, or the file has changed since; keep what still applies with --merge-recipe (k2t.merge in Python)"
+        )
+    traced = cut(with_closed(traced, [o.layer for o in recipe.overrides if o.kind == "snippet"]), recipe.cuts)
+    planner = _Planner(recipe)
+    root = planner.scope(traced.graph, arriving, top=True)
+    planner.check_recipe(root, traced)
+    recipe = replace(recipe, fingerprint=traced.source.fingerprint)
+    return Plan(traced.source, traced, root, recipe, tuple(_weights(root)))
+
+
+def _check_original(traced: Traced) -> None:
+    """A file of Keras 2: its layers compute in Keras 3 what they do in tf_keras. Raises UnsupportedError."""
+    from k2t_core.keras_side.batches import random_batch  # which needs this module
+    from k2t_core.keras_side.running import check_original
+
+    try:
+        check_original(traced, random_batch(traced.graph, 2))
+    except InputError:
+        pass  # the model takes no random numbers; a verification with inputs of the user's own compares with tf_keras
+
+
+def merge(recipe: Any, model: Any, *, allow_unsafe: bool = False) -> tuple[Recipe, list[str]]:
+    """What of a recipe still applies to a model that it was not made for: (the recipe for this model, why the rest is left out).
+
+    An override applies where the layer exists and the override is possible there: same alternatives, shapes that fit.
+    """
+    traced = model if isinstance(model, Traced) else trace(load(model, allow_unsafe=allow_unsafe))
+    kept, left = Recipe(), []
+    for override in read_recipe(recipe).overrides:
+        try:
+            plan(traced, kept.with_override(override))
+        except OverrideError as error:
+            left.append(str(error))
+        else:
+            kept = kept.with_override(override)
+    return replace(kept, fingerprint=traced.source.fingerprint), left
+
+
+@dataclass(eq=False)
+class _Planner:
+    recipe: Recipe
+    class_names: set[str] = field(default_factory=set)
+
+    def scope(self, graph: Graph, hints: Sequence[Layout] | None, top: bool = False) -> PlannedScope:
+        """Plan a graph. ``hints``: the layouts in which a nested model's inputs arrive, for inputs nobody has a wish for."""
+        wanted = demands(graph)
+        consumers = graph.consumers()
+        layouts: dict[str, Layout] = {}
+        for index, t in enumerate(graph.inputs):
+            rank = len(graph.tensors[t].shape)
+            hint = hints[index] if hints and index < len(hints) and hints[index].flat is None else identity(rank)
+            layouts[t] = layout_of(wanted.get(t), rank) or hint
+        modules: dict[int, PlannedNode] = {}
+        attrs = UniqueNames(MODULE_ATTRIBUTES | set(keyword.kwlist))
+        nodes = []
+        for node in graph.nodes:
+            planned = self.node(node, graph, layouts, wanted, consumers, modules, attrs)
+            layouts.update(zip(node.outputs, planned.outputs))
+            modules.setdefault(id(node.layer), planned)
+            nodes.append(planned)
+        name = self.class_name(graph.name)
+        uses, nodes = fold(graph, nodes, self.class_name, attrs)
+        return PlannedScope(graph, name, nodes, layouts, uses)
+
+    def node(self, node, graph, layouts, wanted, consumers, modules, attrs) -> PlannedNode:
+        layer = node.layer
+        arriving = tuple(layouts[t] for t in node.inputs)
+        rule = registry.find(layer.kind)
+        choice = self.recipe.get(layer.path, "alternative")
+        first = modules.get(id(layer))
+        call = Call(
+            node,
+            graph,
+            arriving,
+            wanted=tuple(layout_of(wanted.get(t), len(graph.tensors[t].shape)) for t in node.outputs),
+            choice=choice,
+            absorbs_flat=all(absorbs_flat(t, graph, consumers) for t in node.outputs),
+            inner=first.child if first is not None else None,
+            plan_child=self.scope,
+        )
+        child = None
+        try:
+            if self.recipe.get(layer.path, "snippet") is not None:
+                mapping = from_snippet(call, self.recipe.get(layer.path, "snippet"))
+            elif layer.graph is not None:
+                child = first.child if first is not None else self.scope(layer.graph, arriving)
+                mapping = _nested(call, child)
+            elif rule is None:
+                raise Unconvertible(no_rule(layer))
+            else:
+                call.refuse(
+                    call.arguments.get("training") is True,
+                    "it is called with training=True; k2t converts inference, so build the model without it",
+                )
+                mapping, call = _ruled(rule, call)
+                mapping = in_dtype(checked(mapping, call), layer)
+                child = call.inner
+            mapping = self.overridden(mapping, call)
+            if (
+                first is not None
+                and first.mapping is not None
+                and (first.mapping.module, first.mapping.weights) != (mapping.module, mapping.weights)
+            ):
+                raise Unconvertible(
+                    "it is shared, and its calls would need different modules; give each call a layer of its own"
+                )
+        except Unconvertible as reason:
+            outputs = tuple(identity(len(graph.tensors[t].shape)) for t in node.outputs)
+            return PlannedNode(node, None, str(reason), arriving, outputs, None, None, choice)
+        outputs = mapping.gives or tuple(identity(len(graph.tensors[t].shape)) for t in node.outputs)
+        attr = None
+        if mapping.module is not None or child is not None:
+            attr = first.attr if first is not None and first.attr else attrs.new(layer.name)
+        return PlannedNode(node, mapping, None, arriving, outputs, attr, child, choice)
+
+    def overridden(self, mapping: Mapping, call: Call) -> Mapping:
+        """The mapping with the recipe's arguments and permutations, each checked for shape."""
+        layer = call.layer
+        names = [a.name for a in mapping.alternatives]
+        if call.choice is not None and call.choice not in names and call.choice != "default":
+            raise OverrideError(
+                f"layer {layer.path!r}: no alternative {call.choice!r}; it has {', '.join(['default', *names])}"
+            )
+        for override in self.recipe.of(layer.path):
+            if override.kind == "arguments":
+                mapping = with_arguments(mapping, override.value, layer)
+            elif override.kind == "weights":
+                mapping = replace(mapping, weights=fed(mapping.weights, override.value, call))
+            elif override.kind == "gates":
+                mapping = replace(mapping, weights=in_gate_order(mapping.weights, override.value, call))
+            elif override.kind == "permutation":
+                mapping = replace(mapping, weights=in_axis_order(mapping.weights, override.value, call))
+        return mapping
+
+    def class_name(self, name: str) -> str:
+        from k2t_core.planning.helper_sources import helper_names
+
+        base = "".join(part[:1].upper() + part[1:] for part in re.split(r"\W+|_", name) if part) or "Model"
+        base = f"Model{base}" if base[0].isdigit() else base
+        result, k = base, 2
+        while result in self.class_names or result in RESERVED or result in helper_names():
+            result, k = f"{base}{k}", k + 1
+        self.class_names.add(result)
+        return result
+
+    def check_recipe(self, root: PlannedScope, traced: Traced) -> None:
+        paths = {planned.node.layer.path for _, _, _, planned in root.walk()} | {c.layer.path for c in traced.cuts}
+        for override in self.recipe.overrides:
+            if override.layer not in paths:
+                raise OverrideError(
+                    f"the recipe overrides layer {override.layer!r}, which this model does not have{' any more: it is cut off' if traced.cuts else ''}"
+                )
+
+
+def _nested(call: Call, child: PlannedScope) -> Mapping:
+    return Mapping(
+        forward=f"{SELF}({', '.join(map(str, call.inputs))})",
+        wants=child.input_layouts,
+        gives=child.output_layouts,
+        module=Module(child.class_name),
+        why="A nested model becomes a class of its own"
+        + (
+            "; calls share one instance and its weights."
+            if sum(n.layer is call.layer for n in call.graph.nodes) > 1
+            else "."
+        ),
+        keras=f"{call.layer.name}(inputs)",
+        torch=f"{child.class_name}()",
+    )
+
+
+def _ruled(rule: registry.Rule, call: Call) -> tuple[Mapping, Call]:
+    """What the rule makes of a call, and the call; where a mask changes it, with the alternative that ignores the mask."""
+    masks = [name for name in call.arguments if name.endswith("mask") or name == "masks"]
+    if not masks or call.layer.children:  # a wrapper plans what it wraps with the call
+        return rule.function(call), call
+    bare = replace(call, read_options=set(), read_arguments=set())
+    for name in masks:
+        del bare.arguments[name]
+    if call.choice == IGNORED.name:
+        mapping = rule.function(bare)
+        return replace(mapping, alternatives=(*mapping.alternatives, IGNORED)), bare
+    mapping = rule.function(call)
+    try:
+        without = rule.function(bare)
+    except Unconvertible:
+        return mapping, call
+    masked = (without.forward, without.module) != (mapping.forward, mapping.module)
+    return replace(mapping, alternatives=(*mapping.alternatives, IGNORED)) if masked else mapping, call
+
+
+def _weights(root: PlannedScope) -> Iterator[PlannedWeight]:
+    seen: set[str] = set()
+    for _, prefix, _, planned in root.walk():
+        if planned.mapping is None or planned.attr is None:
+            continue
+        layer = planned.node.layer
+        for weight in planned.mapping.weights:
+            key = f"{prefix}{planned.attr}.{weight.key}".removesuffix(".")
+            if key in seen:
+                continue
+            seen.add(key)
+            variable = layer.variable(weight.source) if weight.source else None
+            shape = variable.shape if variable else None
+            yield PlannedWeight(
+                key,
+                layer.path,
+                variable.path if variable else None,
+                weight.steps,
+                shape,
+                chain_shape(weight.steps, shape),
+            )

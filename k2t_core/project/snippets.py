@@ -1,0 +1,46 @@
+"""What is known of a snippet of PyTorch code before it is in force."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from k2t_core.errors import K2TError
+from k2t_core.recipe import Override
+
+if TYPE_CHECKING:
+    from k2t_core.project.project import Project
+    from k2t_core.verification.alone import Verdict
+
+
+@dataclass(frozen=True)
+class Check:
+    """What is known of a snippet that is not in force: why it cannot be, and where; or what it computes. Lines and columns count from 1."""
+
+    problem: str = ""
+    line: int = 1
+    column: int = 1
+    verdict: Verdict | None = None
+
+
+def check(project: Project, layer: str, code: str) -> Check:
+    """Read a snippet, and run it alone on what Keras gives the layer, where Keras runs in no time or has run already.
+
+    Nothing is put in force.
+    """
+    lead = len(code) - len(code.lstrip())
+    text = code.strip()
+    try:
+        compile(text, "snippet", "eval")
+    except (SyntaxError, ValueError) as error:  # ValueError: null bytes
+        line = getattr(error, "lineno", None) or 1
+        first = code[:lead].count("\n")
+        column = (getattr(error, "offset", None) or 1) + (lead - code.rfind("\n", 0, lead) - 1 if line == 1 else 0)
+        return Check(f"Not one Python expression: {getattr(error, 'msg', error)}", line + first, column)
+    recipe = project.recipe.with_override(Override(layer, "snippet", code))
+    if not (project.is_quick or project.is_probed(layer)):
+        return Check()
+    try:
+        return Check(verdict=project.probe(layer).judge(recipe))
+    except K2TError as error:
+        return Check(str(error))

@@ -1,0 +1,138 @@
+"""The written module as the verification runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from k2t_core.emit.module import load_module
+from k2t_core.errors import RAISED, OutputError
+from k2t_core.keras_side import running
+from k2t_core.keras_side.tracing import Traced
+from k2t_core.layout import Layout
+from k2t_core.tensors import to_array, to_tensor, torch_to_itself
+from k2t_core.verification.taps import TappedModel
+
+
+class _Enough(Exception):
+    """The tensor that was wanted is there."""
+
+
+@dataclass(eq=False)
+class TorchSide:
+    """The folder's module, three times: as a user loads it, with taps, and with taps in float64."""
+
+    folder: Path
+    manifest: dict[str, Any]
+    module: Any
+    tapped: TappedModel
+    exact: TappedModel | None
+
+    @classmethod
+    @torch_to_itself
+    def load(cls, folder: Path, manifest: dict[str, Any], state: dict[str, np.ndarray] | None = None) -> TorchSide:
+        """``state``: the torch state_dict as numpy arrays, None for the one in the folder."""
+        module = load_module(folder)
+        if state is not None:
+            _load_state(module, {k: to_tensor(v) for k, v in state.items()}, folder)
+        tapped = TappedModel(folder, manifest)
+        exact = TappedModel(folder, manifest, double=True)
+        tensors = module.state_dict()
+        _load_state(tapped.model, tensors, folder, shared=True)
+        _load_state(exact.model, {k: v.double() if v.is_floating_point() else v for k, v in tensors.items()}, folder)
+        return cls(folder, manifest, module, tapped, exact)
+
+    def inputs(self, arrays: Sequence[np.ndarray]) -> list[Any]:
+        """The batch as the module takes it, in memory of its own: forward() may work in place."""
+        permutations = [side["permutation"] for side in self.manifest["inputs"]]
+        return [to_tensor(a.transpose(p) if p else a, copy=True) for a, p in zip(arrays, permutations)]
+
+    def outputs(self, inputs: list[Any]) -> tuple[Any, ...]:
+        """What the module gives. Raises OutputError where its forward() does."""
+        import torch
+
+        with torch.no_grad():
+            (given,) = self.guard(lambda: (self.module(*(x.clone() for x in inputs)),))
+        return tuple(given) if isinstance(given, (tuple, list)) and len(given) != 1 else (given,)
+
+    def alone(
+        self, traced: Traced, arrays: Sequence[np.ndarray], scope: str, values: Mapping[str, np.ndarray], tensor: str
+    ) -> np.ndarray:
+        """What the module makes of ``values``, by the ids of its input tensors, in the layer that gives ``tensor``; in Keras's layout.
+
+        Raises OutputError where forward() raises or the tensor is not computed any more.
+        """
+        batch, given = list(arrays), {}
+        for t, value in values.items():
+            place, name = running.source(traced.graph, scope, t)
+            if place == "" and name in traced.graph.inputs:
+                batch[traced.graph.inputs.index(name)] = value
+            else:
+                given[place + name] = value
+        found: list[np.ndarray] = []
+
+        def observe(key: str, layer: str, layout: Layout, value: Any) -> Any:
+            if key == tensor:
+                found.append(layout.to_keras(to_array(value)))
+                raise _Enough
+            return to_tensor(layout.to_torch(given[key]), copy=True).to(value.dtype) if key in given else value
+
+        def run() -> Any:
+            try:
+                return self.tapped.run(self.inputs(batch), observe)
+            except _Enough:
+                return ()
+
+        self.guard(run)
+        if not found:
+            raise OutputError(f"{self.folder / 'model.py'}: does not compute {tensor!r} any more")
+        return found[0]
+
+    @torch_to_itself
+    def guard(self, run: Callable[[], Any], what: str = "forward()") -> tuple[Any, ...]:
+        try:
+            outputs = run()
+        except RAISED as error:  # hand-edited or overridden code can raise anything
+            raise OutputError(
+                f"{self.folder / 'model.py'}: {what} raises {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            ) from error
+        return tuple(outputs) if isinstance(outputs, (tuple, list)) else (outputs,)
+
+
+def _load_state(module: Any, tensors: dict[str, Any], folder: Path, shared: bool = False) -> None:
+    """``shared``: the module holds the tensors themselves and no copies."""
+    try:
+        module.load_state_dict(tensors, assign=shared)
+    except RuntimeError as error:
+        raise OutputError(
+            f"{folder / 'model.py'}: its state_dict differs from the manifest: {' '.join(str(error).split())[:300]}"
+        ) from error
+
+
+def keras_order(array: np.ndarray, permutation: list[int] | None) -> np.ndarray:
+    return array.transpose(np.argsort(permutation)) if permutation and array.ndim == len(permutation) else array
+
+
+@contextmanager
+def arriving(model: Any, paths: set[str]) -> Iterator[dict[str, Any]]:
+    """Module path → the last thing it was called on."""
+    modules = dict(model.named_modules())
+    found: dict[str, Any] = {}
+
+    def keep(path: str) -> Callable[[Any, tuple], None]:
+        def hook(module: Any, args: tuple) -> None:  # what a hook returns would replace the arguments
+            found[path] = args[0]
+
+        return hook
+
+    handles = [modules[path].register_forward_pre_hook(keep(path)) for path in paths if path in modules]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()

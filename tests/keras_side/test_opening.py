@@ -1,0 +1,451 @@
+"""Layers that no rule knows are opened: what their call() does converts like anything else."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+import k2t_core as k2t
+from k2t_core.keras_side.randomise import randomise
+from tests.harness import check
+
+
+class TransformerBlock(layers.Layer):
+    """As in Keras's own examples."""
+
+    def __init__(self, width=8, heads=2, hidden=16, **kwargs):
+        super().__init__(**kwargs)
+        self.width, self.heads, self.hidden = width, heads, hidden
+        self.att = layers.MultiHeadAttention(num_heads=heads, key_dim=width // heads)
+        self.ffn = keras.Sequential([layers.Dense(hidden, activation="relu"), layers.Dense(width)])
+        self.norm1 = layers.LayerNormalization(epsilon=1e-6)
+        self.norm2 = layers.LayerNormalization(epsilon=1e-6)
+        self.drop = layers.Dropout(0.1)
+        self.supports_masking = True
+
+    def build(self, shape):
+        self.att.build(shape, shape)
+        self.ffn.build(shape)
+        self.norm1.build(shape)
+        self.norm2.build(shape)
+
+    def call(self, x, training=None):
+        y = self.norm1(x + self.drop(self.att(x, x), training=training))
+        return self.norm2(y + self.drop(self.ffn(y), training=training))
+
+    def get_config(self):
+        return {**super().get_config(), "width": self.width, "heads": self.heads, "hidden": self.hidden}
+
+
+class Positions(layers.Layer):
+    """Token and position embedding, as in Keras's own examples."""
+
+    def __init__(self, length=12, words=30, width=8, mask_zero=False, **kwargs):
+        super().__init__(**kwargs)
+        self.length, self.words, self.width, self.mask_zero = length, words, width, mask_zero
+        self.token = layers.Embedding(words, width, mask_zero=mask_zero)
+        self.position = layers.Embedding(length, width)
+
+    def build(self, shape):
+        self.token.build()
+        self.position.build()
+
+    def call(self, x):
+        return self.token(x) + self.position(ops.arange(0, self.length))
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "length": self.length,
+            "words": self.words,
+            "width": self.width,
+            "mask_zero": self.mask_zero,
+        }
+
+
+class Gated(layers.Layer):
+    """Weights of its own, used with operators on either side, reshaped first, and a scalar."""
+
+    def build(self, shape):
+        self.gain = self.add_weight(name="gain", shape=(shape[-1],))
+        self.table = self.add_weight(name="table", shape=(shape[-1], 3))
+        self.scale = self.add_weight(name="scale", shape=())
+
+    def call(self, x):
+        gate = ops.sigmoid(ops.expand_dims(self.gain, 0) * 2.0)
+        return self.scale * ops.matmul(self.gain * x * gate, self.table)
+
+
+def model_of(layer, shape=(6,), dtype="float32", **call):
+    inputs = keras.Input(shape, dtype=dtype)
+    return keras.Model(inputs, layers.Dense(3)(layer(inputs, **call)), name="outer")
+
+
+def verified(model, tmp_path):
+    randomise(model)
+    result = k2t.convert(model, tmp_path / "out")
+    report = k2t.verify(tmp_path / "out", model, training=True)
+    assert report.passed and report.proves, report.verdict
+    return result, report
+
+
+def test_a_block_of_keras_layers_and_weights_of_its_own(tmp_path):
+    result, report = verified(model_of(Gated(name="gated")), tmp_path)
+    keys = {weight.key: weight.source for weight in result.plan.weights}
+    assert (
+        keys["gated_gain"] == "gated/gain"
+        and "self.gated_table = nn.Parameter(torch.empty((6, 3)))" in result.plan.code.text
+    )
+    judged = [layer.layer for layer in report.layers]
+    assert "gated/sigmoid" in judged and "gated/matmul" in judged
+
+
+def test_transformer_blocks_of_a_users_own_class_fold(tmp_path):
+    tokens = keras.Input((12,), dtype="int32")
+    x = Positions(name="positions")(tokens)
+    for k in range(3):
+        x = TransformerBlock(name=f"block{k}")(x)
+    result, report = verified(
+        keras.Model(tokens, layers.Dense(2, activation="softmax")(layers.GlobalAveragePooling1D()(x)), name="encoder"),
+        tmp_path,
+    )
+    text = result.plan.code.text
+    assert (
+        "class TransformerBlock(nn.Module)" in text
+        and text.count("nn.LayerNorm(") == 2
+        and "range(3)" in text
+        and "torch.arange(12)" in text
+    ), text
+    assert {"block1/att", "positions/token"} <= {layer.layer for layer in report.layers}
+
+
+def test_masks_reach_what_is_inside(tmp_path):
+    tokens = keras.Input((12,), dtype="int32")
+    x = layers.Embedding(30, 8, mask_zero=True)(tokens)
+    verified(keras.Model(tokens, layers.LSTM(4)(TransformerBlock(name="block")(x)), name="masked"), tmp_path)
+
+
+class Residual(layers.Layer):
+    def __init__(self, inner, **kwargs):
+        super().__init__(**kwargs)
+        self.inner = inner
+
+    def build(self, shape):
+        if not self.inner.built:
+            self.inner.build(shape)
+
+    def call(self, x, mask=None):
+        y = self.inner(x)
+        return x + y if mask is None else x + y * ops.cast(ops.expand_dims(mask, -1), y.dtype)
+
+    def get_config(self):
+        return {**super().get_config(), "inner": keras.saving.serialize_keras_object(self.inner)}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(keras.saving.deserialize_keras_object(config.pop("inner")), **config)
+
+
+def test_an_opened_layer_in_an_opened_layer_with_a_mask_as_argument(tmp_path):
+    x = keras.Input((5, 8))
+    y = Residual(Residual(layers.Dense(8, activation="tanh", name="dense"), name="within"), name="around")(
+        layers.Masking()(x)
+    )
+    with keras.saving.custom_object_scope({"Residual": Residual}):
+        verified(keras.Model(x, y), tmp_path)
+
+
+class Patches(layers.Layer):
+    """As in Keras's own examples: the batch's size is read and only handed on."""
+
+    def __init__(self, size=2, **kwargs):
+        super().__init__(**kwargs)
+        self.size = size
+
+    def call(self, x):
+        batch, height, width, channels = ops.shape(x)
+        x = ops.reshape(x, (batch, height // self.size, self.size, width // self.size, self.size, channels))
+        return ops.reshape(
+            ops.transpose(x, (0, 1, 3, 2, 4, 5)), (batch, height * width // self.size**2, self.size**2 * channels)
+        )
+
+
+def test_a_reshape_may_hand_on_the_size_of_the_batch(tmp_path):
+    x = keras.Input((6, 4, 3))
+    result, _ = verified(keras.Model(x, layers.Dense(2)(Patches(name="patches")(x))), tmp_path)
+    assert "patches/transpose" in {planned.node.layer.path for _, _, _, planned in result.plan.root.walk()}
+
+
+@pytest.mark.parametrize("steps", [5, None])
+def test_a_reshape_may_infer_a_size_beside_the_batch(steps, tmp_path):
+    class SelfAttention(layers.Layer):
+        """As in Keras's own example of a transformer."""
+
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.query, self.key, self.value = (layers.Dense(8, name=name) for name in ("query", "key", "value"))
+
+        def build(self, shape):
+            for layer in (self.query, self.key, self.value):
+                layer.build(shape)
+
+        def heads(self, x, batch):
+            return ops.transpose(ops.reshape(x, (batch, -1, 2, 4)), (0, 2, 1, 3))
+
+        def call(self, x):
+            batch, length, _ = ops.shape(x)
+            query, key, value = (self.heads(layer(x), batch) for layer in (self.query, self.key, self.value))
+            x = ops.transpose(ops.softmax(query @ ops.transpose(key, (0, 1, 3, 2)) / 2.0) @ value, (0, 2, 1, 3))
+            return ops.reshape(ops.reshape(x, (batch, length, 2, 4)), (batch, -1, 8))
+
+    x = keras.Input((steps, 6))
+    result, _ = verified(keras.Model(x, layers.Dense(2)(SelfAttention(name="att")(x))), tmp_path)
+    assert "reshape(x.shape[0], -1, 2, 4)" in result.plan.code.text, result.plan.code.text
+
+
+def test_a_size_is_inferred_from_the_tensor_it_was_read_of(tmp_path):
+    class Regrouped(layers.Layer):
+        def call(self, x):
+            rows = ops.tanh(ops.reshape(x, (-1, 2)))  # its first axis is free and not the batch
+            return ops.reshape(rows, (ops.shape(x)[0], -1, 2))
+
+    x = keras.Input((3, 4))
+    verified(keras.Model(x, layers.Dense(2)(Regrouped(name="regrouped")(x))), tmp_path)
+
+
+def test_weights_are_sliced_as_arrays_are(tmp_path):
+    class Positions(layers.Layer):
+        def build(self, shape):
+            self.table = self.add_weight(name="table", shape=(9, shape[-1]))
+
+        def call(self, x):
+            return x + self.table[: x.shape[1]][None]
+
+    x = keras.Input((5, 8))
+    verified(keras.Model(x, layers.Dense(2)(Positions(name="positions")(x))), tmp_path)
+
+
+@pytest.mark.parametrize("steps", [5, None])
+@pytest.mark.parametrize(
+    "count",
+    [lambda n: ops.arange(n), lambda n: ops.arange(start=0, stop=n, step=1), lambda n: ops.arange(0, n, dtype="int64")],
+)
+def test_positions_of_a_sequence_of_any_length(count, steps, tmp_path):
+    class Positions(layers.Layer):
+        """As in Keras's own examples, with an input whose length is free."""
+
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.token, self.position = layers.Embedding(30, 8), layers.Embedding(90, 8)
+
+        def build(self, shape):
+            self.token.build()
+            self.position.build()
+
+        def call(self, x):
+            return self.token(x) + self.position(count(ops.shape(x)[-1]))
+
+    x = keras.Input((steps,), dtype="int32")
+    verified(keras.Model(x, layers.Dense(2)(Positions(name="positions")(x))), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        lambda table, n: table[:n],
+        lambda table, n: table[1:n],
+        lambda table, n: ops.transpose(ops.transpose(table)[:, :n]),
+    ],
+)
+def test_the_beginning_of_a_table_for_a_sequence_of_any_length(begin, tmp_path):
+    class Positions(layers.Layer):
+        def build(self, shape):
+            self.table = self.add_weight(name="table", shape=(99, shape[-1]))
+
+        def call(self, x):
+            return x + ops.sum(begin(self.table, ops.shape(x)[1]), axis=0)
+
+    x = keras.Input((None, 8))
+    verified(keras.Model(x, layers.Dense(2)(Positions(name="positions")(x))), tmp_path)
+
+
+def test_numbers_are_repeated_for_each_sample(tmp_path):
+    class SinePositions(layers.Layer):
+        """As in keras_hub: a table of no batch is broadcast to the shape of the input."""
+
+        def call(self, x):
+            angles = ops.outer(ops.arange(x.shape[1], dtype="float32"), ops.arange(x.shape[2], dtype="float32") / 9)
+            return x + ops.broadcast_to(ops.sin(angles), ops.shape(x))
+
+    x = keras.Input((5, 8))
+    verified(keras.Model(x, layers.Dense(2)(SinePositions(name="positions")(x))), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "repeated",
+    [
+        lambda token, batch: ops.broadcast_to(token, (batch, 1, 8)),
+        lambda token, batch: ops.tile(token, [batch, 1, 1]),
+        lambda token, batch: ops.repeat(token, batch, axis=0),
+    ],
+)
+def test_a_class_token_is_repeated_for_each_sample(repeated, tmp_path):
+    class ClassToken(layers.Layer):
+        def build(self, shape):
+            self.token = self.add_weight(name="token", shape=(1, 1, shape[-1]))
+
+        def call(self, x):
+            return ops.concatenate([repeated(self.token, ops.shape(x)[0]), x], axis=1)
+
+    x = keras.Input((5, 8))
+    result, _ = verified(keras.Model(x, layers.Dense(2)(ClassToken(name="cls")(x))), tmp_path)
+    assert ".expand(x.shape[0], -1, -1)" in result.plan.code.text, result.plan.code.text
+
+
+def test_images_stay_channels_first(tmp_path):
+    class Block(layers.Layer):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.conv, self.norm = (
+                layers.Conv2D(4, 3, padding="same", name="conv"),
+                layers.BatchNormalization(name="norm"),
+            )
+
+        def build(self, shape):
+            self.conv.build(shape)
+            self.norm.build((*shape[:-1], 4))
+
+        def call(self, x):
+            return ops.relu(self.norm(self.conv(x)))
+
+    x = keras.Input((9, 8, 3))
+    result, _ = verified(
+        keras.Model(x, layers.Dense(2)(layers.Flatten()(Block(name="two")(Block(name="one")(x))))), tmp_path
+    )
+    assert "permute" not in result.plan.code.text.replace("permutation", "")
+
+
+def test_a_lambda_that_was_allowed_is_opened():
+    x = keras.Input((5, 5, 3))
+    y = layers.Lambda(lambda t: ops.tanh(t) * 2 + t[:, :, :, :1], name="scale")(layers.Conv2D(4, 3)(x))
+    check(keras.Model(x, layers.Dense(2)(layers.Flatten()(y))))
+
+
+def test_a_snippet_still_replaces_an_opened_layer_as_a_whole(tmp_path):
+    model = model_of(Gated(name="gated"))
+    randomise(model)
+    snippet = k2t.Override(
+        "gated", "snippet", "w['scale'] * ((w['gain'] * x * torch.sigmoid(w['gain'] * 2)) @ w['table'])"
+    )
+    result = k2t.convert(model, tmp_path / "out", [snippet])
+    report = k2t.verify(tmp_path / "out", model)
+    assert report.passed and report.proves and [layer.layer for layer in report.layers][0] == "gated"
+    assert "gated" in {planned.node.layer.path for _, _, _, planned in result.plan.root.walk()}
+    wrong = k2t.convert(
+        model, tmp_path / "wrong", [k2t.Override("gated", "snippet", "w['scale'] * ((w['gain'] * x) @ w['table'])")]
+    )
+    assert k2t.verify(wrong.folder, model).first_divergence == "gated"
+
+
+@pytest.mark.parametrize(
+    ("call", "reason"),
+    [
+        (lambda self, x: x + keras.random.normal((6,)), "random"),
+        (lambda self, x: x + keras.random.normal(ops.shape(x), seed=1), "it draws random numbers"),
+        (lambda self, x: x * 2.0 if float(ops.sum(x)) > 0 else x, "symbolic"),
+        (lambda self, x: __import__("tensorflow").nn.relu(x), "KerasTensor"),
+        (lambda self, x: ops.reshape(x, (ops.shape(x)[0] * 2, 3)), "size that is free"),
+        (lambda self, x: x * 2.0 if ops.shape(x)[0] == 1 else x, "size that is free"),
+    ],
+)
+def test_what_cannot_be_followed_stays_closed_and_says_why(call, reason):
+    odd = type("Odd", (layers.Layer,), {"call": call, "compute_output_shape": lambda self, shape: shape})
+    with pytest.raises(k2t.UnsupportedError, match=f"'odd'.*no rule.*could not open it.*{reason}"):
+        k2t.plan(model_of(odd(name="odd"))).raise_for_problems()
+
+
+def test_weights_that_cannot_be_followed_are_named():
+    class Hidden(layers.Layer):
+        def build(self, shape):
+            self.many = [self.add_weight(name=f"w{k}", shape=(shape[-1],)) for k in range(2)]
+
+        def call(self, x):
+            return x * self.many[0]
+
+    with pytest.raises(k2t.UnsupportedError, match="'hidden'.*could not open it.*w0"):
+        k2t.plan(model_of(Hidden(name="hidden"))).raise_for_problems()
+
+
+def test_the_layers_inside_are_left_as_they_were():
+    block = TransformerBlock(name="block")
+    model = model_of(block, (5, 8))
+    counts = [len(layer._inbound_nodes) for layer in block._flatten_layers()]
+    for _ in range(2):
+        k2t.plan(model).raise_for_problems()
+    assert [len(layer._inbound_nodes) for layer in block._flatten_layers()] == counts
+
+
+def test_the_model_is_left_as_it_was(tmp_path):
+    layer = Gated(name="gated")
+    model = model_of(layer)
+    gain, nodes = layer.gain, len(layer._inbound_nodes)
+    before = np.asarray(model(np.ones((2, 6), "float32")))
+    verified(model, tmp_path)
+    assert layer.gain is gain and len(layer._inbound_nodes) == nodes and "symbolic_call" not in vars(layer)
+    assert before.shape == np.asarray(model(np.ones((2, 6), "float32"))).shape
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "float64"])
+def test_dtype_policies(policy):
+    inputs = keras.Input((6,), dtype="float64" if policy == "float64" else "float32")
+    check(keras.Model(inputs, Gated(name="gated", dtype=policy)(inputs)), tolerance=5e-3)
+
+
+@keras.saving.register_keras_serializable("opening")
+class Classifier(keras.Model):
+    """A subclassed model with two inputs and a layer of one's own in it."""
+
+    def __init__(self, width=8, **kwargs):
+        super().__init__(**kwargs)
+        self.width = width
+        self.conv = layers.Conv2D(width, 3, padding="same")
+        self.norm = layers.BatchNormalization()
+        self.pool = layers.GlobalAveragePooling2D()
+        self.gated = Gated()
+        self.head = layers.Dense(3, activation="softmax")
+
+    def call(self, inputs, training=None):
+        image, extra = inputs
+        x = self.pool(ops.relu(self.norm(self.conv(image), training=training)))
+        return self.head(ops.concatenate([self.gated(x), extra], axis=-1))
+
+    def get_config(self):
+        return {**super().get_config(), "width": self.width}
+
+
+def test_a_subclassed_model_is_opened(tmp_path):
+    with keras.saving.custom_object_scope({"Gated": Gated}):
+        model = Classifier(name="classifier")
+        model([np.ones((2, 6, 5, 3), "float32"), np.ones((2, 4), "float32")])
+        randomise(model)
+        model.save(tmp_path / "subclassed.keras")
+        result = k2t.convert(tmp_path / "subclassed.keras", tmp_path / "out")
+        report = k2t.verify(tmp_path / "out", tmp_path / "subclassed.keras", training=True)
+    assert report.passed and report.proves, report.verdict
+    assert "self.conv = nn.Conv2d(3, 8, kernel_size=3, padding=1)" in result.plan.code.text, result.plan.code.text
+    assert {"conv", "norm", "matmul", "head"} <= {layer.layer for layer in report.layers}, [
+        layer.layer for layer in report.layers
+    ]
+
+
+def test_a_subclassed_model_that_cannot_be_followed_says_why():
+    class Odd(keras.Model):
+        def call(self, x):
+            return __import__("tensorflow").math.atan(x)
+
+    model = Odd(name="odd")
+    model(np.ones((2, 3), "float32"))
+    with pytest.raises(k2t.UnsupportedError, match="'odd' is a subclassed Odd.*KerasTensor"):
+        k2t.trace(k2t.load(model))

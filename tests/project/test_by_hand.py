@@ -1,0 +1,121 @@
+"""The same by hand: the lines that the app shows, run as they stand, give what the app gave."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import shlex
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from k2t_core.cli import main
+from k2t_core.emit.manifest import FILES
+from k2t_core.errors import K2TError
+from k2t_core.project import by_hand
+from k2t_core.project.project import Project
+
+WRONG = ("square1", "permutation", {"key": "weight", "axes": [0, 1]}, "to see it 'caught'")
+
+
+@pytest.fixture
+def square(example, tmp_path, monkeypatch):
+    """A project as after an upload, and the folder of a person who has the same model file."""
+    monkeypatch.setenv("K2T_HOME", str(tmp_path / "home"))
+    project = Project.create()
+    with open(example("square"), "rb") as file:
+        project.load(project.receive("my square.keras", file))
+    folder = tmp_path / "by hand"
+    folder.mkdir()
+    (folder / "my square.keras").write_bytes(example("square").read_bytes())
+    monkeypatch.chdir(folder)
+    return project
+
+
+def replay(command: str) -> tuple[int, str]:
+    """(exit code, output) of a `k2t` line."""
+    name, *arguments = shlex.split(command)
+    assert name == "k2t"
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        try:
+            main(arguments)
+        except SystemExit as error:
+            return error.code or 0, said.getvalue()
+    return 0, said.getvalue()
+
+
+def run(python: str) -> tuple[dict, str]:
+    """(names, output) of Python lines."""
+    names: dict = {}
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        exec(python, names)
+    return names, said.getvalue()
+
+
+@pytest.mark.parametrize("override", [None, WRONG])
+@pytest.mark.parametrize("own_inputs", [False, True])
+def test_the_shown_lines_replay_to_the_same_bytes_and_verdict(square, tmp_path, override, own_inputs):
+    folder = tmp_path / "by hand"
+    if override is not None:
+        square.override(*override)
+        (folder / "recipe.json").write_text(square.plan.recipe.to_json(), encoding="utf-8")
+    if own_inputs:
+        np.save(folder / "mine.npy", np.random.default_rng(0).standard_normal((3, 16)).astype("float32"))
+        with open(folder / "mine.npy", "rb") as file:
+            square.set_inputs("mine.npy", file)
+    else:
+        square.set("verify.batch", 3)
+        square.set("verify.seed", 7)
+    square.set("verify.training", True)
+    square.set("verify.edge_cases", False)
+    square.verify()
+
+    assert replay(by_hand.convert_command(square))[0] == 0
+    first = {name: (folder / by_hand.FOLDER / name).read_bytes() for name in FILES}
+    assert first == {name: (square.out / name).read_bytes() for name in FILES}
+    code, said = replay(by_hand.verify_command(square) + " --json")
+    assert code == (override is not None)
+    assert json.loads(said)["verdict"] == square.report.verdict
+
+    run(by_hand.convert_python(square))
+    assert first == {name: (folder / by_hand.FOLDER / name).read_bytes() for name in FILES}
+    names, said = run(by_hand.verify_python(square))
+    assert said.strip() == square.report.verdict
+    assert names["report"].to_json()["runs"] == square.report.to_json()["runs"]
+
+    names, said = run(by_hand.judge_python(square, "square1"))
+    assert said == f"{'agrees' if override is None else 'differs'} {square.judge('square1').difference.relative}\n"
+    assert len(run(by_hand.inspect_python(square))[0]["plan"].recipe.overrides) == (override is not None)
+    assert replay(by_hand.inspect_command(square))[0] == 0
+
+
+def test_layers_of_ones_own_come_with_the_rules_of_the_server(tmp_path, monkeypatch):
+    """``k2t app --rules FILE``: the app registers what the file holds, and the shown lines name it."""
+    (tmp_path / "my_layers.py").write_text(
+        "import keras\n\n\n@keras.saving.register_keras_serializable('by_hand')\nclass Doubled(keras.layers.Layer):\n    def call(self, x):\n        return x * 2.0\n"
+    )
+    build = "import keras\nfrom my_layers import Doubled\nkeras.Sequential([keras.Input((3,)), keras.layers.Dense(2), Doubled(name='doubled')]).save('own.keras')"
+    subprocess.run([sys.executable, "-c", build], cwd=tmp_path, check=True, capture_output=True)
+    monkeypatch.setenv("K2T_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    project = Project.create()
+    with pytest.raises(K2TError, match="Doubled.*--rules"):
+        project.load("own.keras")
+    monkeypatch.setenv("K2T_RULES", str(tmp_path / "my_layers.py"))
+    project.load("own.keras")
+    project.verify()
+    assert project.report.passed and "* 2.0" in project.plan.code.text
+    for command in (
+        by_hand.inspect_command(project),
+        by_hand.convert_command(project),
+        by_hand.verify_command(project),
+    ):
+        code, _ = replay(command)
+        assert code == 0 and "--rules" in command
+    names, _ = run(by_hand.verify_python(project))
+    assert names["report"].passed and "load_rules" in by_hand.convert_python(project)

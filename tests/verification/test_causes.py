@@ -1,0 +1,328 @@
+"""Why a layer differs: each known cause, put in by an override or by hand into the written files, is named first."""
+
+from __future__ import annotations
+
+import re
+
+import keras
+import numpy as np
+import pytest
+import torch
+from keras import layers
+from safetensors.torch import load_file, save_file
+
+import k2t_core as k2t
+from k2t_core.keras_side.randomise import randomise
+from k2t_core.verification.alone import probe
+from k2t_core.verification.diagnosis import candidates
+
+L = layers
+
+
+def image(*stack, shape=(9, 9, 3)):
+    return lambda: keras.Sequential([keras.Input(shape), *(make() for make in stack)])
+
+
+def tokens(*stack):
+    return lambda: keras.Sequential(
+        [
+            keras.Input((7,), dtype="int32"),
+            L.Embedding(20, 6, mask_zero=True, name="embed"),
+            *(make() for make in stack),
+        ]
+    )
+
+
+def masked_attention():
+    x = keras.Input((7,), dtype="int32")
+    y = L.Embedding(20, 8, mask_zero=True)(x)
+    return keras.Model(x, L.Dense(2)(L.MultiHeadAttention(2, 4, name="layer")(y, y)))
+
+
+def text(pattern, by):
+    """model.py with one place changed."""
+
+    def edit(folder):
+        code = (folder / "model.py").read_text()
+        assert len(re.findall(pattern, code)) >= 1, code
+        (folder / "model.py").write_text(re.sub(pattern, by, code, count=1))
+
+    return edit
+
+
+def state(change):
+    """model.safetensors with its entries changed."""
+
+    def edit(folder):
+        entries = load_file(folder / "model.safetensors")
+        change(entries)
+        save_file(
+            {k: v.contiguous() for k, v in entries.items()}, folder / "model.safetensors", metadata={"format": "pt"}
+        )
+
+    return edit
+
+
+def swap(entries, a, b):
+    entries[a], entries[b] = entries[b], entries[a]
+
+
+def gates(entries):
+    for key in list(entries):
+        if key.startswith("layer."):
+            i, f, g, o = entries[key].chunk(4)
+            entries[key] = torch.cat([f, i, g, o])
+
+
+def transpose(entries):
+    entries["layer.weight"] = entries["layer.weight"].transpose(-1, -2)
+
+
+# cause → (model, the layer, an override or an edit, what the first cause must say)
+CAUSES = {
+    "kernel transposed": (
+        image(lambda: L.Flatten(), lambda: L.Dense(8), lambda: L.Dense(8, name="layer")),
+        ("permutation", {"key": "weight", "axes": [0, 1]}),
+        "without your override",
+    ),
+    "kernel transposed, by hand": (
+        image(lambda: L.Conv2D(4, 3, name="layer")),
+        state(transpose),
+        "weight transposed by (3, 2, 1, 0)",
+    ),
+    "padding on the other side": (
+        image(lambda: L.Conv2D(4, 3, 2, "same", name="layer"), shape=(8, 8, 3)),
+        ("alternative", "padding on the other side"),
+        "without your override",
+    ),
+    "padding on the other side, by hand": (
+        image(lambda: L.Conv2D(4, 2, 1, "same", name="layer"), shape=(8, 8, 3)),
+        text(r"\(0, 1, 0, 1\)", "(1, 0, 1, 0)"),
+        "padding on the other side",
+    ),
+    "causal padding on the other side, by hand": (
+        image(lambda: L.Conv1D(4, 3, padding="causal", name="layer"), shape=(9, 3)),
+        text(r"\(2, 0\)", "(0, 2)"),
+        "padding on the other side",
+    ),
+    "symmetric padding, by hand": (
+        image(lambda: L.Conv2D(4, 3, 2, "same", name="layer"), shape=(8, 8, 3)),
+        text(r"F\.pad\(x, \(0, 1, 0, 1\)\)", "F.pad(x, (1, 1, 1, 1))"),
+        "symmetric padding",
+    ),
+    "epsilon": (
+        image(lambda: L.BatchNormalization(name="layer")),
+        ("arguments", {"eps": 1e-5}),
+        "without your override",
+    ),
+    "epsilon, by hand": (
+        image(lambda: L.LayerNormalization(name="layer")),
+        text(r"eps=0\.001", "eps=1e-05"),
+        "eps=1e-05",
+    ),
+    "mean and variance swapped": (
+        image(lambda: L.BatchNormalization(name="layer")),
+        ("weights", {"running_mean": "moving_variance", "running_var": "moving_mean"}),
+        "without your override",
+    ),
+    "mean and variance swapped, by hand": (
+        image(lambda: L.BatchNormalization(name="layer")),
+        state(lambda s: swap(s, "layer.running_mean", "layer.running_var")),
+        "running_mean from moving_variance and running_var from moving_mean, swapped",
+    ),
+    "Flatten order": (
+        image(lambda: L.Conv2D(4, 3), lambda: L.Flatten(name="layer"), lambda: L.Dense(3)),
+        ("alternative", "plain flatten"),
+        "without your override",
+    ),
+    "gate order": (
+        image(lambda: L.LSTM(5, name="layer"), shape=(7, 3)),
+        ("gates", [1, 0, 2, 3]),
+        "without your override",
+    ),
+    "gate order, by hand": (
+        image(lambda: L.LSTM(5, name="layer"), shape=(7, 3)),
+        state(gates),
+        "gates in the order (1, 0, 2, 3)",
+    ),
+    "gelu variant": (
+        image(lambda: L.Dense(8, activation="gelu", name="layer"), shape=(6,)),
+        ("arguments", {"approximate": "tanh"}),
+        "without your override",
+    ),
+    "gelu variant, by hand": (
+        image(lambda: L.Dense(8, activation="gelu", name="layer"), shape=(6,)),
+        text(r"F\.gelu\((.*)\)", r'F.gelu(\1, approximate="tanh")'),
+        "approximate='tanh'",
+    ),
+    "mask ignored": (tokens(lambda: L.LSTM(5, name="layer")), ("alternative", "mask ignored"), "without your override"),
+    "mask ignored, by hand": (
+        tokens(lambda: L.GRU(5, name="layer")),
+        text(r"masked_rnn\(self\.layer, (\w+), .*\)\[", r"self.layer(\1)[0]["),
+        "mask ignored",
+    ),
+    "mask ignored in attention": (masked_attention, ("alternative", "mask ignored"), "without your override"),
+    "mask ignored in a mean": (
+        tokens(lambda: L.GlobalAveragePooling1D(name="layer")),
+        ("alternative", "mask ignored"),
+        "without your override",
+    ),
+    "wrong axis": (
+        image(lambda: L.Conv2D(9, 1), lambda: L.Softmax(name="layer")),
+        ("arguments", {"dim": 2}),
+        "without your override",
+    ),
+    "wrong axis, by hand": (
+        image(lambda: L.Dense(5), lambda: L.Softmax(name="layer"), shape=(4, 3)),
+        text(r"dim=-1", "dim=1"),
+        "dim=1 instead of -1",
+    ),
+    "memory order": (
+        image(lambda: L.Conv2D(4, 3), lambda: L.Reshape((49, 4), name="layer"), lambda: L.Dense(3)),
+        ("alternative", "torch's own order"),
+        "without your override",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CAUSES)
+def test_the_cause_is_named_first_and_its_change_mends_the_layer(case, tmp_path):
+    make, fault, words = CAUSES[case]
+    model = make()
+    randomise(model)
+    if callable(fault):
+        k2t.convert(model, tmp_path)
+        fault(tmp_path)
+    else:
+        k2t.convert(model, tmp_path, k2t.Recipe().with_override(k2t.Override("layer", *fault, "a fault on purpose")))
+    batch = (
+        [np.array([[3, 1, 0, 4, 0, 0, 2], [0, 5, 6, 7, 0, 0, 0], [9, 8, 7, 6, 5, 4, 3]], "int32")]
+        if model.input_shape == (None, 7)
+        else None
+    )
+    report = k2t.verify(tmp_path, model, inputs=batch, edge_cases=False)
+    assert not report.passed and report.first_divergence == "layer", report.verdict
+    assert report.causes, report.notes
+    best = report.causes[0]
+    assert best.explains and words in best.text, [cause.describe() for cause in report.causes]
+    assert best.layer == "layer" and best.factor > 10
+    k2t.convert(model, tmp_path, best.recipe)
+    assert k2t.verify(tmp_path, model, inputs=batch, edge_cases=False).passed, "one click mends it"
+
+
+def test_the_known_readings_are_tried_without_an_override_to_take_back(tmp_path, monkeypatch):
+    """As if k2t's own rule had swapped gates and statistics: the overrides that mend it are found."""
+    from dataclasses import replace
+
+    from k2t_core.planning.overrides import fed, in_gate_order
+    from k2t_core.rules import registry
+
+    def break_rule(kind, change):
+        rule = registry.find(kind)
+        monkeypatch.setitem(
+            registry.registered, kind, replace(rule, function=lambda call: change(rule.function(call), call))
+        )
+
+    break_rule("GRU", lambda mapping, call: replace(mapping, weights=in_gate_order(mapping.weights, [0, 2, 1], call)))
+    break_rule(
+        "BatchNormalization",
+        lambda mapping, call: replace(
+            mapping,
+            weights=fed(mapping.weights, {"running_mean": "moving_variance", "running_var": "moving_mean"}, call),
+        ),
+    )
+    for layer, words in (
+        (L.GRU(5, name="layer"), "gates in the order (0, 2, 1)"),
+        (L.BatchNormalization(name="layer"), "swapped"),
+    ):
+        x = keras.Input((7, 5))
+        model = keras.Model(x, layer(x))
+        randomise(model)
+        k2t.convert(model, tmp_path)
+        report = k2t.verify(tmp_path, model, edge_cases=False)
+        assert report.causes[0].explains and words in report.causes[0].text
+        k2t.convert(model, tmp_path, report.causes[0].recipe)
+        assert k2t.verify(tmp_path, model, edge_cases=False).passed
+
+
+def test_a_change_by_hand_that_no_known_cause_explains_is_said_to_be_one(tmp_path):
+    model = image(lambda: L.Dense(4, name="layer"), shape=(6,))()
+    randomise(model)
+    k2t.convert(model, tmp_path)
+    text(r"self\.layer\(x\)", "self.layer(x * 1.5)")(tmp_path)
+    report = k2t.verify(tmp_path, model, edge_cases=False)
+    assert (
+        not report.passed
+        and not report.causes
+        and any("None of the known causes explains layer 'layer'" in note for note in report.notes)
+    )
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        (("weights", {"running_mean": "nothing"}), "no variable 'nothing'"),
+        (("weights", {"nothing": "gamma"}), "no weight 'nothing'"),
+        (("weights", {"running_mean": "moving_variance"}), "layer/moving_mean would be lost"),
+        (("gates", [0, 1]), "has no gates"),
+        (("arguments", ["eps"]), "cannot be"),
+        (("permutation", {"key": "weight", "axes": None}), "cannot be"),
+        (("permutation", 7), "cannot be"),
+        (("weights", 7), "cannot be"),
+        (("gates", ["i", "f"]), "cannot be"),
+        (("snippet", None), "cannot be"),
+        (("alternative", 7), "cannot be"),
+    ],
+)
+def test_an_impossible_override_is_refused_with_the_reason(override, words):
+    model = image(lambda: L.BatchNormalization(name="layer"))()
+    with pytest.raises(k2t.OverrideError, match=words):
+        k2t.plan(model, k2t.Recipe().with_override(k2t.Override("layer", *override)))
+
+
+def test_gates_in_an_order_that_is_none(tmp_path):
+    model = image(lambda: L.LSTM(4, name="layer"), shape=(5, 3))()
+    with pytest.raises(k2t.OverrideError, match="no order of 4"):
+        k2t.plan(model, k2t.Recipe().with_override(k2t.Override("layer", "gates", [0, 1, 2, 2])))
+
+
+def test_an_argument_that_a_module_does_not_take_writes_nothing(tmp_path):
+    model = image(lambda: L.Dense(4, name="layer"), shape=(3,))()
+    with pytest.raises(k2t.K2TError, match="cannot be built: TypeError"):
+        k2t.convert(
+            model,
+            tmp_path / "out",
+            k2t.Recipe().with_override(k2t.Override("layer", "arguments", {"in_features": "x"})),
+        )
+    assert not (tmp_path / "out").exists()
+
+
+def test_taking_an_override_back_is_one_cause_and_not_two():
+    x = keras.Input((8, 8, 3))
+    model = keras.Model(x, L.Conv2D(4, 3, strides=2, padding="same", name="layer")(x))
+    randomise(model)
+    traced = k2t.trace(k2t.load(model))
+    recipe = k2t.Recipe((k2t.Override("layer", "alternative", "symmetric padding"),))
+    tried = list(candidates(probe(traced, "layer", [np.ones((1, 8, 8, 3), "float32")]), recipe))
+    assert [text for text, changed in tried if not [o for o in changed.overrides if o.value != "default"]] == [
+        "without your override: layer: alternative symmetric padding"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("x.flatten()", r"gives a tensor of shape \(8,\), where Keras gives \(2, 4\)"),
+        ("3", "gives a int"),
+        ("(x, x)", "gives 2 tensors"),
+    ],
+)
+def test_a_reading_of_another_structure_is_refused_in_words(code, words):
+    x = keras.Input((4,))
+    patient = probe(
+        k2t.trace(k2t.load(keras.Model(x, L.Activation("tanh", name="layer")(x)))),
+        "layer",
+        [np.ones((2, 4), "float32")],
+    )
+    with pytest.raises(k2t.K2TError, match=words):
+        patient.judge(k2t.Recipe((k2t.Override("layer", "snippet", code),)))

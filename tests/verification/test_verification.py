@@ -1,0 +1,561 @@
+"""Verdicts: a right conversion agrees, every wrong override is caught and named, weak weights are called weak."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from safetensors.torch import load_file, save_file
+
+import k2t_core as k2t
+from k2t_core.difference import Difference
+from k2t_core.keras_side.batches import DISTRIBUTIONS, random_batch, read_inputs
+from k2t_core.keras_side.randomise import randomise
+from k2t_core.keras_side.tracing import trace
+from k2t_core.project.bundled import examples
+
+NAMES = list(examples().EXAMPLES)
+
+
+def with_override(model: Path, folder: Path, layer: str, kind: str, value) -> k2t.Recipe:
+    recipe = k2t.Recipe().with_override(k2t.Override(layer, kind, value, "a wrong one, to be caught"))
+    k2t.convert(model, folder, recipe)
+    return recipe
+
+
+# Right conversions
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_example_agrees_layer_by_layer(name, converted, example):
+    report = k2t.verify(converted(name), example(name), batch=3)
+    assert report.passed and report.proves, report.verdict
+    assert report.first_divergence is None and report.verdict.startswith("agrees")
+    assert {run.weights for run in report.runs} == {"model", "randomised"}
+    for run in report.runs[:2]:
+        assert max(o.difference.relative for o in run.outputs) <= 1e-5
+        assert len(run.layers) >= 2, "layers are compared, not outputs alone"
+    assert any("zeros" in run.inputs for run in report.runs[2:]), "edge cases are evidence too"
+
+
+def test_the_users_model_is_left_alone(converted, example):
+    source = k2t.load(example("dense"))
+    before = [v.numpy().copy() for v in source.model.variables]
+    k2t.verify(converted("dense"), source, weights="randomised")
+    assert all(np.array_equal(a, b.numpy()) for a, b in zip(before, source.model.variables))
+
+
+def test_the_same_seed_gives_the_same_report(converted, example):
+    first, second = (k2t.verify(converted("convnet"), example("convnet"), seed=4).to_json() for _ in range(2))
+    assert first == second
+    assert k2t.verify(converted("convnet"), example("convnet"), seed=5).to_json() != first
+
+
+def test_report_as_json(converted, example):
+    data = json.loads(json.dumps(k2t.verify(converted("two_in_two_out"), example("two_in_two_out")).to_json()))
+    assert data["passed"] is True and data["reference"]["package"] == "keras"
+    assert [o["name"] for o in data["runs"][0]["outputs"]] == ["kind", "price"]
+
+
+@pytest.mark.parametrize("distribution", list(DISTRIBUTIONS))
+def test_distributions(converted, example, distribution):
+    assert k2t.verify(converted("unet"), example("unet"), batch=2, distribution=distribution).passed
+
+
+def test_the_users_own_batch(converted, example, tmp_path):
+    rng = np.random.default_rng(0)
+    image, row = rng.random((2, 16, 20, 3), "float32"), rng.random((2, 6), "float32")
+    np.savez(tmp_path / "named.npz", row=row, image=image)
+    np.savez(tmp_path / "ordered.npz", image, row)
+    folder, model = converted("two_in_two_out"), example("two_in_two_out")
+    named, ordered = (
+        k2t.verify(folder, model, inputs=tmp_path / name, weights="model") for name in ("named.npz", "ordered.npz")
+    )
+    assert named.passed and np.array_equal(named.outputs[0].torch, ordered.outputs[0].torch)
+    assert np.array_equal(
+        k2t.verify(folder, model, inputs=[image, row], weights="model").outputs[0].torch, named.outputs[0].torch
+    )
+
+
+# Wrong overrides
+
+
+def test_plain_flatten_is_caught(example, tmp_path):
+    with_override(example("convnet"), tmp_path, "flatten", "alternative", "plain flatten")
+    report = k2t.verify(tmp_path, example("convnet"))
+    assert not report.passed and "differs" in report.verdict
+    assert report.first_divergence == "flatten"
+    assert (
+        report.causes[0].explains and "plain flatten" in report.causes[0].text and not report.causes[0].recipe.overrides
+    )
+    assert report.outputs[0].difference.relative > 1e-2
+
+
+def test_a_missing_transpose_on_a_square_kernel_is_caught(example, tmp_path):
+    with_override(example("square"), tmp_path, "square2", "permutation", {"key": "weight", "axes": [0, 1]})
+    report = k2t.verify(tmp_path, example("square"))
+    assert not report.passed and report.first_divergence == "square2"
+    passed = {layer.layer: layer.passed for layer in report.layers}
+    assert passed == {"square1": True, "square2": False}, "the layer before it is not blamed"
+
+
+def test_swapped_lstm_gates_are_caught(example, tmp_path):
+    from k2t_core.planning.plan import rows
+
+    row = next(r for r in rows(k2t.plan(example("lstm"))) if r.layer == "lstm")
+    names = [a.name for a in row.alternatives]
+    assert names, "the LSTM offers other readings of its gates"
+    reports = {}
+    for index, name in enumerate(names):
+        folder = tmp_path / str(index)
+        with_override(example("lstm"), folder, "lstm", "alternative", name)
+        report = reports[name] = k2t.verify(folder, example("lstm"), weights="model", edge_cases=False)
+        if not report.passed:
+            assert report.first_divergence == "lstm"
+    gates = [name for name in names if "gate" in name]
+    assert gates and not any(reports[name].passed for name in gates)
+
+
+def test_a_wrong_epsilon_is_caught(example, tmp_path):
+    with_override(example("unet"), tmp_path, "down1_norm", "arguments", {"eps": 0.1})
+    report = k2t.verify(tmp_path, example("unet"))
+    assert not report.passed and report.first_divergence == "down1_norm"
+
+
+def test_only_the_wrong_layer_of_two_calls_is_blamed(example, tmp_path):
+    """A shared encoder: the layer inside is named by its path, whatever the call."""
+    with_override(example("shared"), tmp_path, "encoder/conv1", "permutation", {"key": "weight", "axes": [3, 2, 1, 0]})
+    report = k2t.verify(tmp_path, example("shared"))
+    assert not report.passed and report.first_divergence == "encoder/conv1"
+
+
+# Weights that prove nothing
+
+
+def test_all_ones_weights_hide_a_wrong_override_until_they_are_randomised(example, tmp_path):
+    with_override(example("all_ones"), tmp_path, "conv", "permutation", {"key": "weight", "axes": [3, 2, 1, 0]})
+    blind = k2t.verify(tmp_path, example("all_ones"), weights="model")
+    assert blind.passed and not blind.proves and "proves nothing" in blind.verdict
+    assert {w.variable for w in blind.weaknesses} >= {"conv/kernel", "classes/kernel"}
+    seeing = k2t.verify(tmp_path, example("all_ones"), weights="both")
+    assert not seeing.passed and seeing.deciding.weights == "randomised"
+
+
+def test_a_symmetric_kernel_is_weak(tmp_path):
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, layers.Dense(4, name="even")(inputs))
+    randomise(model)
+    kernel = model.get_layer("even").kernel
+    kernel.assign((kernel + np.transpose(kernel)) / 2)
+    k2t.convert(model, tmp_path)
+    report = k2t.verify(tmp_path, model, weights="model")
+    assert [w.variable for w in report.weaknesses] == ["even/kernel"] and not report.proves
+    assert k2t.verify(tmp_path, model).proves
+
+
+def test_random_weights_are_strong(converted, example):
+    report = k2t.verify(converted("convnet"), example("convnet"), weights="model")
+    assert report.weaknesses == () and report.proves
+
+
+# Differences
+
+
+def test_difference_counts_what_is_not_finite():
+    a = np.array([1.0, np.nan, np.inf, -2.0])
+    assert Difference.of(a, a.copy()).relative == 0
+    assert Difference.of(a, np.array([1.0, 0.0, np.inf, -2.0])).relative == np.inf
+    assert Difference.of(a, np.array([1.0, np.nan, -np.inf, -2.0])).relative == np.inf
+    assert Difference.of(np.zeros(3), np.array([0, 0, 1e-9])).relative == np.inf
+    assert Difference.of(np.zeros((2, 3)), np.zeros((3, 2))).relative == np.inf
+    assert Difference.of(np.array([4.0, -8.0]), np.array([4.0, -8.4])).relative == pytest.approx(0.05)
+
+
+# Inputs that do not fit
+
+
+BAD_INPUTS = {
+    "shape": (
+        [np.zeros((2, 28, 28, 1), "float32")],
+        r"'image' has shape \(2, 28, 28, 1\), the model takes \(any, 28, 28, 3\)",
+    ),
+    "channels first": ([np.zeros((2, 3, 28, 28), "float32")], "in Keras's axis order"),
+    "rank": ([np.zeros((28, 28, 3), "float32")], "'image' has shape"),
+    "count": ([np.zeros((2, 28, 28, 3), "float32")] * 2, "2 arrays for a model of 1 inputs"),
+    "none": ([], "0 arrays"),
+    "empty batch": ([np.zeros((0, 28, 28, 3), "float32")], "batch size"),
+    "NaN": ([np.full((2, 28, 28, 3), np.nan, "float32")], "NaN or infinity"),
+    "text": ([np.full((2, 28, 28, 3), "x")], "not numbers"),
+    "complex": ([np.zeros((2, 28, 28, 3), "complex64")], "not numbers"),
+    "scalar": ([np.float32(1)], "batch size"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_INPUTS)
+def test_arrays_that_do_not_fit(case, converted, example):
+    arrays, words = BAD_INPUTS[case]
+    with pytest.raises(k2t.InputError, match=words):
+        k2t.verify(converted("convnet"), example("convnet"), inputs=arrays)
+
+
+def test_tokens_that_do_not_fit(converted, example):
+    for tokens, words in (([[2000]], "knows 0 to 1999"), ([[-1]], "knows 0 to 1999"), ([[0.5]], "whole numbers")):
+        with pytest.raises(k2t.InputError, match=words):
+            k2t.verify(converted("text_classifier"), example("text_classifier"), inputs=[np.array(tokens)])
+
+
+def test_two_inputs_of_different_batch(converted, example):
+    with pytest.raises(k2t.InputError, match="same batch size"):
+        k2t.verify(
+            converted("two_in_two_out"),
+            example("two_in_two_out"),
+            inputs=[np.zeros((2, 16, 20, 3), "float32"), np.zeros((3, 6), "float32")],
+        )
+
+
+def input_files(folder: Path) -> dict[str, Path]:
+    np.save(folder / "pickled.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    (folder / "text.npy").write_text("1,2,3")
+    (folder / "empty.npz").write_bytes(b"")
+    np.savez(folder / "whole.npz", np.zeros((2, 28, 28, 3), "float32"))
+    (folder / "cut.npz").write_bytes((folder / "whole.npz").read_bytes()[:2000])
+    data = bytearray((folder / "whole.npz").read_bytes())
+    data[5000] ^= 0xFF
+    (folder / "damaged.npz").write_bytes(data)
+    np.savez(folder / "objects.npz", np.array([{"a": 1}], dtype=object))
+    (folder / "folder.npy").mkdir()
+    return {
+        name: folder / name
+        for name in (
+            "pickled.npy",
+            "text.npy",
+            "empty.npz",
+            "cut.npz",
+            "damaged.npz",
+            "objects.npz",
+            "folder.npy",
+            "none.npy",
+        )
+    }
+
+
+@pytest.mark.parametrize(
+    "name", ["pickled.npy", "text.npy", "empty.npz", "cut.npz", "damaged.npz", "objects.npz", "folder.npy", "none.npy"]
+)
+def test_input_files_that_are_none(name, converted, example, tmp_path):
+    path = input_files(tmp_path)[name]
+    with pytest.raises(k2t.InputError, match=name) as caught:
+        k2t.verify(converted("convnet"), example("convnet"), inputs=path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"batch": 0},
+        {"batch": -3},
+        {"distribution": "cauchy"},
+        {"weights": "ones"},
+        {"tolerance": -1.0},
+        {"tolerance": float("nan")},
+    ],
+)
+def test_options_that_do_not_exist(options, converted, example):
+    with pytest.raises(k2t.K2TError):
+        k2t.verify(converted("dense"), example("dense"), **options)
+
+
+# Folders that do not fit
+
+
+@pytest.fixture
+def copy(converted, tmp_path):
+    """``copy("dense")``: a conversion that a test may damage."""
+    return lambda name: Path(shutil.copytree(converted(name), tmp_path / name))
+
+
+def fails(folder: Path, model: Path, *words: str) -> str:
+    with pytest.raises(k2t.K2TError) as caught:
+        k2t.verify(folder, model)
+    message = str(caught.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+    return message
+
+
+def test_an_empty_folder(example, tmp_path):
+    fails(tmp_path, example("dense"), "manifest.json: no such file", "k2t convert")
+
+
+@pytest.mark.parametrize("name", ["model.py", "model.safetensors", "manifest.json"])
+def test_a_missing_file(copy, example, name):
+    folder = copy("dense")
+    (folder / name).unlink()
+    fails(folder, example("dense"), name)
+
+
+def test_a_conversion_of_another_model(converted, example):
+    fails(converted("dense"), example("square"), "converted from another model", "square.keras")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"{}",
+        b'"x"',
+        b"\xff\xfe",
+        b'{"variables": 3, "taps": 1, "scopes": 2, "inputs": 1, "outputs": 1, "source_sha256": "", "class": "Dense"}',
+    ],
+)
+def test_a_damaged_manifest(copy, example, content):
+    folder = copy("dense")
+    (folder / "manifest.json").write_bytes(content)
+    fails(folder, example("dense"), "manifest.json")
+
+
+@pytest.mark.parametrize(
+    "key", ["class", "reference", "inputs", "outputs", "variables", "scopes", "taps", "source_sha256"]
+)
+@pytest.mark.parametrize("value", [None, 7, {"a": 1}, ["a"]])
+def test_a_manifest_with_something_else_in_it(copy, example, key, value):
+    folder = copy("dense")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest[key] = value
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    try:
+        k2t.verify(folder, example("dense"))
+    except k2t.K2TError as error:
+        assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize("kept", [0, 4, 100, -10])
+def test_damaged_weights(copy, example, kept):
+    folder = copy("dense")
+    data = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(data[:kept])
+    fails(folder, example("dense"), "model.safetensors")
+
+
+def test_weights_of_another_model(copy, converted, example):
+    folder = copy("dense")
+    shutil.copy(converted("square") / "model.safetensors", folder)
+    fails(folder, example("dense"), "model.safetensors")
+
+
+def edit(folder: Path, old: str, new: str) -> None:
+    text = (folder / "model.py").read_text()
+    assert old in text
+    (folder / "model.py").write_text(text.replace(old, new, 1))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("import torch", "import nonsense_that_nobody_has\nimport torch", "nonsense_that_nobody_has"),
+        ("class ", "class class ", "SyntaxError"),
+        ("    def forward(self, x):", "    def forward(self, x):\n        raise RuntimeError('no\\nway')", "no way"),
+        ("    def forward(self, x):", "    def forward(self, x, y):", "forward()"),
+        ("def load_model(", "def load_something(", "load_model"),
+        ("        super().__init__()", "        raise ValueError('not today')", "not today"),
+        ("nn.Linear(10, 128)", "nn.Linear(10, 64)", "load_model() fails"),
+    ],
+)
+def test_a_model_py_that_was_broken_by_hand(copy, example, old, new, words):
+    folder = copy("dense")
+    edit(folder, old, new)
+    fails(folder, example("dense"), "model.py", words)
+
+
+def test_a_model_py_that_was_edited_by_hand_is_judged_by_its_outputs(copy, example):
+    folder = copy("dense")
+    edit(folder, "    def forward(self, x):", "    def forward(self, x):\n        x = x * 1.0")
+    report = k2t.verify(folder, example("dense"))
+    assert report.passed and "edited by hand" in report.notes[0]
+    edit(folder, "x * 1.0", "x * 1.1")
+    assert not k2t.verify(folder, example("dense")).passed
+
+
+def test_an_edit_inside_a_statement_is_named_by_its_layer(copy, example):
+    folder = copy("square")
+    edit(folder, "torch.tanh", "torch.sin")
+    report = k2t.verify(folder, example("square"))
+    assert not report.passed and report.first_divergence == "square1" and "edited by hand" in report.notes[0]
+
+
+# Random batches
+
+
+def test_random_batches_suit_the_inputs(example):
+    graph = trace(k2t.load(example("text_classifier"))).graph
+    (tokens,) = random_batch(graph, batch=64, seed=1)
+    assert tokens.dtype == np.int32 and tokens.min() == 0 and tokens.max() < 2000
+    assert (tokens[:, -1] == 0).any() and (tokens[:, 0] != 0).any(), "padding at the end, so that masks are tested"
+    assert np.array_equal(tokens, random_batch(graph, batch=64, seed=1)[0])
+    (pixels,) = random_batch(trace(k2t.load(example("convnet"))).graph, batch=2, distribution="image")
+    assert (
+        pixels.shape == (2, 28, 28, 3)
+        and pixels.min() >= 0
+        and pixels.max() <= 255
+        and np.array_equal(pixels, pixels.round())
+    )
+
+
+@pytest.mark.parametrize("nested", [True, False])
+def test_tokens_at_every_step_come_from_the_vocabulary(nested, tmp_path):
+    tokens = keras.Input((5, 6), dtype="int32")
+    embedding = layers.Embedding(4, 3, mask_zero=True)
+    x = layers.TimeDistributed(
+        keras.Sequential([keras.Input((6,), dtype="int32"), embedding, layers.GlobalAveragePooling1D()])
+        if nested
+        else embedding
+    )(tokens)
+    model = keras.Model(tokens, layers.Dense(2)(x))
+    (drawn,) = random_batch(trace(k2t.load(model)).graph, batch=16)
+    assert set(np.unique(drawn)) == {0, 1, 2, 3}
+    k2t.convert(model, tmp_path)
+    assert k2t.verify(tmp_path, model).passed
+
+
+def test_tokens_that_share_a_table_by_offsets_stay_within_it(tmp_path):
+    tokens = keras.Input((4,), dtype="int32")
+    model = keras.Model(tokens, layers.Embedding(8, 3)(tokens + np.array([0, 2, 4, 6], "int32")))
+    k2t.convert(model, tmp_path)
+    assert k2t.verify(tmp_path, model).passed
+
+
+def test_a_batch_that_keras_cannot_run_is_said_in_one_line(tmp_path):
+    tokens = keras.Input((4,), dtype="int32")
+    model = keras.Model(tokens, layers.Embedding(8, 3)(tokens * 9))
+    k2t.convert(model, tmp_path)
+    with pytest.raises(k2t.InputError, match="Keras itself refuses this batch.*is not in") as caught:
+        k2t.verify(tmp_path, model)
+    assert "\n" not in str(caught.value)
+
+
+# Batches from files of other kinds
+
+
+@pytest.mark.parametrize("merged", [keras.ops.add, lambda a, b: layers.Add()([a, b])], ids=["ops", "layer"])
+def test_what_keras_does_to_a_single_sample_alone_is_no_difference(merged, tmp_path):
+    """Squared distances of all pairs: given one sample, Keras adds the (1, 1, 7) of the columns to the (1, 7, 1) of the rows as a bias."""
+    x = keras.Input((7, 3))
+    squares = keras.ops.sum(x * x, axis=-1)
+    model = keras.Model(
+        x, merged(squares[:, :, None], squares[:, None, :]) - 2 * keras.ops.matmul(x, keras.ops.transpose(x, (0, 2, 1)))
+    )
+    k2t.convert(model, tmp_path / "out")
+    report = k2t.verify(tmp_path / "out", model)
+    assert report.passed, report.verdict
+    assert any("adds for a bias" in note for note in report.notes)
+    assert not any("batch of 1" in run.inputs for run in report.runs)
+
+
+def test_a_table_of_numbers(converted, example, tmp_path):
+    rng = np.random.default_rng(0)
+    names = ",".join(f"feature{k}" for k in range(10))
+    np.savetxt(tmp_path / "rows.csv", rng.standard_normal((5, 10)), delimiter=",", header=names, comments="")
+    report = k2t.verify(
+        converted("dense"), example("dense"), inputs=tmp_path / "rows.csv", weights="model", edge_cases=False
+    )
+    assert report.passed and report.outputs[0].keras_shape == (5, 10)
+    np.savetxt(tmp_path / "few.csv", rng.standard_normal((5, 3)), delimiter=",", header="a,b,c", comments="")
+    (tmp_path / "words.csv").write_text("a,b\nred,blue\n")
+    for name, words in (
+        ("few.csv", "3 columns.*takes 10"),
+        ("words.csv", "not a table of numbers"),
+        ("none.csv", "no such file"),
+    ):
+        with pytest.raises(k2t.InputError, match=words):
+            k2t.verify(converted("dense"), example("dense"), inputs=tmp_path / name)
+
+
+def test_the_columns_of_a_table_find_their_inputs(tmp_path):
+    size, age = keras.Input((3,), name="size"), keras.Input((1,), dtype="int32", name="age")
+    model = keras.Model(
+        [size, age], keras.layers.Concatenate()([size, keras.layers.Flatten()(keras.layers.Embedding(9, 2)(age))])
+    )
+    graph = trace(k2t.load(model)).graph
+
+    def read(text: str) -> list[list]:
+        (tmp_path / "t.csv").write_text(text)
+        return [array.tolist() for array in read_inputs(tmp_path / "t.csv", graph)]
+
+    right = [[[1, 2, 3], [4, 5, 6]], [[7], [8]]]
+    assert read("age,size_2,size_0,size_1\n7,3,1,2\n8,6,4,5\n") == right, "by name"
+    assert read("a,b,c,d\n1,2,3,7\n4,5,6,8\n") == right, "in order"
+    assert read("1,2,3,7\n4,5,6,8\n") == right, "without a line of names"
+    assert read("age,id,size[0],size[1],size[2]\n7,0,1,2,3\n8,0,4,5,6\n") == right, "beside columns that nothing takes"
+    with pytest.raises(
+        k2t.InputError,
+        match=r"has 3 columns, the model takes 4 numbers \(size 3, age 1\), by the name of the input or in order",
+    ):
+        read("a,b,c\n1,2,3\n")
+    with pytest.raises(k2t.InputError, match="'age' holds tokens from 70"):
+        read("1,2,3,70\n")
+
+
+def test_a_folder_of_images(converted, example, tmp_path):
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for k, size in enumerate(((28, 28), (40, 30))):
+        Image.fromarray(rng.integers(0, 256, (*size, 3), "uint8")).save(tmp_path / f"{k}.png")
+    report = k2t.verify(converted("convnet"), example("convnet"), inputs=tmp_path, weights="model", edge_cases=False)
+    assert report.passed and report.outputs[0].keras_shape == (2, 10)
+    (tmp_path / "0.png").write_bytes(b"not an image")
+    with pytest.raises(k2t.InputError, match="0.png: not an image"):
+        k2t.verify(converted("convnet"), example("convnet"), inputs=tmp_path)
+    with pytest.raises(k2t.InputError, match="not images"):
+        k2t.verify(converted("dense"), example("dense"), inputs=tmp_path)
+
+
+def test_two_verifications_at_once(example, tmp_path):
+    """Two people on one server: what is process-wide in torch, its default dtype, must not leak from one thread into the other."""
+    from threading import Thread
+
+    traced = {name: k2t.trace(k2t.load(example(name))) for name in ("convnet", "lstm")}
+    said: list[str] = []
+
+    def work(name: str) -> None:
+        try:
+            for _ in range(8):
+                k2t.convert(k2t.plan(traced[name]), tmp_path / name)
+                said.append(k2t.verify(tmp_path / name, traced[name]).verdict)
+        except BaseException as error:  # a thread's own errors end with it
+            said.append(repr(error))
+
+    threads = [Thread(target=work, args=(name,)) for name in traced]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(said) == 16 and all(words.startswith("agrees (") for words in said), said
+
+
+@pytest.mark.parametrize("policy", ["float16", "mixed_float16", "bfloat16", "mixed_bfloat16"])
+def test_few_digits_excuse_no_wrong_weight(policy, tmp_path):
+    """256 roundings of bfloat16 are twice the largest value, and once excused anything."""
+    x = keras.Input((12, 16))
+    attended = layers.MultiHeadAttention(4, 4, dtype=policy, name="attention")(x, x)
+    hidden = layers.Dense(10, dtype=policy, name="hidden", activation="relu")(
+        layers.LayerNormalization(dtype=policy)(attended)
+    )
+    model = keras.Model(x, layers.Dense(3, dtype=policy, name="last")(hidden))
+    randomise(model, 0)
+    k2t.convert(model, tmp_path)
+    right = k2t.verify(tmp_path, model)
+    assert right.passed and right.proves, right.verdict
+    state = load_file(tmp_path / "model.safetensors")
+    state["hidden.weight"] = state["hidden.weight"].T.contiguous().reshape(state["hidden.weight"].shape)
+    save_file(state, tmp_path / "model.safetensors")
+    wrong = k2t.verify(tmp_path, model, weights="model")
+    assert not wrong.passed and wrong.first_divergence == "hidden", wrong.verdict
