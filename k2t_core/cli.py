@@ -20,7 +20,7 @@ from typing import Annotated, Any
 
 import typer
 
-from k2t_core.errors import K2TError, UnsupportedError
+from k2t_core.errors import K2TError, UnsupportedError, one_line
 
 DIFFERS, BAD_INPUT, FAULT, INTERRUPTED = 1, 2, 3, 130
 
@@ -457,7 +457,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(BAD_INPUT)
     except MemoryError as error:
         print(
-            f"k2t: not enough memory ({' '.join(str(error).split())[:200] or 'an allocation failed'}); give fewer samples, or a machine with more",
+            f"k2t: not enough memory ({one_line(error) or 'an allocation failed'}); give fewer samples, or a machine with more",
             file=sys.stderr,
         )
         sys.exit(BAD_INPUT)

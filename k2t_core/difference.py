@@ -45,6 +45,13 @@ def coarseness(dtype: np.dtype) -> float:
     return min(max(rounding_unit(dtype) / 2.0**-23, 2.0**-20), 2.0**10)
 
 
+def apart(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """|a − b| of each element. Equal infinities and NaN on both sides are 0 apart; anything else that is not finite, infinity."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        found = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a - b))
+    return np.where(np.isnan(found), np.inf, found)
+
+
 @dataclass(frozen=True)
 class Difference:
     """How far two arrays of one shape are apart.
@@ -65,10 +72,7 @@ class Difference:
         a, b = keras.astype("float64"), torch.astype("float64")
         if a.size == 0:
             return cls(0.0, 0.0, 0.0, 0.0)
-        same = (a == b) | (np.isnan(a) & np.isnan(b))
-        with np.errstate(invalid="ignore"):
-            distance = np.where(same, 0.0, np.abs(a - b))
-        distance = np.where(np.isnan(distance), np.inf, distance)
+        distance = apart(a, b)
         largest = float(np.abs(a[np.isfinite(a)]).max(initial=0.0))
         max_abs = float(distance.max())
         relative = 0.0 if max_abs == 0 else max_abs / largest if largest else float("inf")
@@ -169,4 +173,7 @@ def ulps(keras: np.ndarray, torch: np.ndarray) -> np.ndarray:
         bits = np.ascontiguousarray(array).view(whole).astype("int64")
         return np.where(bits < 0, np.int64(np.iinfo(whole).min) - bits, bits)
 
-    return np.abs(ordered(keras).astype("float64") - ordered(torch.astype(keras.dtype)).astype("float64")).ravel()
+    a, b = ordered(keras), ordered(torch.astype(keras.dtype))
+    # Without sign: of float64 the distance may be beyond int64, and would be rounded away in float64 itself.
+    far = np.where(a >= b, a.view("uint64") - b.view("uint64"), b.view("uint64") - a.view("uint64"))
+    return far.astype("float64").ravel()

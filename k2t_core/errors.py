@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 # What code of a user's own can raise: sys.exit() in it may end neither k2t, with its exit code, nor a job of the app.
 RAISED = (Exception, SystemExit)
 
@@ -40,3 +42,14 @@ class InputError(K2TError):
 
 class OutputError(K2TError):
     """A folder of converted files is incomplete, or its model.py cannot be loaded or run."""
+
+
+def one_line(error: object, limit: int = 200) -> str:
+    """An error's message, or any text, on one line of at most ``limit`` characters, without the colours that Keras puts into it."""
+    words = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split())
+    return words if len(words) <= limit else words[: limit - 1] + "…"
+
+
+def named(error: BaseException, limit: int = 200) -> str:
+    """`one_line` behind the type of the error: for errors of foreign code, whose words alone may say little (``KeyError: 'x'``)."""
+    return f"{type(error).__name__}: {one_line(error, limit)}"

@@ -11,9 +11,22 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "k2t_core"
 # From the doors down to the ground. A room may import those that stand behind it here, and itself.
-ROOMS = ("cli", "__init__", "project", "inspector", "verification", "emit", "planning", "keras_side", "rules", "helpers", "components", "ground")
+ROOMS = (
+    "cli",
+    "__init__",
+    "project",
+    "inspector",
+    "verification",
+    "emit",
+    "planning",
+    "keras_side",
+    "rules",
+    "helpers",
+    "components",
+    "ground",
+)
 # One module each, beside the rooms. They import one another, and nothing else of k2t.
-GROUND = {"graph", "layout", "transforms", "recipe", "difference", "tensors", "progress", "nests", "errors"}
+GROUND = {"graph", "layout", "transforms", "recipe", "difference", "tensors", "progress", "nests", "names", "errors"}
 
 
 def modules() -> dict[str, Path]:
@@ -52,7 +65,10 @@ def imports(path: Path, own: str) -> Iterator[tuple[str, str]]:
                     yield (inner, "") if inner in MODULES else (base, alias.name)
 
 
-ARROWS = {name: {module for module, _ in imports(path, name) if module in MODULES and module != name} for name, path in MODULES.items()}
+ARROWS = {
+    name: {module for module, _ in imports(path, name) if module in MODULES and module != name}
+    for name, path in MODULES.items()
+}
 
 
 def test_every_room_is_known():
@@ -61,7 +77,12 @@ def test_every_room_is_known():
 
 
 def test_no_room_imports_upwards():
-    upward = [f"{name} imports {other}" for name, others in ARROWS.items() for other in others if ROOMS.index(room(other)) < ROOMS.index(room(name))]
+    upward = [
+        f"{name} imports {other}"
+        for name, others in ARROWS.items()
+        for other in others
+        if ROOMS.index(room(other)) < ROOMS.index(room(name))
+    ]
     assert upward == []
 
 
@@ -86,7 +107,11 @@ def test_no_circle_among_the_modules():
 
 
 def test_streamlit_is_only_met_by_the_components():
-    met = [name for name, path in MODULES.items() if room(name) not in ("components", "cli") and "streamlit" in _frameworks(path)]
+    met = [
+        name
+        for name, path in MODULES.items()
+        if room(name) not in ("components", "cli") and "streamlit" in _frameworks(path)
+    ]
     assert met == []
 
 
@@ -99,7 +124,12 @@ def _frameworks(path: Path) -> set[str]:
 
 def test_rules_and_the_ground_import_no_framework():
     """Rules are pure: what they know of Keras is the graph. tensors.py alone hands arrays to torch, when it is called."""
-    met = {name: found for name, path in MODULES.items() if room(name) in ("rules", "ground") if (found := _frameworks(path) & {"keras", "tensorflow", "tf_keras", "torch", "streamlit"})}
+    met = {
+        name: found
+        for name, path in MODULES.items()
+        if room(name) in ("rules", "ground")
+        if (found := _frameworks(path) & {"keras", "tensorflow", "tf_keras", "torch", "streamlit"})
+    }
     assert set(met) <= {"k2t_core.tensors"}, met
 
 
@@ -118,7 +148,12 @@ def _defined(path: Path) -> set[str]:
             found.add(node.name)
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             found.add(node.id)
-        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"):
+        elif (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.ctx, ast.Store)
+            and isinstance(node.value, ast.Name)
+            and node.value.id in ("self", "cls")
+        ):
             found.add(node.attr)
     return {name for name in found if _private(name)}
 
@@ -146,7 +181,12 @@ def test_no_private_name_is_used_across_modules(folder):
                 used += [f"{place}: {alias.name}" for alias in node.names if _private(alias.name)]
             elif isinstance(node, ast.Attribute) and node.attr in OWN and node.attr not in own and _of_ours(node.value):
                 used.append(f"{place}: {ast.unparse(node)}")
-            elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith("k2t_core.") and _private(node.value.rsplit(".", 1)[-1]):
+            elif (
+                isinstance(node, ast.Constant)
+                and isinstance(node.value, str)
+                and node.value.startswith("k2t_core.")
+                and _private(node.value.rsplit(".", 1)[-1])
+            ):
                 used.append(f"{place}: {node.value}")
     assert used == []
 

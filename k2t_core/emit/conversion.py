@@ -15,7 +15,7 @@ import numpy as np
 from safetensors import SafetensorError
 
 from k2t_core.emit.manifest import FILES, ONNX, manifest, root_class
-from k2t_core.errors import RAISED, K2TError, OverrideError
+from k2t_core.errors import RAISED, K2TError, OverrideError, named
 from k2t_core.planning.plan import Plan
 from k2t_core.planning.planner import plan as make_plan
 from k2t_core.progress import Progress, check, silent
@@ -135,7 +135,7 @@ def check_state_dict(folder: Path) -> None:
             model = getattr(module, root_class(folder))()
     except RAISED as error:  # an override of a constructor argument can be anything
         raise K2TError(
-            f"the module cannot be built: {type(error).__name__}: {' '.join(str(error).split())[:200]}; look at the overrides of constructor arguments"
+            f"the module cannot be built: {named(error)}; look at the overrides of constructor arguments"
         ) from error
     expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     with safe_open(folder / "model.safetensors", "pt") as file:
@@ -161,9 +161,7 @@ def check_modules(plan: Any) -> None:
         with torch.device("meta"):
             model = namespace[plan.root.class_name]()
     except RAISED as error:  # torch raises every type there is for arguments that it does not take
-        raise OverrideError(
-            f"with this override the module cannot be built: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        ) from error
+        raise OverrideError(f"with this override the module cannot be built: {named(error)}") from error
     shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     for weight in plan.weights:
         if shapes.get(weight.key) != weight.shape:

@@ -12,7 +12,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from k2t_core.errors import RAISED, OutputError
+from k2t_core.errors import RAISED, OutputError, one_line
 from k2t_core.tensors import torch_to_itself
 
 _count = itertools.count()
@@ -48,11 +48,9 @@ def load_module(folder: str | Path) -> Any:
     try:
         loaded = module.load_model()
     except (OSError, SafetensorError) as error:
-        raise OutputError(
-            f"{weights}: cannot be read ({' '.join(str(error).split())[:200]}); convert the model again"
-        ) from error
+        raise OutputError(f"{weights}: cannot be read ({one_line(error)}); convert the model again") from error
     except RAISED as error:  # missing or extra keys, a constructor that raises
-        text = " ".join(str(error).split())[:300]
+        text = one_line(error, 300)
         culprit = "model.safetensors does not fit: " if "state_dict" in text else ""
         raise OutputError(f"{Path(folder) / 'model.py'}: load_model() fails: {culprit}{text}") from error
     if not isinstance(loaded, torch.nn.Module):

@@ -18,7 +18,7 @@ import numpy as np
 from k2t_core.difference import OUTPUT_TOLERANCE, Difference, output_passes
 from k2t_core.emit.manifest import ONNX, read_manifest
 from k2t_core.emit.module import load_module
-from k2t_core.errors import K2TError
+from k2t_core.errors import K2TError, named
 from k2t_core.graph import Graph
 from k2t_core.keras_side.batches import edge_batches, random_batch
 from k2t_core.progress import Progress, silent
@@ -226,4 +226,4 @@ def _reason(error: BaseException) -> str:
     """In one line what is at the bottom of an error: torch wraps it in advice to its own developers."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:240]}"
+    return f"{named(error, 240)}"

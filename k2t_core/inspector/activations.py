@@ -8,6 +8,8 @@ from math import prod
 
 import numpy as np
 
+from k2t_core.difference import apart
+
 MAPS, LINES, BARS = "feature maps", "sequence", "vector"
 MOST_PIXELS = 128  # a side of a map that is drawn; of a larger one, one pixel of each block
 MOST_STEPS = 1000
@@ -60,9 +62,7 @@ def activation(keras: np.ndarray, torch: np.ndarray, sample: int) -> Activation 
         return None
     shape = keras.shape[1:]
     a, b = (side[sample].astype("float64") for side in (keras, torch))
-    with np.errstate(invalid="ignore"):
-        difference = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a - b))
-    difference = np.where(np.isnan(difference), np.inf, difference)
+    difference = apart(a, b)
     kind = MAPS if len(shape) >= 3 else LINES if len(shape) == 2 else BARS
     drawn = (prod(shape[:-3]), *shape[-3:]) if kind == MAPS else shape if kind == LINES else (prod(shape),)
     return Activation(kind, shape, a.reshape(drawn), b.reshape(drawn), difference.reshape(drawn))

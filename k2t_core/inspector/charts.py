@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from k2t_core.difference import apart
 from k2t_core.inspector.activations import BARS, LINES, MAPS, MOST_STEPS, MOST_UNITS, Activation, maps, window
 from k2t_core.inspector.run_view import class_name, per_class
 
@@ -80,9 +81,7 @@ def differences(outputs: Sequence[OutputResult], relative: bool) -> np.ndarray:
             found.append(np.full(output.keras.size, np.inf))
             continue
         a, b = output.keras.astype("float64"), output.torch.astype("float64")
-        with np.errstate(invalid="ignore"):
-            distance = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a - b))
-        distance = np.where(np.isnan(distance), np.inf, distance)
+        distance = apart(a, b)
         if relative:
             largest = output.difference.keras_max
             distance = distance / largest if largest else np.where(distance == 0, 0.0, np.inf)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from k2t_core.difference import Difference, output_passes
+from k2t_core.difference import Difference, apart, output_passes
 from k2t_core.transforms import is_float
 from k2t_core.verification.report import LayerResult, OutputResult, Run
 
@@ -66,9 +66,7 @@ def classes(output: OutputResult) -> int:
 def per_class(output: OutputResult) -> np.ndarray:
     """The largest difference in each class, relative to the largest value of the whole output."""
     a, b = output.keras.astype("float64"), output.torch.astype("float64")
-    with np.errstate(invalid="ignore"):
-        distance = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a - b))
-    distance = np.where(np.isnan(distance), np.inf, distance).reshape(-1, a.shape[-1]).max(axis=0)
+    distance = apart(a, b).reshape(-1, a.shape[-1]).max(axis=0)
     largest = output.difference.keras_max
     return distance / largest if largest else np.where(distance == 0, 0.0, np.inf)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from k2t_core.errors import InputError
+from k2t_core.errors import InputError, one_line
 from k2t_core.graph import Graph, Layer, Shape
 from k2t_core.keras_side.memory import check_batch, check_file
 from k2t_core.rules.merging import bias_of_one_sample
@@ -271,7 +271,7 @@ def read_inputs(path: str | Path, graph: Graph) -> list[np.ndarray]:
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        why = "it holds Python objects, or is damaged" if "pickle" in str(error) else " ".join(str(error).split())[:120]
+        why = "it holds Python objects, or is damaged" if "pickle" in str(error) else one_line(error, 120)
         raise InputError(f"{path.name}: not a .npy or .npz file of numbers ({why})") from error
     names = graph.input_names
     arrays = [named[name] for name in names] if set(names) <= set(named) else list(named.values())
@@ -299,7 +299,7 @@ def _read_table(path: Path, graph: Graph) -> list[np.ndarray]:
         raise InputError(f"{path}: no such file") from error
     except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
         raise InputError(
-            f"{path.name}: not a table of numbers with commas between them ({' '.join(str(error).split())[:120]})"
+            f"{path.name}: not a table of numbers with commas between them ({one_line(error, 120)})"
         ) from error
     shapes = [graph.tensors[t].shape[1:] for t in graph.inputs]
     if len(shapes) == 1 and shapes[0].count(None) == 1:
@@ -367,9 +367,7 @@ def _read_images(path: Path, graph: Graph) -> np.ndarray:
         except FileNotFoundError as error:
             raise InputError(f"{file}: no such file") from error
         except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-            raise InputError(
-                f"{file.name}: not an image that can be read ({' '.join(str(error).split())[:120]})"
-            ) from error
+            raise InputError(f"{file.name}: not an image that can be read ({one_line(error, 120)})") from error
     return np.stack(arrays)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from k2t_core.errors import RAISED, K2TError
+from k2t_core.errors import RAISED, K2TError, one_line
 from k2t_core.graph import Graph
 from k2t_core.keras_side import compiling
 from k2t_core.keras_side.loading import Source
@@ -39,7 +39,7 @@ def randomised_copy(traced: Traced, seed: int) -> Traced:
                 )  # makes its variables
     except RAISED as error:  # custom classes may not rebuild from their config
         raise K2TError(
-            f"{traced.source.name}: Keras cannot copy the model to randomise its weights ({' '.join(str(error).split())[:200]}); verify with weights='model'"
+            f"{traced.source.name}: Keras cannot copy the model to randomise its weights ({one_line(error)}); verify with weights='model'"
         ) from error
     source = traced.source
     values = {

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from k2t_core.errors import RAISED, K2TError
+from k2t_core.errors import RAISED, K2TError, one_line
 from k2t_core.graph import Graph, Node, Ref
 from k2t_core.keras_side import compiling
 from k2t_core.keras_side.opened import Opened, StandIn, calls_of
@@ -174,7 +174,7 @@ def in_float64(traced: Traced, scope: str, node: Node, values: Mapping[str, np.n
         copy.set_weights(layer.get_weights())
     except RAISED as error:  # a custom layer may not rebuild from its config
         raise K2TError(
-            f"layer {node.layer.path!r}: Keras cannot rebuild it in float64 ({' '.join(str(error).split())[:160]})"
+            f"layer {node.layer.path!r}: Keras cannot rebuild it in float64 ({one_line(error, 160)})"
         ) from error
     if isinstance(copy, keras.layers.Normalization):
         copy.finalize_state()

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from k2t_core.errors import RAISED, UnsupportedError
+from k2t_core.errors import RAISED, UnsupportedError, one_line
 from k2t_core.graph import Graph, Layer, Node, Ref, Tensor, Variable
 from k2t_core.keras_side.loading import Source
 from k2t_core.keras_side.opened import CannotOpen, Opened, StandIn, calls_of
@@ -151,7 +151,7 @@ def _around(model: Any) -> Any:
     except RAISED as error:  # call() may do anything
         raise UnsupportedError(
             [
-                f"model {model.name!r} is a subclassed {type(model).__name__}, and Keras cannot follow its call() ({' '.join(str(error).split())[:160]}); rebuild it with the functional API"
+                f"model {model.name!r} is a subclassed {type(model).__name__}, and Keras cannot follow its call() ({one_line(error, 160)}); rebuild it with the functional API"
             ]
         ) from error
 

@@ -13,7 +13,7 @@ import numpy as np
 from k2t_core.difference import Difference, Rounding, layer_passes
 from k2t_core.emit.conversion import weight_arrays
 from k2t_core.emit.module import compile_module
-from k2t_core.errors import RAISED, K2TError
+from k2t_core.errors import RAISED, K2TError, named
 from k2t_core.graph import Graph, Node, Tensor
 from k2t_core.keras_side import running
 from k2t_core.keras_side.tracing import Traced
@@ -121,9 +121,7 @@ class Probe:
             except RAISED as error:  # an override can be anything
                 if double:
                     return None
-                raise K2TError(
-                    f"layer {self.node.layer.path!r}: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
-                ) from error
+                raise K2TError(f"layer {self.node.layer.path!r}: {named(error)}") from error
         outputs = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
         for want, y in zip(case.expected, outputs):
             if not isinstance(y, torch.Tensor) or y.dim() != want.ndim:

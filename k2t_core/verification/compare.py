@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from k2t_core.difference import DOUBLE_TOLERANCE, OUTPUT_TOLERANCE, Difference, Rounding, layer_passes, output_passes
-from k2t_core.errors import RAISED, K2TError, OutputError
+from k2t_core.errors import RAISED, K2TError, OutputError, named
 from k2t_core.graph import Graph, Layer, Node
 from k2t_core.keras_side import memory, running
 from k2t_core.keras_side.tracing import Traced
@@ -79,7 +79,7 @@ def compare(
         except RAISED as error:  # code that insists on a dtype: the fixed tolerances judge alone
             written.exact = None
             notes.append(
-                f"No float64 run to measure rounding by ({type(error).__name__}: {' '.join(str(error).split())[:160]}): layers are judged by fixed tolerances."
+                f"No float64 run to measure rounding by ({named(error, 160)}): layers are judged by fixed tolerances."
             )
     layers: list[LayerResult] = []
     chunks = list(_chunks(traced.graph, len(arrays[0])))

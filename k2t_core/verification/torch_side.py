@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from k2t_core.emit.module import load_module
-from k2t_core.errors import RAISED, OutputError
+from k2t_core.errors import RAISED, OutputError, named, one_line
 from k2t_core.keras_side import running
 from k2t_core.keras_side.tracing import Traced
 from k2t_core.layout import Layout
@@ -98,9 +98,7 @@ class TorchSide:
         try:
             outputs = run()
         except RAISED as error:  # hand-edited or overridden code can raise anything
-            raise OutputError(
-                f"{self.folder / 'model.py'}: {what} raises {type(error).__name__}: {' '.join(str(error).split())[:300]}"
-            ) from error
+            raise OutputError(f"{self.folder / 'model.py'}: {what} raises {named(error, 300)}") from error
         return tuple(outputs) if isinstance(outputs, (tuple, list)) else (outputs,)
 
 
@@ -110,7 +108,7 @@ def _load_state(module: Any, tensors: dict[str, Any], folder: Path, shared: bool
         module.load_state_dict(tensors, assign=shared)
     except RuntimeError as error:
         raise OutputError(
-            f"{folder / 'model.py'}: its state_dict differs from the manifest: {' '.join(str(error).split())[:300]}"
+            f"{folder / 'model.py'}: its state_dict differs from the manifest: {one_line(error, 300)}"
         ) from error
 
 

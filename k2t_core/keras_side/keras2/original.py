@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from k2t_core.errors import RAISED, ModelFileError, UnsupportedError
+from k2t_core.errors import RAISED, ModelFileError, UnsupportedError, one_line
 from k2t_core.keras_side import compiling
 from k2t_core.keras_side.keras2.operations import OPERATIONS
 from k2t_core.keras_side.randomise import settle
@@ -156,7 +156,7 @@ def load(
         raise
     except RAISED as error:  # it raises every type there is for a file that it cannot rebuild
         raise ModelFileError(
-            f"{path.name}: tf_keras {tf_keras.__version__} cannot rebuild the model: {' '.join(str(error).split())[:300]}"
+            f"{path.name}: tf_keras {tf_keras.__version__} cannot rebuild the model: {one_line(error, 300)}"
         ) from error
     return Original(model, *rebuild(model))
 

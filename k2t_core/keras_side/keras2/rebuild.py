@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from k2t_core.errors import UnsupportedError
+from k2t_core.errors import UnsupportedError, one_line
 from k2t_core.keras_side.keras2.layers import Untranslatable, name_of, plain, translated
 from k2t_core.keras_side.keras2.operations import OPERATIONS
 from k2t_core.keras_side.opened import calls_of
@@ -85,7 +85,7 @@ class _Builder:
                 continue
             except Exception as error:  # Keras 3 raises every type there is for what it does not take
                 self.problems.append(
-                    f"layer {layer.name!r}, a {type(layer).__name__} of Keras 2, cannot be rebuilt in Keras 3: {' '.join(str(error).split())[:200]}"
+                    f"layer {layer.name!r}, a {type(layer).__name__} of Keras 2, cannot be rebuilt in Keras 3: {one_line(error)}"
                 )
                 continue
             for x, y in zip(tf.nest.flatten(node.outputs), keras.tree.flatten(result)):

@@ -1,0 +1,16 @@
+"""Messages of one line."""
+
+from k2t_core.errors import UnsupportedError, named, one_line
+
+
+def test_one_line_of_a_long_coloured_message():
+    text = one_line(ValueError("\x1b[1mfirst\x1b[0m\n\n  second\tthird"))
+    assert text == "first second third"
+    assert one_line("x" * 300, 10) == "x" * 9 + "…"
+    assert named(KeyError("x")) == "KeyError: 'x'"
+
+
+def test_all_problems_are_told_at_once():
+    error = UnsupportedError(["a", "b"])
+    assert error.problems == ["a", "b"] and str(error) == "2 unsupported: a | b"
+    assert str(UnsupportedError(["a"])) == "a"
