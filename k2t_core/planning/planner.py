@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from k2t_core.errors import InputError, OverrideError
+from k2t_core.errors import OverrideError
 from k2t_core.graph import Graph
 from k2t_core.keras_side.cutting import cut
-from k2t_core.keras_side.loading import load
-from k2t_core.keras_side.tracing import Traced, trace, with_closed
+from k2t_core.keras_side.reading import read
+from k2t_core.keras_side.tracing import Traced, with_closed
 from k2t_core.layout import Layout, identity
 from k2t_core.planning.checks import checked, in_dtype, no_rule
 from k2t_core.planning.folding import fold
@@ -42,9 +42,7 @@ def plan(
     Unsupported layers do not raise here: they are rows of the table with their reason. `Plan.raise_for_problems` does.
     Raises OverrideError for a recipe that does not fit the model.
     """
-    traced = model if isinstance(model, Traced) else trace(load(model, allow_unsafe=allow_unsafe))
-    if traced.source.original is not None:
-        _check_original(traced)
+    traced = read(model, allow_unsafe=allow_unsafe)
     recipe = read_recipe(recipe)
     if recipe.fingerprint not in (None, traced.source.fingerprint):
         raise OverrideError(
@@ -58,23 +56,12 @@ def plan(
     return Plan(traced.source, traced, root, recipe, tuple(_weights(root)))
 
 
-def _check_original(traced: Traced) -> None:
-    """A file of Keras 2: its layers compute in Keras 3 what they do in tf_keras. Raises UnsupportedError."""
-    from k2t_core.keras_side.batches import random_batch  # which needs this module
-    from k2t_core.keras_side.running import check_original
-
-    try:
-        check_original(traced, random_batch(traced.graph, 2))
-    except InputError:
-        pass  # the model takes no random numbers; a verification with inputs of the user's own compares with tf_keras
-
-
 def merge(recipe: Any, model: Any, *, allow_unsafe: bool = False) -> tuple[Recipe, list[str]]:
     """What of a recipe still applies to a model that it was not made for: (the recipe for this model, why the rest is left out).
 
     An override applies where the layer exists and the override is possible there: same alternatives, shapes that fit.
     """
-    traced = model if isinstance(model, Traced) else trace(load(model, allow_unsafe=allow_unsafe))
+    traced = read(model, allow_unsafe=allow_unsafe)
     kept, left = Recipe(), []
     for override in read_recipe(recipe).overrides:
         try:

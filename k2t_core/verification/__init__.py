@@ -15,9 +15,9 @@ from k2t_core.errors import InputError, K2TError, OutputError
 from k2t_core.keras_side.batches import check_inputs, edge_batches, implied_batch, random_batch, read_inputs
 from k2t_core.keras_side.copying import randomised_copy, randomised_entry
 from k2t_core.keras_side.cutting import cut
-from k2t_core.keras_side.loading import load
+from k2t_core.keras_side.reading import read
 from k2t_core.keras_side.running import compiled_layers
-from k2t_core.keras_side.tracing import Traced, trace, with_closed
+from k2t_core.keras_side.tracing import Traced, with_closed
 from k2t_core.progress import Progress, silent
 from k2t_core.recipe import Recipe, read_recipe
 from k2t_core.rules.merging import bias_of_one_sample
@@ -81,7 +81,7 @@ def verify(
     folder = Path(out)
     manifest = read_manifest(folder)
     say(0.0, "Reading the Keras model")
-    traced = model if isinstance(model, Traced) else trace(load(model, allow_unsafe=allow_unsafe))
+    traced = read(model, allow_unsafe=allow_unsafe, compared=False)
     traced = cut(with_closed(traced, manifest["closed"]), manifest["cut"])
     _check_same_model(manifest, traced, folder)
     graph = traced.graph
