@@ -240,7 +240,7 @@ def test_operation_by_operation_where_there_are_kernels(tmp_path):
 BOTH = """
 import json, sys
 import numpy as np
-from k2t_core import compiling
+from k2t_core.keras_side import compiling
 from tests.harness import functional, sample
 from tests.keras_side.test_compiling import LAYERS
 import keras
