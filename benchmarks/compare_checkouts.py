@@ -9,7 +9,8 @@
 OLD and NEW are folders of git worktrees. OLD builds the models, every variable random; each checkout then converts and
 inspects them through its own command line, in a process of its own that imports that checkout's k2t_core. Kept are
 FOLDER/models and FOLDER/old-COMMIT, FOLDER/new-COMMIT with a folder per model: what k2t wrote and said, and of the
-weights their hash. A commit's output is not made again where the tree is clean. Exit code 1 where anything differs.
+weights their hash. A commit's output is not made again where the tree is clean; --fresh does, as where this file or a
+framework has changed since. Exit code 1 where anything differs.
 """
 
 from __future__ import annotations
