@@ -82,7 +82,7 @@ def measure(name: str, size: int | None, batch: int) -> dict[str, Any]:
         )
         row["layers"] = sum(planned.child is None for _, _, _, planned in result.plan.root.walk())
         row["parameters"] = result.plan.source.model.count_params()
-        row["lines"] = len(result.plan.code.text.splitlines())
+        row["lines"] = len(result.code.text.splitlines())
         # The weights are random already. Those of all_ones are not: there both kinds are judged.
         report = k2t.verify(
             result.folder, path, batch=batch, weights="both" if name == "all_ones" else "model", edge_cases=False

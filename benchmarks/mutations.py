@@ -544,6 +544,7 @@ def measure(name: str, weights: str, most: int | None) -> list[dict[str, Any]]:
     import keras
 
     import k2t_core as k2t
+    from k2t_core.emit.source import write_source
     from k2t_core.keras_side.remembering import remembering
     from k2t_core.keras_side.tracing import trace
 
@@ -555,7 +556,7 @@ def measure(name: str, weights: str, most: int | None) -> list[dict[str, Any]]:
     traced = trace(k2t.load(model))
     plan = k2t.plan(traced)
     with tempfile.TemporaryDirectory() as folder:
-        k2t.convert(plan, folder)
+        text = k2t.convert(plan, folder).code.text
         report = k2t.verify(folder, traced, batch=2, training=broken)
     rows = [{"model": name, "weights": weights, "kind": None, "passed": report.passed, "detail": report.verdict}]
     with remembering():  # the Keras side is the same for every mutant
@@ -565,7 +566,7 @@ def measure(name: str, weights: str, most: int | None) -> list[dict[str, Any]]:
                 try:
                     with mutated(layer, cls, KINDS[kind]):
                         mutant = k2t.plan(traced)
-                        changed = mutant.code.text != plan.code.text or [
+                        changed = write_source(mutant).text != text or [
                             (w.key, w.source, w.steps) for w in mutant.weights
                         ] != [(w.key, w.source, w.steps) for w in plan.weights]
                         k2t.convert(mutant, folder)

@@ -98,7 +98,7 @@ def convert(
     plan = result.plan
     count = sum(1 for _ in plan.root.walk())
     print(
-        f"{model.name}: {count} {'call' if count == 1 else 'calls'} of layers → {result.model_path}, {len(plan.code.text.splitlines())} lines"
+        f"{model.name}: {count} {'call' if count == 1 else 'calls'} of layers → {result.model_path}, {len(result.code.text.splitlines())} lines"
     )
     for name in (*FILES, ONNX) if onnx else FILES:
         print(f"  {result.folder / name}  {_size((result.folder / name).stat().st_size)}")

@@ -7,7 +7,6 @@ import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import streamlit as st
 
@@ -56,7 +55,7 @@ def main() -> None:
     common.job_error(project, "convert")
     if current:
         downloads(project)
-    source(project, plan, current)
+    source(project, current)
     note = (
         "recipe.json holds your overrides: it is among the downloads, and on the Mapping page."
         if project.recipe.overrides
@@ -125,9 +124,10 @@ def zipped(folder: Path) -> Callable[[], io.BytesIO]:
     return pack
 
 
-def source(project: Project, plan: Any, current: bool) -> None:
+def source(project: Project, current: bool) -> None:
     st.subheader("model.py" if current else "model.py, as it will be written")
-    by_line = layers_by_line(plan.code)
+    code = project.code
+    by_line = layers_by_line(code)
     layers = list(dict.fromkeys(layer for number in sorted(by_line) for layer in by_line[number]))
     if project.settings["convert.layer"] not in layers:
         project.set("convert.layer", None)
@@ -142,7 +142,7 @@ def source(project: Project, plan: Any, current: bool) -> None:
         placeholder="None",
         width=420,
     )
-    st.html(common.listing(plan.code.text, by_line, chosen))
+    st.html(common.listing(code.text, by_line, chosen))
 
 
 main()

@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from k2t_core.emit.code import lines_by_layer
+from k2t_core.emit.source import write_source
 from k2t_core.errors import K2TError
 from k2t_core.inspector import charts
 from k2t_core.inspector.weight_picture import is_drawable
@@ -284,7 +285,7 @@ def detail(project: Project, plan: Any, row: Row) -> None:
             )
         if is_layer(row):
             numbers(project, plan, row)
-        layer_view.source(plan, row)
+        layer_view.source(project, plan, row)
     with right:
         st.markdown("**Overrule this mapping**")
         if row.type == "InputLayer":
@@ -293,7 +294,7 @@ def detail(project: Project, plan: Any, row: Row) -> None:
             st.button("Put it back", icon=":material/undo:", on_click=common.attempt, args=(put_back, project, row))
         else:
             override.controls(project, plan, row, show_layer)
-    layer_view.documentation(plan, row)
+    layer_view.documentation(project, plan, row)
     if is_layer(row):
         layer_view.activations(project, row)
         duel(project, row)
@@ -456,7 +457,7 @@ def duellist(project: Project, row: Row, patient: Any, recipe: Any, key: str) ->
     """One side of a duel; returns its relative difference, None where torch refuses it."""
     try:
         verdict = patient.judge(recipe)
-        code = patient.plan(recipe).code
+        code = write_source(patient.plan(recipe))
     except K2TError as error:
         st.error(common.plain(str(error)), icon=":material/block:")
         return None

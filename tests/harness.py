@@ -80,17 +80,17 @@ def check(model, arrays=None, tolerance=TOLERANCE, recipe=None, randomised=True)
     conversion, module, expected, actual = convert_and_run(model, arrays, recipe, randomised)
     assert len(expected) == len(actual)
     for want, got in zip(expected, actual):
-        assert want.shape == got.shape, f"shape {got.shape}, Keras {want.shape}\n{conversion.plan.code.text}"
-        assert want.dtype == got.dtype, f"dtype {got.dtype}, Keras {want.dtype}\n{conversion.plan.code.text}"
+        assert want.shape == got.shape, f"shape {got.shape}, Keras {want.shape}\n{conversion.code.text}"
+        assert want.dtype == got.dtype, f"dtype {got.dtype}, Keras {want.dtype}\n{conversion.code.text}"
         if want.dtype.kind in "biu":
-            assert np.array_equal(want, got), conversion.plan.code.text
+            assert np.array_equal(want, got), conversion.code.text
         else:
             assert np.isfinite(want).all(), "the case itself overflows: choose other inputs"
             assert want.std() > 0 or want.size == 1 or np.all(want == want.flat[0]) and tolerance == 0, (
                 "constant output proves nothing"
             )
             difference = relative_difference(want, got)
-            assert difference <= tolerance, f"relative difference {difference:.3g}\n{conversion.plan.code.text}"
+            assert difference <= tolerance, f"relative difference {difference:.3g}\n{conversion.code.text}"
     return conversion, module
 
 

@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError
 
+from k2t_core.emit.code import Code
 from k2t_core.emit.manifest import FILES, ONNX, manifest, root_class
+from k2t_core.emit.source import write_source
 from k2t_core.errors import RAISED, K2TError, OverrideError, named
 from k2t_core.planning.plan import Plan
 from k2t_core.planning.planner import plan as make_plan
@@ -25,10 +27,11 @@ from k2t_core.transforms import apply_chain
 
 @dataclass(frozen=True, eq=False)
 class Conversion:
-    """What `convert` wrote and the plan behind it."""
+    """What `convert` wrote, and the plan and the source behind it."""
 
     folder: Path
     plan: Plan
+    code: Code
 
     @property
     def model_path(self) -> Path:
@@ -61,7 +64,7 @@ def convert(
 
         need_packages()
     say(0.3, "Writing the source")
-    code = plan.code
+    code = write_source(plan)
     folder = Path(out)
     for name in (*FILES, ONNX) if onnx else FILES:
         if (folder / name).is_dir():
@@ -78,7 +81,7 @@ def convert(
         write_weights(plan, staging / "model.safetensors")
         say(0.9, "Writing the manifest")
         (staging / "manifest.json").write_text(
-            json.dumps(manifest(plan), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+            json.dumps(manifest(plan, code), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
         )
         (staging / "recipe.json").write_text(plan.recipe.to_json(), encoding="utf-8")
         check_state_dict(staging)
@@ -102,7 +105,7 @@ def convert(
         if not existed and not any(folder.iterdir()):
             folder.rmdir()
     say(1.0, "Done")
-    return Conversion(folder, plan)
+    return Conversion(folder, plan, code)
 
 
 def weight_arrays(plan: Plan, value: Callable[[str], np.ndarray] | None = None) -> dict[str, np.ndarray]:
@@ -147,7 +150,7 @@ def check_state_dict(folder: Path) -> None:
             )
 
 
-def check_modules(plan: Any) -> None:
+def check_modules(plan: Plan) -> None:
     """Constructor arguments that torch refuses, or that change a weight's shape, are refused with the override."""
     if plan.problems or not any(override.kind == "arguments" for override in plan.recipe.overrides):
         return
@@ -156,7 +159,7 @@ def check_modules(plan: Any) -> None:
     namespace: dict[str, Any] = {"__name__": "model"}
     try:
         exec(
-            compile(plan.code.text, "model.py", "exec"), namespace
+            compile(write_source(plan).text, "model.py", "exec"), namespace
         )  # the source that a conversion would write and import
         with torch.device("meta"):
             model = namespace[plan.root.class_name]()

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from k2t_core.emit.code import forward_hashes
+from k2t_core.emit.code import Code, forward_hashes
 from k2t_core.errors import OutputError
 from k2t_core.keras_side.keras2 import original as keras2
 from k2t_core.layout import Flat, Layout
@@ -23,7 +23,7 @@ def root_class(folder: Path) -> str:
     return json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["class"]
 
 
-def manifest(plan: Plan) -> dict[str, Any]:
+def manifest(plan: Plan, code: Code) -> dict[str, Any]:
     """manifest.json: see section 3 of the design. Permutations are null where Keras and torch agree."""
     import keras
 
@@ -45,7 +45,7 @@ def manifest(plan: Plan) -> dict[str, Any]:
         "model": plan.source.name,
         "class": root.class_name,
         "fingerprint": plan.source.fingerprint,
-        "source_sha256": hashlib.sha256(plan.code.text.encode()).hexdigest(),
+        "source_sha256": hashlib.sha256(code.text.encode()).hexdigest(),
         "reference": keras2.reference()
         if plan.source.original
         else {"package": "keras", "version": keras.__version__, "backend": keras.backend.backend()},
@@ -65,7 +65,7 @@ def manifest(plan: Plan) -> dict[str, Any]:
             for w in plan.weights
         },
         "scopes": scopes(root),
-        "forwards": forward_hashes(plan.code.text),
+        "forwards": forward_hashes(code.text),
         "taps": [
             {
                 "module": tap.module,
@@ -76,7 +76,7 @@ def manifest(plan: Plan) -> dict[str, Any]:
                 "layer": tap.layer,
                 **_layout_json(tap.layout),
             }
-            for tap in plan.code.taps
+            for tap in code.taps
         ],
     }
 

@@ -25,7 +25,8 @@ _OUT = re.compile(r"⟦out(\d+)⟧")
 
 
 def write_source(plan: Plan) -> Code:
-    """The source of model.py. The same plan gives the same text."""
+    """The source of model.py. The same plan gives the same text. Raises UnsupportedError where the plan has problems."""
+    plan.raise_for_problems()
     paths: dict[int, str] = {id(plan.root): ""}
     for _, prefix, _, planned in plan.root.walk():
         if planned.child is not None:

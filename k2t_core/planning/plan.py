@@ -129,14 +129,6 @@ class Plan:
 
         return table(self)
 
-    @cached_property
-    def code(self):
-        """The generated source with its map back to the layers: see `k2t_core.emit.code.Code`."""
-        from k2t_core.emit.source import write_source
-
-        self.raise_for_problems()
-        return write_source(self)
-
 
 def _problems_of_inputs(graph: Graph, strings: bool) -> list[str]:
     """Inputs that torch has no counterpart for. strings: string inputs too, which the layers that read them refuse better."""

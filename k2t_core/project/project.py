@@ -27,10 +27,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import k2t_core as k2t
+from k2t_core.emit.code import Code
 from k2t_core.emit.conversion import check_modules
+from k2t_core.emit.source import write_source
 from k2t_core.errors import K2TError, OverrideError, UnsafeModelError
 from k2t_core.keras_side.loading import load_rules
-from k2t_core.planning.plan import of_interest
+from k2t_core.planning.plan import Plan, of_interest
 from k2t_core.progress import Cancelled, Progress, silent
 from k2t_core.project.jobs import Job
 from k2t_core.project.layer_bench import PROBES, QUICK
@@ -59,6 +61,7 @@ class Project:
         self._position = 0
         self._traced: Any = None
         self._plan: Any = None
+        self._code: tuple[Plan, Code] | None = None  # what a plan is written as
         self._report: Any = None
         self._expected: tuple[Any, dict[str, Any]] | None = None  # a plan and its manifest
         self._verdict: tuple[Any, Any] | None = None  # of `judge`, the last
@@ -266,6 +269,15 @@ class Project:
             return self._plan
 
     @property
+    def code(self) -> Code:
+        """What the plan is written as. Raises UnsupportedError where the plan has problems."""
+        with self._lock:
+            plan = self.plan
+            if self._code is None or self._code[0] is not plan:
+                self._code = (plan, write_source(plan))
+            return self._code[1]
+
+    @property
     def can_undo(self) -> bool:
         return self._position > 0
 
@@ -355,7 +367,7 @@ class Project:
         if self._expected is None or self._expected[0] is not plan:
             from k2t_core.emit.manifest import manifest
 
-            self._expected = (plan, json.loads(json.dumps(manifest(plan))))
+            self._expected = (plan, json.loads(json.dumps(manifest(plan, self.code))))
         return self._expected[1]
 
     @property
@@ -367,7 +379,8 @@ class Project:
         self.out.mkdir(parents=True, exist_ok=True)
         for left in self.out.glob(".k2t-*"):  # of a server that died in the middle
             shutil.rmtree(left)
-        k2t.convert(self.plan, self.out, progress=progress)
+        plan = self.plan
+        self._code = (plan, k2t.convert(plan, self.out, progress=progress).code)
 
     def verify(self, progress: Progress | None = None) -> None:
         """Compare the conversion with the model; convert first where the overrides have changed since."""

@@ -13,6 +13,7 @@ import numpy as np
 from k2t_core.difference import Difference, Rounding, layer_passes
 from k2t_core.emit.conversion import weight_arrays
 from k2t_core.emit.module import compile_module
+from k2t_core.emit.source import write_source
 from k2t_core.errors import RAISED, K2TError, named
 from k2t_core.graph import Graph, Node, Tensor
 from k2t_core.keras_side import running
@@ -66,9 +67,10 @@ class Probe:
     def judge(self, recipe: Recipe) -> Verdict:
         """What the layer computes under ``recipe``. Raises K2TError where it cannot be converted so or does not run."""
         planned = self.plan(recipe)
+        source = write_source(planned).text
         verdicts, values = [], ()
         for case in (Case(self.inputs, self.expected), *self.closer):
-            got, exact = self._run(planned, case), self._run(planned, case, double=True)
+            got, exact = self._run(planned, source, case), self._run(planned, source, case, double=True)
             values = values or tuple(got)  # of Keras's own input, which comes first
             for index, (want, have) in enumerate(zip(case.expected, got)):
                 difference = Difference.of(want, have)
@@ -95,13 +97,13 @@ class Probe:
 
     def outputs(self, recipe: Recipe) -> list[np.ndarray]:
         """The layer's outputs under ``recipe``, in Keras's layout. Raises K2TError as `judge` does."""
-        return self._run(self.plan(recipe), Case(self.inputs, self.expected))
+        planned = self.plan(recipe)
+        return self._run(planned, write_source(planned).text, Case(self.inputs, self.expected))
 
-    def _run(self, planned: Plan, case: Case, double: bool = False) -> list[np.ndarray] | None:
+    def _run(self, planned: Plan, source: str, case: Case, double: bool = False) -> list[np.ndarray] | None:
         """None where code that insists on a dtype does not run in float64."""
         import torch
 
-        planned.raise_for_problems()
         state = {
             key: to_tensor(array)
             for key, array in weight_arrays(
@@ -113,7 +115,7 @@ class Probe:
         ]
         with default_dtype(torch.float64 if double else None), torch.no_grad():
             try:
-                model = compile_module(planned.code.text, double)[planned.root.class_name]().eval()
+                model = compile_module(source, double)[planned.root.class_name]().eval()
                 model.load_state_dict(
                     {k: v.double() if double and v.is_floating_point() else v for k, v in state.items()}
                 )

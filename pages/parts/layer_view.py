@@ -27,7 +27,7 @@ def node_of(plan: Any, row: Row) -> Node | None:
     return next((p.node for scope, _, _, p in plan.root.walk() if f"{scope}{p.node.id}" == row.call), None)
 
 
-def source(plan: Any, row: Row) -> None:
+def source(project: Project, plan: Any, row: Row) -> None:
     """The Keras call, and the lines of model.py that it became, in their surroundings."""
     node = node_of(plan, row)
     if node is not None:
@@ -35,16 +35,17 @@ def source(plan: Any, row: Row) -> None:
         st.code(keras_call(node), wrap_lines=True)
     if plan.problems:
         return
-    numbers = lines_by_layer(plan.code).get(row.layer, [])
+    code = project.code
+    numbers = lines_by_layer(code).get(row.layer, [])
     if not numbers:
         st.caption("In PyTorch this layer needs no line of its own.")
         return
     st.caption(f"In PyTorch: model.py, line{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}")
     around = {near for number in numbers for near in range(number - AROUND, number + AROUND + 1)}
-    st.html(common.listing(plan.code.text, layers_by_line(plan.code), row.layer, only=around))
+    st.html(common.listing(code.text, layers_by_line(code), row.layer, only=around))
 
 
-def documentation(plan: Any, row: Row) -> None:
+def documentation(project: Project, plan: Any, row: Row) -> None:
     """What the installed Keras and PyTorch say of their sides; read when it is opened."""
     node = node_of(plan, row)
     if node is None:
@@ -63,7 +64,7 @@ def documentation(plan: Any, row: Row) -> None:
                     found = (
                         []
                         if plan.problems
-                        else documentation_of_torch(plan.code.text, lines_by_layer(plan.code).get(row.layer, []))
+                        else documentation_of_torch(project.code.text, lines_by_layer(project.code).get(row.layer, []))
                     )
                 if not found:
                     st.caption(f"{side} has no documentation of its own for this.")

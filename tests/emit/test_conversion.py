@@ -168,7 +168,6 @@ import resource
 import k2t_core as k2t
 source = k2t.load({str(example("convnet"))!r})
 plan = k2t.plan(source)
-plan.code
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:
     k2t.convert(plan, {str(tmp_path / "out")!r})

@@ -11,6 +11,7 @@ import pytest
 
 import k2t_core as k2t
 from k2t_core.components.graph_view import component
+from k2t_core.emit.source import write_source
 from k2t_core.inspector.graph_data import graph_data
 from k2t_core.planning.plan import Plan, rows
 from k2t_core.project.bundled import examples
@@ -175,7 +176,7 @@ def test_a_permute_stands_on_its_edge():
         )
     )
     notes = {(edge[1], edge[3]): edge[5] for edge in graph_data(plan)["edges"]}
-    assert notes["rows", "lstm"] == "transpose(1, 2)" and "x.transpose(1, 2)" in plan.code.text
+    assert notes["rows", "lstm"] == "transpose(1, 2)" and "x.transpose(1, 2)" in write_source(plan).text
     assert not any(note for edge, note in notes.items() if edge != ("rows", "lstm"))
 
 

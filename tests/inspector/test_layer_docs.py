@@ -8,6 +8,7 @@ from keras import layers
 
 import k2t_core as k2t
 from k2t_core.emit.code import lines_by_layer
+from k2t_core.emit.source import write_source
 from k2t_core.inspector.layer_docs import constructor, documentation_of_keras, documentation_of_torch, keras_call
 from k2t_core.project.bundled import examples
 from k2t_core.rules.registry import INERT_OPTIONS
@@ -61,11 +62,12 @@ def test_calls_are_written_as_a_person_would():
 
 def test_documentation_of_both_sides(example):
     plan = k2t.plan(example("text_classifier"))
-    by_layer = lines_by_layer(plan.code)
+    code = write_source(plan)
+    by_layer = lines_by_layer(code)
     for node in nodes(plan):
         said = documentation_of_keras(node.layer)
         assert said.name.startswith(("keras.layers.", "keras.ops.")) and len(said.text) > 40
-        for entry in documentation_of_torch(plan.code.text, by_layer.get(node.layer.path, [])):
+        for entry in documentation_of_torch(code.text, by_layer.get(node.layer.path, [])):
             assert entry.text
-    names = [entry.name for entry in documentation_of_torch(plan.code.text, by_layer["bidirectional"])]
+    names = [entry.name for entry in documentation_of_torch(code.text, by_layer["bidirectional"])]
     assert names[0] == "torch.nn.LSTM" and "masked_bidirectional_rnn" in names  # a helper of the file itself

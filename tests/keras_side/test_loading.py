@@ -287,9 +287,7 @@ def test_a_custom_class_that_nobody_registered(tmp_path):
 def test_a_registered_class_loads_and_is_opened(tmp_path):
     small_model(Known(name="mine")).save(tmp_path / "custom.keras")
     source = k2t.load(tmp_path / "custom.keras")
-    assert (
-        "* 2.0" in k2t.convert(source, tmp_path / "out").plan.code.text and k2t.verify(tmp_path / "out", source).passed
-    )
+    assert "* 2.0" in k2t.convert(source, tmp_path / "out").code.text and k2t.verify(tmp_path / "out", source).passed
 
 
 def test_rules_file(tmp_path):

@@ -96,7 +96,7 @@ def test_a_block_of_keras_layers_and_weights_of_its_own(tmp_path):
     keys = {weight.key: weight.source for weight in result.plan.weights}
     assert (
         keys["gated_gain"] == "gated/gain"
-        and "self.gated_table = nn.Parameter(torch.empty((6, 3)))" in result.plan.code.text
+        and "self.gated_table = nn.Parameter(torch.empty((6, 3)))" in result.code.text
     )
     judged = [layer.layer for layer in report.layers]
     assert "gated/sigmoid" in judged and "gated/matmul" in judged
@@ -111,7 +111,7 @@ def test_transformer_blocks_of_a_users_own_class_fold(tmp_path):
         keras.Model(tokens, layers.Dense(2, activation="softmax")(layers.GlobalAveragePooling1D()(x)), name="encoder"),
         tmp_path,
     )
-    text = result.plan.code.text
+    text = result.code.text
     assert (
         "class TransformerBlock(nn.Module)" in text
         and text.count("nn.LayerNorm(") == 2
@@ -202,7 +202,7 @@ def test_a_reshape_may_infer_a_size_beside_the_batch(steps, tmp_path):
 
     x = keras.Input((steps, 6))
     result, _ = verified(keras.Model(x, layers.Dense(2)(SelfAttention(name="att")(x))), tmp_path)
-    assert "reshape(x.shape[0], -1, 2, 4)" in result.plan.code.text, result.plan.code.text
+    assert "reshape(x.shape[0], -1, 2, 4)" in result.code.text, result.code.text
 
 
 def test_a_size_is_inferred_from_the_tensor_it_was_read_of(tmp_path):
@@ -301,7 +301,7 @@ def test_a_class_token_is_repeated_for_each_sample(repeated, tmp_path):
 
     x = keras.Input((5, 8))
     result, _ = verified(keras.Model(x, layers.Dense(2)(ClassToken(name="cls")(x))), tmp_path)
-    assert ".expand(x.shape[0], -1, -1)" in result.plan.code.text, result.plan.code.text
+    assert ".expand(x.shape[0], -1, -1)" in result.code.text, result.code.text
 
 
 def test_images_stay_channels_first(tmp_path):
@@ -324,7 +324,7 @@ def test_images_stay_channels_first(tmp_path):
     result, _ = verified(
         keras.Model(x, layers.Dense(2)(layers.Flatten()(Block(name="two")(Block(name="one")(x))))), tmp_path
     )
-    assert "permute" not in result.plan.code.text.replace("permutation", "")
+    assert "permute" not in result.code.text.replace("permutation", "")
 
 
 def test_a_lambda_that_was_allowed_is_opened():
@@ -434,7 +434,7 @@ def test_a_subclassed_model_is_opened(tmp_path):
         result = k2t.convert(tmp_path / "subclassed.keras", tmp_path / "out")
         report = k2t.verify(tmp_path / "out", tmp_path / "subclassed.keras", training=True)
     assert report.passed and report.proves, report.verdict
-    assert "self.conv = nn.Conv2d(3, 8, kernel_size=3, padding=1)" in result.plan.code.text, result.plan.code.text
+    assert "self.conv = nn.Conv2d(3, 8, kernel_size=3, padding=1)" in result.code.text, result.code.text
     assert {"conv", "norm", "matmul", "head"} <= {layer.layer for layer in report.layers}, [
         layer.layer for layer in report.layers
     ]

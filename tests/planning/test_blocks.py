@@ -27,7 +27,7 @@ def residual_network(stages=((8, 4), (12, 4)), size=8):
 
 def test_blocks_are_folded_and_agree():
     conversion, module = check(residual_network())
-    text = conversion.plan.code.text
+    text = conversion.code.text
     assert text.count("class ") == 2 and "for _ in range(" in text
     assert module.stage1_block[2].conv1.weight.shape == (8, 8, 3, 3)
     assert ".permute" not in text and len(text.splitlines()) < 90
@@ -52,7 +52,7 @@ def test_a_wrong_layer_inside_a_block_is_named(tmp_path):
 
 def test_a_small_model_keeps_its_layers_names():
     conversion, module = check(residual_network(stages=((8, 2),)))
-    assert "class " in conversion.plan.code.text and hasattr(module, "stage1_block1_1_conv")
+    assert "class " in conversion.code.text and hasattr(module, "stage1_block1_1_conv")
 
 
 def squeeze_and_excite_network(widths=(8, 12, 16), count=2):
@@ -71,7 +71,7 @@ def squeeze_and_excite_network(widths=(8, 12, 16), count=2):
 
 def test_blocks_with_channel_attention_fold_across_widths_and_keep_short_names():
     conversion, module = check(squeeze_and_excite_network())
-    text = conversion.plan.code.text
+    text = conversion.code.text
     assert text.count("class ") == 2 and "[:, :, None, None]" in text
     assert module.stage2_block[1].reduce.weight.shape == (4, 16, 1, 1)  # though Keras alone names the Add between them
 
@@ -95,7 +95,7 @@ def test_blocks_are_built_of_blocks(tmp_path):
         x = branches(x, filters, f"mixed{k}")
     model = keras.Model(inputs, layers.GlobalAveragePooling2D()(x), name="inception")
     conversion, module = check(model)
-    text = conversion.plan.code.text
+    text = conversion.code.text
     assert "class ConvBNReLU(nn.Module)" in text and "ConvBNReLU(4, 4, kernel_size=(1, 3), padding=(0, 1))" in text
     assert "kernel_size=1, stride=1" not in text and len(text.splitlines()) < 80
     report = k2t.verify(tmp_path, model) if k2t.convert(model, tmp_path) else None
@@ -120,7 +120,7 @@ def test_widths_that_follow_from_others_are_formulas():
                 y = layers.Activation("tanh", name=f"stage{stage}_block{block}_tanh{k}")(y)
             x = layers.Add(name=f"stage{stage}_block{block}_add")([x, y])
     conversion, _ = check(keras.Model(inputs, x))
-    text = conversion.plan.code.text
+    text = conversion.code.text
     assert "nn.Conv2d(in_channels, 4 * in_channels" in text and "in_channels // 4" in text
     assert "range(3)" in text and "ResidualBlock(12)" in text
 
@@ -134,7 +134,7 @@ def test_decoder_blocks_take_the_memory_as_well():
         y = layers.LayerNormalization()(y + layers.MultiHeadAttention(2, 4)(y, outputs))
         y = layers.LayerNormalization()(y + layers.Dense(8)(layers.Dense(16, "relu")(y)))
     conversion, _ = check(keras.Model([memory, x], layers.Dense(3)(y)))
-    text = conversion.plan.code.text
+    text = conversion.code.text
     assert "Used 4 times" in text and text.count("TransformerBlock()") == 4
     assert "memory = " not in text and "target = " not in text, "an input keeps its name to itself"
 
@@ -147,15 +147,13 @@ def test_two_encoder_blocks_fold():
         y = layers.Dense(8, name=f"block{k}_contract")(layers.Dense(16, "gelu", name=f"block{k}_expand")(x))
         x = layers.LayerNormalization(name=f"block{k}_norm2")(x + layers.Dropout(0.0)(y))
     conversion, module = check(keras.Model(inputs, layers.Dense(3)(x)))
-    assert "nn.Sequential(TransformerBlock(), TransformerBlock())" in conversion.plan.code.text
-    assert "Dropout(0.0)" not in conversion.plan.code.text and module.block[1].norm2.weight.shape == (8,)
+    assert "nn.Sequential(TransformerBlock(), TransformerBlock())" in conversion.code.text
+    assert "Dropout(0.0)" not in conversion.code.text and module.block[1].norm2.weight.shape == (8,)
 
 
 def frozen_parameters(model):
     conversion, module = check(model)
-    return conversion.plan.code.text, {
-        name for name, parameter in module.named_parameters() if not parameter.requires_grad
-    }
+    return conversion.code.text, {name for name, parameter in module.named_parameters() if not parameter.requires_grad}
 
 
 def test_frozen_layers_are_frozen():

@@ -109,7 +109,7 @@ def test_layers_of_ones_own_come_with_the_rules_of_the_server(tmp_path, monkeypa
     monkeypatch.setenv("K2T_RULES", str(tmp_path / "my_layers.py"))
     project.load("own.keras")
     project.verify()
-    assert project.report.passed and "* 2.0" in project.plan.code.text
+    assert project.report.passed and "* 2.0" in project.code.text
     for command in (
         by_hand.inspect_command(project),
         by_hand.convert_command(project),

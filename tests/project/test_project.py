@@ -66,7 +66,7 @@ def test_everything_adjusted_survives_a_restart(square):
     assert found.can_undo and found.can_redo
     assert found.has_model and not found.is_open
     found.open()
-    assert found.plan.code.text == square.plan.code.text
+    assert found.code.text == square.code.text
 
 
 def test_undo_redo_reset_and_one_by_one(square):
@@ -304,7 +304,7 @@ def test_permutations_of_a_weight(square, example):
 def test_each_layer_has_its_lines(example):
     project = Project.create()
     project.load(example("convnet"))
-    code = project.plan.code
+    code = project.code
     lines = code.text.splitlines()
     found = lines_by_layer(code)
     assert set(code.lines_of("conv")) < set(found["conv"])
@@ -412,7 +412,7 @@ def test_a_conversion_by_an_earlier_k2t_is_made_again(square):
 def test_a_layer_of_two_statements_has_the_lines_of_both(example):
     project = Project.create()
     project.load(example("lstm"))
-    code = project.plan.code
+    code = project.code
     text = [code.text.splitlines()[number - 1].strip() for number in lines_by_layer(code)["lstm"]]
     assert [line.split("(")[0] for line in text] == ["self.lstm = nn.LSTM", "_, ", "x = hidden[0]"]
     assert len(lines_by_layer(code)["classes"]) == 2

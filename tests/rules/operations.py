@@ -13,7 +13,7 @@ CUBE = (5, 5, 5)
 
 
 def moves(conversion) -> bool:
-    text = conversion.plan.code.text
+    text = conversion.code.text
     return ".permute" in text or ".transpose" in text
 
 

@@ -71,9 +71,7 @@ def test_on_a_convolution(name):
     if name != "glu":
         y = layers.Conv2D(2, 1)(layers.Activation(name)(layers.Conv2D(4, 3)(x)))
         conversion, _ = check(keras.Model(x, y))
-        assert "permute" not in conversion.plan.code.text.split("def forward")[1].replace(
-            "return x.permute(0, 2, 3, 1)", ""
-        )
+        assert "permute" not in conversion.code.text.split("def forward")[1].replace("return x.permute(0, 2, 3, 1)", "")
 
 
 @pytest.mark.parametrize("name", ["relu", "softmax", "sparsemax", "tanh"])
@@ -81,7 +79,7 @@ def test_after_flatten_the_order_is_absorbed(name):
     x = keras.Input((6, 5, 3))
     y = layers.Dense(3)(layers.Activation(name)(layers.Flatten()(layers.Conv2D(4, 3)(x))))
     conversion, _ = check(keras.Model(x, y))
-    assert "permute" not in conversion.plan.code.text
+    assert "permute" not in conversion.code.text
 
 
 def test_gelu_has_the_tanh_approximation_as_an_alternative():
@@ -177,7 +175,7 @@ def test_prelu(shape, shared):
         y = layers.Conv2D(2, 1)(layers.PReLU(shared_axes=shared)(layers.Conv2D(4, 3, padding="same")(x)))
         conversion, _ = check(keras.Model(x, y))
         if shared == [1, 2]:
-            assert "nn.PReLU(" in conversion.plan.code.text
+            assert "nn.PReLU(" in conversion.code.text
 
 
 def test_prelu_in_free_space_and_before_flatten():
@@ -209,7 +207,7 @@ def test_softmax_with_a_mask(axis, mask_shape, dtype):
 def test_softmax_behind_a_flattened_image():
     x = keras.Input((6, 5, 3))
     conversion, _ = check(keras.Model(x, layers.Dense(3)(layers.Softmax()(layers.Flatten()(layers.Conv2D(4, 3)(x))))))
-    assert "permute" not in conversion.plan.code.text
+    assert "permute" not in conversion.code.text
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ def test_layer_scale(shape):
 def test_layer_scale_of_a_channels_first_image():
     image = keras.Input((6, 7, 3))
     conversion, _ = check(keras.Model(image, layers.Conv2D(2, 3)(LayerScale(1.0, 4)(layers.Conv2D(4, 2)(image)))))
-    assert "LayerScale((4, 1, 1))" in conversion.plan.code.text and "permute" not in conversion.plan.code.text
+    assert "LayerScale((4, 1, 1))" in conversion.code.text and "permute" not in conversion.code.text
 
 
 @pytest.mark.parametrize("shape", [(5,), (4, 6, 3)])
@@ -47,4 +47,4 @@ def test_custom_scale_of_a_channels_first_image():
     image = keras.Input((6, 7, 3))
     y = CustomScaleLayer(0.2)([image, layers.Conv2D(3, 1, activation="relu")(image)])
     conversion, _ = check(keras.Model(image, layers.Conv2D(2, 3)(y)))
-    assert "permute" not in conversion.plan.code.text
+    assert "permute" not in conversion.code.text

@@ -267,7 +267,7 @@ def test_shared_layer():
     x, y = keras.Input((5, 6)), keras.Input((4, 6))
     layer = mha()
     conversion, _ = check(keras.Model([x, y], [layer(x, y), layer(y, x), layer(x, x, use_causal_mask=True)]))
-    assert conversion.plan.code.text.count("= MultiHeadAttention(") == 1
+    assert conversion.code.text.count("= MultiHeadAttention(") == 1
 
 
 def test_heads_transposed_is_a_known_mistake():
@@ -288,7 +288,7 @@ def test_training_drops_attention_weights():
 
 def test_generated_source():
     conversion, module = check(model_of(mha(), (5, 6), use_causal_mask=True))
-    text = conversion.plan.code.text
+    text = conversion.code.text
     assert "= MultiHeadAttention(6, 6, heads=2, key_dim=3)" in text
     assert "(x, x, is_causal=True)" in text.replace("query", "x")
     torch.export.export(module, (torch.randn(2, 5, 6),))
@@ -451,7 +451,7 @@ def test_dot_and_additive_dtypes(policy, kind, options):
 
 def test_plain_attention_is_one_torch_call():
     conversion, module = check(listed(layers.Attention(), (5, 6), (4, 6)))
-    assert "F.scaled_dot_product_attention(" in conversion.plan.code.text
+    assert "F.scaled_dot_product_attention(" in conversion.code.text
     assert not list(module.state_dict())
 
 

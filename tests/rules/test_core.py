@@ -115,7 +115,7 @@ def test_identity():
     x = keras.Input((6, 5, 3))
     y = layers.Identity()(layers.Conv2D(4, 3)(x))
     conversion, _ = check(keras.Model(x, layers.Dense(2)(layers.Flatten()(layers.Identity()(y)))))
-    assert "permute" not in conversion.plan.code.text
+    assert "permute" not in conversion.code.text
     check_layer(layers.Identity(), (4,))
 
 

@@ -19,8 +19,8 @@ def test_embedding(shape, dtype, mask_zero):
     conversion, _ = check_layer(
         layers.Embedding(6, 3, mask_zero=mask_zero, name="embedding"), shape, dtype=dtype, arrays=arrays
     )
-    assert "self.embedding = nn.Embedding(6, 3)" in conversion.plan.code.text
-    assert "padding_idx" not in conversion.plan.code.text
+    assert "self.embedding = nn.Embedding(6, 3)" in conversion.code.text
+    assert "padding_idx" not in conversion.code.text
 
 
 def test_row_zero_is_not_zero():
@@ -42,7 +42,7 @@ def test_a_shared_embedding_is_one_module():
     a, b = keras.Input((4,), dtype="int32"), keras.Input((3,), dtype="int32")
     embedding = layers.Embedding(6, 2, name="embedding")
     conversion, _ = check(keras.Model([a, b], layers.Concatenate(axis=1)([embedding(a), embedding(b)])))
-    assert conversion.plan.code.text.count("nn.Embedding(") == 1
+    assert conversion.code.text.count("nn.Embedding(") == 1
 
 
 def test_an_embedding_into_an_image_layer():

@@ -22,7 +22,7 @@ def merged(layer, *shapes, dtype="float32"):
 
 
 def moves(conversion) -> bool:
-    text = conversion.plan.code.text
+    text = conversion.code.text
     return ".permute" in text or ".transpose" in text
 
 
@@ -124,7 +124,7 @@ def test_dot_after_convolutions_moves_nothing_but_names():
     y, z = (layers.Conv1D(5, 3, padding="same")(x) for _ in range(2))
     for axes in (1, 2, (1, 2), (2, 1)):
         conversion, _ = check(keras.Model(x, layers.Dot(axes)([y, z])), tolerance=3e-5)
-        assert "torch.einsum" in conversion.plan.code.text
+        assert "torch.einsum" in conversion.code.text
 
 
 @pytest.mark.parametrize("kind", ["Maximum", "Minimum", "Multiply", "Add"])

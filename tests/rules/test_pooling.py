@@ -62,7 +62,7 @@ def test_same_of_every_size(mode, kernel, stride, size):
     conversion, _ = check_layer(
         POOLS[mode, 1](kernel, strides=stride, padding="same"), (size, 2), arrays=images(size, 2, low=True)
     )
-    assert "same_" not in conversion.plan.code.text
+    assert "same_" not in conversion.code.text
 
 
 @pytest.mark.parametrize("mode", ["Max", "Average"])
@@ -84,7 +84,7 @@ def test_free_sizes(mode, kernel, stride, size, padding):
         images(size, size + 1, 3, low=True),
     )
     if (kernel, stride) == (2, 2):
-        assert "same_" not in conversion.plan.code.text
+        assert "same_" not in conversion.code.text
 
 
 @pytest.mark.parametrize("mode", ["Max", "Average"])
@@ -94,7 +94,7 @@ def test_channels_first(mode, rank, padding):
     conversion, _ = check_layer(
         POOLS[mode, rank](2, padding=padding, data_format="channels_first"), first(SHAPES[rank])
     )
-    assert "permute" not in conversion.plan.code.text and "transpose" not in conversion.plan.code.text
+    assert "permute" not in conversion.code.text and "transpose" not in conversion.code.text
 
 
 @pytest.mark.parametrize("mode", ["Max", "Average"])
@@ -142,7 +142,7 @@ def test_integers_are_refused():
 def test_global_pooling(mode, rank, keepdims, data_format):
     shape = SHAPES[rank] if data_format == "channels_last" else first(SHAPES[rank])
     conversion, _ = check_layer(GLOBAL[mode, rank](keepdims=keepdims, data_format=data_format), shape)
-    assert "permute" not in conversion.plan.code.text and "transpose" not in conversion.plan.code.text
+    assert "permute" not in conversion.code.text and "transpose" not in conversion.code.text
 
 
 @pytest.mark.parametrize("mode", ["Max", "Average"])
@@ -152,12 +152,12 @@ def test_global_pooling_after_a_convolution(mode, rank, keepdims):
     x = keras.Input(SHAPES[rank])
     y = GLOBAL[mode, rank](keepdims=keepdims)(getattr(layers, f"Conv{rank}D")(4, 2)(x))
     conversion, _ = check(keras.Model(x, layers.Dense(2)(y)))
-    assert keepdims or "permute" not in conversion.plan.code.text
+    assert keepdims or "permute" not in conversion.code.text
 
 
 def test_global_pooling_of_a_sequence_moves_nothing():
     conversion, _ = check_layer(layers.GlobalAveragePooling1D(), (None, 4))
-    assert "x.mean(dim=1)" in conversion.plan.code.text
+    assert "x.mean(dim=1)" in conversion.code.text
 
 
 @pytest.mark.parametrize("mode", ["Max", "Average"])

@@ -45,7 +45,7 @@ def with_states(layer, *states, shape=(5, 4)):
 
 
 def text(conversion) -> str:
-    return conversion.plan.code.text
+    return conversion.code.text
 
 
 # --- torch's own modules ---------------------------------------------------------------------------------------

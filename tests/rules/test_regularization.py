@@ -31,7 +31,7 @@ CASES = [
 def test_inference_passes_the_input_through(layer, shape, text, policy):
     layer = type(layer).from_config({**layer.get_config(), "dtype": policy})
     conversion, _ = check_layer(layer, shape, tolerance=1e-7)
-    assert text in conversion.plan.code.text
+    assert text in conversion.code.text
     row = conversion.plan.table().iloc[-1]
     assert "inert" in row.astype(str).tolist()
 
@@ -60,7 +60,7 @@ def test_spatial_dropout_drops_whole_channels_between_convolutions(rank):
     convolution = getattr(layers, f"Conv{rank}D")
     x = keras.Input((5, 4, 3)[:rank] + (3,))
     conversion, _ = check(keras.Model(x, convolution(2, 1)(dropout(convolution(4, 2)(x)))))
-    assert f"nn.Dropout{rank}d(0.5)" in conversion.plan.code.text
+    assert f"nn.Dropout{rank}d(0.5)" in conversion.code.text
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_noise_shape_follows_the_layout():
     x = keras.Input((6, 5, 3))
     y = layers.Dropout(0.3, noise_shape=(None, 1, 5, None))(layers.Conv2D(4, 1)(x))
     conversion, module = check(keras.Model(x, layers.Conv2D(2, 1)(y)))
-    assert "SharedDropout(0.3, (None, None, 1, 5))" in conversion.plan.code.text
+    assert "SharedDropout(0.3, (None, None, 1, 5))" in conversion.code.text
     module.train()(torch.zeros(2, 3, 6, 5))
 
 
@@ -102,4 +102,4 @@ def test_noise_shape_follows_the_layout():
 def test_the_flatten_order_is_absorbed_through_it(layer):
     x = keras.Input((6, 5, 3))
     conversion, _ = check(keras.Model(x, layers.Dense(3)(layer(layers.Flatten()(layers.Conv2D(4, 3)(x))))))
-    assert "permute" not in conversion.plan.code.text
+    assert "permute" not in conversion.code.text

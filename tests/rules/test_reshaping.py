@@ -13,7 +13,7 @@ from tests.harness import check, check_layer
 
 
 def moves(conversion) -> bool:
-    text = conversion.plan.code.text
+    text = conversion.code.text
     return ".permute" in text or ".transpose" in text
 
 
@@ -223,7 +223,7 @@ def test_reshape_of_a_permuted_image_for_a_sequence_moves_it_once():
     x = keras.Input((5, 5, 5))
     y = layers.Reshape((-1, 5))(layers.Permute((2, 1, 3))(layers.Conv2D(5, 3, padding="same")(x)))
     conversion, _ = check(keras.Model(x, layers.Conv1D(3, 2)(y)))
-    text = conversion.plan.code.text
+    text = conversion.code.text
     assert text.count(".transpose") + text.count(".permute") == 1
 
 
@@ -232,4 +232,4 @@ def test_channel_weights_without_a_convolution_after_them_move_nothing():
     y = layers.Conv2D(5, 3, padding="same")(x)
     s = layers.Reshape((1, 1, 5))(layers.Dense(5)(layers.Flatten()(layers.Conv2D(1, 5)(x))))
     conversion, _ = check(keras.Model(x, layers.Dense(3)(layers.Flatten()(layers.Multiply()([y, s])))))
-    assert not moves(conversion) and conversion.plan.code.text.count("[:, :, None, None]") == 1
+    assert not moves(conversion) and conversion.code.text.count("[:, :, None, None]") == 1

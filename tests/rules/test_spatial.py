@@ -36,8 +36,8 @@ def between_convolutions(layer, shape=(6, 7, 3)):
     x = keras.Input(shape)
     convolution = getattr(layers, f"Conv{len(shape) - 1}D")
     conversion, _ = check(keras.Model(x, convolution(2, 2)(layer(convolution(4, 2)(x)))))
-    assert "permute" not in conversion.plan.code.text and "transpose(" not in conversion.plan.code.text
-    return conversion.plan.code.text
+    assert "permute" not in conversion.code.text and "transpose(" not in conversion.code.text
+    return conversion.code.text
 
 
 # --- padding and cropping ---------------------------------------------------------------------------------------

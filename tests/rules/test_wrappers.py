@@ -13,7 +13,7 @@ from tests.harness import check, check_layer
 
 
 def text(conversion) -> str:
-    return conversion.plan.code.text
+    return conversion.code.text
 
 
 def cnn(name="cnn"):

@@ -150,7 +150,7 @@ def test_masked_encoder_exports():
     tokens = keras.Input((7,), dtype="int32")
     x = encoder(layers.Embedding(9, 8, mask_zero=True)(tokens), 8, 0.0)
     conversion, module = check(keras.Model(tokens, x), [TOKENS])
-    assert "mask=(" in conversion.plan.code.text
+    assert "mask=(" in conversion.code.text
     given = torch.from_numpy(TOKENS)
     with torch.no_grad():
         expected = module(given)

@@ -353,7 +353,7 @@ def test_random_model(seed):
         return
     for want, got in zip(expected, actual):
         assert want.shape == got.shape
-        assert relative_difference(want, got) <= 2e-5 or np.abs(want).max() < 1e-6, conversion.plan.code.text
+        assert relative_difference(want, got) <= 2e-5 or np.abs(want).max() < 1e-6, conversion.code.text
 
 
 def test_a_layer_that_does_nothing_does_not_free_its_inputs_name():
