@@ -21,6 +21,7 @@ from typing import Annotated, Any
 import typer
 
 from k2t_core.errors import K2TError, UnsupportedError, one_line
+from k2t_core.words import size_text
 
 DIFFERS, BAD_INPUT, FAULT, INTERRUPTED = 1, 2, 3, 130
 
@@ -101,7 +102,7 @@ def convert(
         f"{model.name}: {count} {'call' if count == 1 else 'calls'} of layers → {result.model_path}, {len(result.code.text.splitlines())} lines"
     )
     for name in (*FILES, ONNX) if onnx else FILES:
-        print(f"  {result.folder / name}  {_size((result.folder / name).stat().st_size)}")
+        print(f"  {result.folder / name}  {size_text((result.folder / name).stat().st_size)}")
     unsafe = " --allow-unsafe" if allow_unsafe else ""
     registered = f" --rules {rules}" if rules else ""
     print(f"verify with: k2t verify {out} --against {model}{registered}{unsafe}")
@@ -113,11 +114,12 @@ def inspect(model: ModelFile, as_json: AsJson = False, rules: Rules = None, allo
     with progress() as say:
         load_frameworks(say)
         import k2t_core as k2t
+        from k2t_core.inspector.card import card_json
 
         _use_rules(rules)
         say(0.5, "Reading the model")
         plan = k2t.plan(model, allow_unsafe=allow_unsafe)
-    card = model_card(plan)
+    card = card_json(plan)
     if as_json:
         print(json.dumps(card, indent=2, ensure_ascii=False))
     else:
@@ -253,46 +255,6 @@ def run_app(
     raise typer.Exit(code)
 
 
-def model_card(plan: Any) -> dict[str, Any]:
-    """What `k2t inspect` prints: the model, a row for each call, and what cannot be converted."""
-    from k2t_core.planning.plan import rows, weight_text
-
-    source, graph = plan.source, plan.root.graph
-    fields = (
-        "call",
-        "layer",
-        "type",
-        "keras_shape",
-        "keras_layout",
-        "module",
-        "torch_shape",
-        "torch_layout",
-        "status",
-        "why",
-    )
-    return {
-        "model": source.name,
-        "format": source.info.get("format"),
-        "keras_version": source.info.get("keras_version"),
-        "bytes": source.info.get("bytes"),
-        "fingerprint": source.fingerprint,
-        "parameters": int(source.model.count_params()),
-        "inputs": [
-            {"name": n, "shape": list(graph.tensors[t].shape), "dtype": graph.tensors[t].dtype}
-            for n, t in zip(graph.input_names, graph.inputs)
-        ],
-        "outputs": [
-            {"name": n, "shape": list(graph.tensors[t].shape), "dtype": graph.tensors[t].dtype}
-            for n, t in zip(graph.output_names, graph.outputs)
-        ],
-        "layers": [
-            {**{name: getattr(row, name) for name in fields}, "weights": [weight_text(w) for w in row.weights]}
-            for row in rows(plan)
-        ],
-        "problems": plan.problems,
-    }
-
-
 def _print_card(card: dict[str, Any]) -> None:
     from rich import box
     from rich.table import Table
@@ -301,7 +263,7 @@ def _print_card(card: dict[str, Any]) -> None:
     console = _console()
     console.print(
         Text(
-            f"{card['model']}: {card['format']} of Keras {card['keras_version']}, {card['parameters']:,} parameters, {_size(card['bytes'])}",
+            f"{card['model']}: {card['format']} of Keras {card['keras_version']}, {card['parameters']:,} parameters, {size_text(card['bytes'])}",
             style="bold",
         )
     )
@@ -432,16 +394,6 @@ def _use_rules(path: Path | None) -> None:
 
 def _shape(shape: Any) -> str:
     return "(" + ", ".join("?" if n is None else str(n) for n in shape) + ("," if len(shape) == 1 else "") + ")"
-
-
-def _size(count: int) -> str:
-    """1536 → ``1.5 KiB``."""
-    size = float(count)
-    for unit in ("B", "KiB", "MiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} GiB"
 
 
 def main(arguments: list[str] | None = None) -> None:

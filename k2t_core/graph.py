@@ -64,6 +64,11 @@ class Layer:
     graph: Graph | None = None
     note: str = ""
 
+    @property
+    def policy(self) -> str:
+        """The name of its dtype policy: ``mixed_float16``."""
+        return policy_name(self.config.get("dtype"))
+
     def all_variables(self) -> Iterator[Variable]:
         """This layer's variables and those of the layers it wraps, names prefixed by the wrapper's attribute."""
         yield from self.variables
@@ -141,6 +146,13 @@ class Graph:
             yield scope, self, node
             if node.layer.graph is not None:
                 yield from node.layer.graph.walk(f"{scope}{node.id}/")
+
+
+def policy_name(policy: Any) -> str:
+    """The name of a dtype policy as a config holds it: there it is the name itself, or a saved object that has one."""
+    if isinstance(policy, Mapping) and "config" in policy:
+        return str(policy["config"].get("name", policy))
+    return str(policy)
 
 
 def refs(value: Any) -> Iterator[Ref]:

@@ -12,9 +12,9 @@ import streamlit as st
 
 from k2t_core.emit.code import layers_by_line
 from k2t_core.emit.manifest import FILES
-from k2t_core.inspector.card import size_text
 from k2t_core.project import by_hand
 from k2t_core.project.project import Project
+from k2t_core.words import size_text
 from pages.parts import common
 
 CONTENTS = {

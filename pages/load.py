@@ -7,11 +7,12 @@ import time
 
 import streamlit as st
 
-from k2t_core.inspector.card import card, size_text
+from k2t_core.inspector.card import card
 from k2t_core.planning.plan import Plan
 from k2t_core.project import by_hand
 from k2t_core.project.bundled import examples
 from k2t_core.project.project import Project
+from k2t_core.words import size_text
 from pages.parts import common
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -175,7 +176,7 @@ def model_card(project: Project) -> None:
             "Parameters": f"{model.parameters:,}",
             "Layers": f"{sum(model.kinds.values()):,}",
             "Size on disk": size_text(model.bytes),
-            "Keras version": model.keras_version,
+            "Keras version": str(model.keras_version or "unknown"),
         }.items(),
     ):
         column.metric(label, value)
@@ -200,7 +201,7 @@ def model_card(project: Project) -> None:
             {
                 "": [way for way, _ in sides],
                 "Name": [s.name for _, s in sides],
-                "Shape in Keras": [s.shape for _, s in sides],
+                "Shape in Keras": [side.text for _, side in sides],
                 "Type": [s.dtype for _, s in sides],
             },
             hide_index=True,

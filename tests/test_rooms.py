@@ -26,7 +26,19 @@ ROOMS = (
     "ground",
 )
 # One module each, beside the rooms. They import one another, and nothing else of k2t.
-GROUND = {"graph", "layout", "transforms", "recipe", "difference", "tensors", "progress", "nests", "names", "errors"}
+GROUND = {
+    "graph",
+    "layout",
+    "transforms",
+    "recipe",
+    "difference",
+    "tensors",
+    "progress",
+    "nests",
+    "names",
+    "errors",
+    "words",
+}
 
 
 def modules() -> dict[str, Path]:

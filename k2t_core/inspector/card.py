@@ -1,14 +1,29 @@
-"""What a person wants to know of a model before converting it."""
+"""What a person wants to know of a model before converting it: on the Load page, and by `k2t inspect`."""
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import prod
 from typing import Any
 
-from k2t_core.graph import Graph
+from k2t_core.graph import Graph, Shape
 from k2t_core.keras_side.loading import stored_code
+from k2t_core.planning.plan import Plan, rows, weight_text
+
+# What `k2t inspect --json` tells of a row of the Mapping table.
+FIELDS = (
+    "call",
+    "layer",
+    "type",
+    "keras_shape",
+    "keras_layout",
+    "module",
+    "torch_shape",
+    "torch_layout",
+    "status",
+    "why",
+)
 
 
 @dataclass(frozen=True)
@@ -16,18 +31,27 @@ class Side:
     """An input or output of the model."""
 
     name: str
-    shape: str
+    shape: Shape
     dtype: str
+
+    @property
+    def text(self) -> str:
+        """Its shape, as the page writes it: ``(any, 28, 28, 3)``."""
+        return "(" + ", ".join("any" if n is None else str(n) for n in self.shape) + ")"
 
 
 @dataclass(frozen=True)
 class Card:
-    """A model in short. ``kinds``: layer kinds with their counts, most frequent first. ``code``: layers with Python code of their own."""
+    """A model in short. format, keras_version, bytes: of its file.
+
+    kinds: layer kinds with their counts, most frequent first. code: layers with Python code of their own.
+    """
 
     name: str
-    format: str
+    format: str | None
+    keras_version: str | None
     bytes: int
-    keras_version: str
+    fingerprint: str
     parameters: int
     trainable: int
     inputs: tuple[Side, ...]
@@ -37,37 +61,48 @@ class Card:
     code: tuple[str, ...]
 
 
-def card(plan: Any) -> Card:
+def card(plan: Plan) -> Card:
     """The card of a planned model."""
     source, graph = plan.source, plan.root.graph
     layers = list({id(node.layer): node.layer for _, _, node in graph.walk()}.values())
     variables = {v.path: v for layer in layers for v in layer.all_variables()}.values()
     kinds = Counter("nested model" if layer.graph is not None else layer.kind for layer in layers)
     return Card(
-        source.name,
-        source.info.get("format", ""),
-        source.info.get("bytes", 0),
-        str(source.info.get("keras_version") or "unknown"),
-        int(source.model.count_params()),
-        sum(prod(v.shape) for v in variables if v.trainable),
-        tuple(_sides(graph, graph.inputs, graph.input_names)),
-        tuple(_sides(graph, graph.outputs, graph.output_names)),
-        dict(kinds.most_common()),
-        tuple(plan.problems),
-        tuple(stored_code(source.info.get("config"))),
+        name=source.name,
+        format=source.info.get("format"),
+        keras_version=source.info.get("keras_version"),
+        bytes=source.info.get("bytes", 0),
+        fingerprint=source.fingerprint,
+        parameters=int(source.model.count_params()),
+        trainable=sum(prod(v.shape) for v in variables if v.trainable),
+        inputs=_sides(graph, graph.inputs, graph.input_names),
+        outputs=_sides(graph, graph.outputs, graph.output_names),
+        kinds=dict(kinds.most_common()),
+        problems=tuple(plan.problems),
+        code=tuple(stored_code(source.info.get("config"))),
     )
 
 
-def size_text(count: float) -> str:
-    """1536 → ``1.5 KiB``."""
-    for unit in ("B", "KiB", "MiB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} GiB"
+def card_json(plan: Plan) -> dict[str, Any]:
+    """What `k2t inspect --json` prints: the model, a row for each call, and what cannot be converted."""
+    model = card(plan)
+    return {
+        "model": model.name,
+        "format": model.format,
+        "keras_version": model.keras_version,
+        "bytes": model.bytes,
+        "fingerprint": model.fingerprint,
+        "parameters": model.parameters,
+        "inputs": [asdict(side) for side in model.inputs],
+        "outputs": [asdict(side) for side in model.outputs],
+        "layers": [
+            {**{name: getattr(row, name) for name in FIELDS}, "weights": [weight_text(w) for w in row.weights]}
+            for row in rows(plan)
+        ],
+        "problems": list(model.problems),
+    }
 
 
-def _sides(graph: Graph, tensors: tuple[str, ...], names: tuple[str, ...]):
-    for tensor, name in zip(tensors, names):
-        spec = graph.tensors[tensor]
-        yield Side(name, "(" + ", ".join("any" if n is None else str(n) for n in spec.shape) + ")", spec.dtype)
+def _sides(graph: Graph, tensors: tuple[str, ...], names: tuple[str, ...]) -> tuple[Side, ...]:
+    specs = [graph.tensors[tensor] for tensor in tensors]
+    return tuple(Side(name, spec.shape, spec.dtype) for name, spec in zip(names, specs))

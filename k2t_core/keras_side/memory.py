@@ -7,6 +7,7 @@ from pathlib import Path
 
 from k2t_core.errors import InputError
 from k2t_core.graph import Graph
+from k2t_core.words import size_text
 
 CHUNK_BYTES = (
     1 << 30
@@ -27,7 +28,9 @@ def check_file(path: Path, count: int) -> None:
     """Raise InputError where a file of ``count`` bytes, unpacked, cannot be read into memory."""
     free = available()
     if free is not None and count > free:
-        raise InputError(f"{path.name}: holds {_gib(count)}, and {_gib(free)} of memory are free; give fewer samples")
+        raise InputError(
+            f"{path.name}: holds {size_text(count)}, and {size_text(free)} of memory are free; give fewer samples"
+        )
 
 
 def check_batch(graph: Graph, batch: int) -> None:
@@ -37,7 +40,7 @@ def check_batch(graph: Graph, batch: int) -> None:
         return
     fit = max(int(batch * free / needed), 0)
     raise InputError(
-        f"a batch of {batch} takes about {_gib(needed)} in this model, and {_gib(free)} of memory are free; give {'fewer samples, such as ' + str(fit) if fit else 'a smaller batch'}"
+        f"a batch of {batch} takes about {size_text(needed)} in this model, and {size_text(free)} of memory are free; give {'fewer samples, such as ' + str(fit) if fit else 'a smaller batch'}"
     )
 
 
@@ -73,7 +76,3 @@ def nbytes(shape: tuple[int | None, ...], batch: int) -> int:
     for n in shape[1:]:
         count *= FREE if n is None else n
     return 4 * count
-
-
-def _gib(count: int) -> str:
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"

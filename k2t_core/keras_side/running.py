@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from k2t_core.errors import RAISED, K2TError, one_line
-from k2t_core.graph import Graph, Node, Ref
+from k2t_core.graph import Graph, Node, Ref, policy_name
 from k2t_core.keras_side import compiling
 from k2t_core.keras_side.opened import Opened, StandIn, calls_of
 from k2t_core.keras_side.remembering import holding_the_model, refusing_bad_batches, remembered
@@ -223,12 +223,10 @@ def outputs_in_float64(traced: Traced, arrays: Sequence[np.ndarray]) -> list[np.
 def _widened(config: Any) -> Any:
     """A layer's config with float64 for every dtype policy float32, in the layers that it wraps too."""
     if isinstance(config, Mapping):
-        return {k: "float64" if k == "dtype" and _policy(v) == "float32" else _widened(v) for k, v in config.items()}
+        return {
+            k: "float64" if k == "dtype" and policy_name(v) == "float32" else _widened(v) for k, v in config.items()
+        }
     return [_widened(v) for v in config] if isinstance(config, list) else config
-
-
-def _policy(dtype: Any) -> Any:
-    return dtype["config"].get("name") if isinstance(dtype, Mapping) and "config" in dtype else dtype
 
 
 def _filled(value: Any, values: Mapping[str, np.ndarray]) -> Any:

@@ -47,13 +47,12 @@ def in_dtype(mapping: Mapping, layer: Layer) -> Mapping:
 def _compute_dtype(layer: Layer) -> str:
     """The floating-point dtype in which a layer computes. Raises Unconvertible for quantised policies."""
     policy = layer.config.get("dtype")
-    if isinstance(policy, dict):
-        if policy.get("class_name") != "DTypePolicy":
-            raise Unconvertible(
-                f"its dtype policy {policy.get('class_name')} is not known to k2t; save the model with a floating-point policy"
-            )
-        policy = policy["config"]["name"]
-    name = str(policy).removeprefix("mixed_")
+    if isinstance(policy, dict) and policy.get("class_name") != "DTypePolicy":
+        raise Unconvertible(
+            f"its dtype policy {policy.get('class_name')} is not known to k2t;"
+            " save the model with a floating-point policy"
+        )
+    name = layer.policy.removeprefix("mixed_")
     return name if name in ("float16", "bfloat16", "float64") else "float32"
 
 

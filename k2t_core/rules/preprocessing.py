@@ -202,7 +202,7 @@ def _encoded(call: Call, indices: str, mode: str, depth: int, weights: Slot | No
     """keras/src/utils/numerical_utils.py, encode_categorical_inputs."""
     x, dtype = call.x, call.outputs[0].dtype
     call.refuse(
-        _is_mixed(call),
+        call.layer.policy.startswith("mixed_"),
         "its dtype policy is mixed, under which Keras itself is at odds about the dtype of the result; give this layer dtype='float32'",
     )
     option = "" if dtype == "float32" else f", dtype={torch_dtype(dtype)}"
@@ -225,12 +225,6 @@ def _encoded(call: Call, indices: str, mode: str, depth: int, weights: Slot | No
         return f"(one_hot({indices}, {depth}{option}) * {_method(factor)}.unsqueeze(-1)).sum(1)"
     call.refuse(mode != "count", f"its output_mode {mode!r} is not known to k2t")
     return f"one_hot({indices}, {depth}{option}).sum(1{option if dtype == 'int32' else ''})"
-
-
-def _is_mixed(call: Call) -> bool:
-    policy = call.layer.config.get("dtype")
-    name = policy["config"].get("name", "") if isinstance(policy, dict) else str(policy)
-    return str(name).startswith("mixed_")
 
 
 def _method(expression: str) -> str:

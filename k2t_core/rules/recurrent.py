@@ -160,15 +160,11 @@ def read_cell(options: Call, prefix: str, choice: str | None) -> Cell:
 
 def _part(call: Call, layer: Layer) -> Call:
     """A call that reads the options of a layer within the layer."""
-    mine, its = (_policy(part.config.get("dtype")) for part in (call.layer, layer))
+    mine, its = (part.policy for part in (call.layer, layer))
     call.refuse(
         mine != its, f"its inner layer {layer.name!r} has the dtype policy {its} and itself {mine}; give both the same"
     )
     return Call(Node(call.node.id, layer, {}, ()), call.graph, ())
-
-
-def _policy(policy: Any) -> str:
-    return policy["config"].get("name", str(policy)) if isinstance(policy, dict) else str(policy)
 
 
 def _all_read(part: Call) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from k2t_core.graph import Graph, Layer, Node, Ref, Tensor
 from k2t_core.layout import Layout, channels_first, identity
@@ -23,16 +22,12 @@ def _wrapped(call: Call) -> Layer:
         )
     child = call.layer.children["layer"]
     if child.graph is None:
-        mine, its = (_policy(layer.config.get("dtype")) for layer in (call.layer, child))
+        mine, its = (layer.policy for layer in (call.layer, child))
         call.refuse(
             mine != its,
             f"its inner layer {child.name!r} has the dtype policy {its} and itself {mine}; give both the same",
         )
     return child
-
-
-def _policy(policy: Any) -> str:
-    return policy["config"].get("name", str(policy)) if isinstance(policy, dict) else str(policy)
 
 
 def _rule_of(child: Layer):

@@ -1,0 +1,30 @@
+"""Numbers in words: short, and never wider than they need be."""
+
+from __future__ import annotations
+
+import pytest
+
+from k2t_core.words import power_text, size_text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 KiB"),
+        (1536, "1.5 KiB"),
+        (50 * 2**20, "50.0 MiB"),
+        (2**31, "2.0 GiB"),
+        (3000 * 2**30, "3000.0 GiB"),
+    ],
+)
+def test_sizes(count, text):
+    assert size_text(count) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(1e-4, "1e-4"), (0.1024, "1.02e-1"), (5e-12, "5e-12"), (1.0, "1e0"), (100.0, "1e2")]
+)
+def test_tolerances(value, text):
+    assert power_text(value) == text
