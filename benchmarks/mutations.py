@@ -237,9 +237,10 @@ def concatenated_in_another_order(mapping, call):
     if call.layer.kind != "Concatenate" or len(set(s.shape for s in call.inputs)) > 1:
         return None
 
+    from k2t_core.rules.slots import slot
+
     def change(line: str) -> str | None:
-        found = re.search(r"\[(⟦\d+⟧), (⟦\d+⟧)", line)
-        return line[: found.start()] + f"[{found[2]}, {found[1]}" + line[found.end() :] if found else None
+        return line.replace(f"[{slot(0)}, {slot(1)}", f"[{slot(1)}, {slot(0)}")
 
     return _text(change)(mapping, call)
 

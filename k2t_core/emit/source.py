@@ -17,11 +17,10 @@ from k2t_core.planning.helper_sources import helpers_for
 from k2t_core.planning.names import identifier, unique_identifiers
 from k2t_core.planning.plan import Plan, PlannedNode, PlannedScope
 from k2t_core.rules.registry import SELF, Expression, Module
+from k2t_core.rules.slots import fill, slot
 
 LINE_LENGTH = 120
 MANY_PLACES = 6  # of a block's uses are listed at its class
-_SLOT = re.compile(r"⟦(\d+)⟧")
-_OUT = re.compile(r"⟦out(\d+)⟧")
 
 
 def write_source(plan: Plan) -> Code:
@@ -83,7 +82,7 @@ class _Item:
     @classmethod
     def of_block(cls, scope: PlannedScope, use: Use, attr: str | None, label: str) -> _Item:
         layouts = tuple(scope.layouts[t] for t in use.entries)
-        call = f"{SELF}({', '.join(f'⟦{k}⟧' for k in range(len(use.entries)))})"
+        call = f"{SELF}({', '.join(map(slot, range(len(use.entries))))})"
         return cls(use.entries, (use.exit,), layouts, layouts, call, attr, label, None)
 
     @classmethod
@@ -225,7 +224,7 @@ def _class_source(name: str, doc: str, arguments: str, init: list[str], paramete
 
 
 def _constructor(attr: str, module: Module, init: tuple[str, ...]) -> list[str]:
-    return [f"self.{attr} = {module_source(module)}", *(line.replace(SELF, f"self.{attr}") for line in init)]
+    return [f"self.{attr} = {module_source(module)}", *(fill(line, self_=f"self.{attr}") for line in init)]
 
 
 def _instances(group: list[Use]) -> str:
@@ -283,7 +282,7 @@ def _forward(
             for t, layout, want in zip(item.inputs, item.arriving, item.wants)
         ]
         single = isinstance(item.forward, str)
-        lines = [_fill(line, operands, item.attr) for line in ([item.forward] if single else item.forward)]
+        lines = [fill(line, operands, f"self.{item.attr}") for line in ([item.forward] if single else item.forward)]
         if single and len(item.outputs) == 1 and lines[0] in {names.of[t] for t in item.inputs}:
             # The layer does nothing in torch: its output goes by its input's name, and no statement is written.
             names.alias(item.outputs[0], lines[0])
@@ -292,7 +291,7 @@ def _forward(
         if single:
             lines = [f"{', '.join(targets)} = {lines[0]}"]
         else:
-            lines = [_OUT.sub(lambda m, targets=targets: targets[int(m[1])], line) for line in lines]
+            lines = [fill(line, outs=targets) for line in lines]
         statements += lines
         if item.layer is not None:
             taps += [
@@ -308,11 +307,6 @@ def _operand(name: str, layout: Layout, want: Layout, shape: tuple) -> str:
     if layout.flat != want.flat:
         raise K2TError(f"internal: {name} is flattened in torch's order but its consumer wants Keras's")
     return permute_expression(name, layout, want, shape)
-
-
-def _fill(line: str, operands: list[str], attr: str | None) -> str:
-    line = line.replace(SELF, f"self.{attr}")
-    return _SLOT.sub(lambda m: operands[int(m[1])], line)
 
 
 class _Locals:

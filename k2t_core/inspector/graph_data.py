@@ -18,8 +18,9 @@ from k2t_core.graph import Layer, Shape
 from k2t_core.layout import permute_expression
 from k2t_core.planning.blocks import Use
 from k2t_core.planning.constructors import module_source
-from k2t_core.planning.plan import Plan, PlannedNode, PlannedScope, expression
+from k2t_core.planning.plan import Plan, PlannedNode, PlannedScope
 from k2t_core.rules.registry import AMBIGUOUS, CUT_OFF, EXACT, INERT, UNSUPPORTED
+from k2t_core.rules.slots import formula
 from k2t_core.verification.report import Report
 
 LEAST, MOST = -8, 0  # powers of ten between which relative differences are coloured: float32 rounds below the first
@@ -300,7 +301,7 @@ def _torch_side(planned: PlannedNode, shapes: Sequence[Shape], prefix: str) -> d
         return {"name": "no counterpart", "type": "", "shape": ""}
     shapes = [layout.shape(shape) for shape, layout in zip(shapes, planned.outputs)]
     if planned.attr is None or mapping.module is None:
-        return _side(expression(mapping.forward), "function", shapes)
+        return _side(formula(mapping.forward), "function", shapes)
     return {**_side(f"{prefix}{planned.attr}", mapping.module.cls, shapes), "code": module_source(mapping.module)}
 
 

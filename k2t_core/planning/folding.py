@@ -20,6 +20,7 @@ from k2t_core.planning.block_parameters import Parameters
 from k2t_core.planning.blocks import Block, BlockModule, Use
 from k2t_core.planning.names import Names, common_beginning, common_prefix, snake_case
 from k2t_core.rules.registry import Module
+from k2t_core.rules.slots import is_slot
 
 if TYPE_CHECKING:
     from k2t_core.planning.plan import PlannedNode
@@ -428,7 +429,7 @@ def _leaf(index: int, planned: PlannedNode, alone: bool) -> _Unit:
             shape = (module.cls, module.positional, module.dtype, tuple(module.args), repr(fixed))
         code = (mapping.forward, mapping.init, shape, planned.inputs, planned.wants, planned.outputs)
     text = mapping.forward
-    statements = len(text) if isinstance(text, tuple) else 0 if re.fullmatch(r"⟦\d+⟧", text) else 1
+    statements = len(text) if isinstance(text, tuple) else 0 if is_slot(text) else 1
     return _Unit(
         index,
         index,

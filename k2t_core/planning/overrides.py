@@ -13,26 +13,26 @@ from k2t_core.layout import identity
 from k2t_core.rules import registry
 from k2t_core.rules.recurrent import GATES
 from k2t_core.rules.registry import SELF, Call, Mapping, Module, Weight
-from k2t_core.rules.slots import keywords, with_keyword
+from k2t_core.rules.slots import formula, keywords, with_keyword, with_slots
 from k2t_core.transforms import Permute, ReorderBlocks, chain_shape
 
 
 def from_snippet(call: Call, code: str) -> Mapping:
     """The user's PyTorch for a layer: inputs ``x``/``x0``… in Keras's axis order, its variables as ``w['name']``."""
-    names = {"x": str(call.x)} if call.inputs else {}
-    names.update({f"x{i}": str(slot) for i, slot in enumerate(call.inputs)})
+    variables = {v.name.replace("/", "_"): v for v in call.layer.variables}
+    names = {f"x{i}": str(slot) for i, slot in enumerate(call.inputs)}
+    names |= {"x": names["x0"]} if names else {}
+    names |= {"w": SELF} if variables else {}
     text = code.strip()
     try:
         compile(text, "snippet", "eval")
+        text = with_slots(" ".join(text.split("\n")), names)
     except SyntaxError as error:
         raise OverrideError(
             f"layer {call.layer.path!r}: the snippet is not one Python expression ({error.msg}, line {error.lineno})"
         ) from error
-    text = " ".join(text.split("\n"))
-    variables = {v.name.replace("/", "_"): v for v in call.layer.variables}
-    text = re.sub(r"\bw\b(?=\[)", SELF, text)
-    for name in sorted(names, key=len, reverse=True):
-        text = re.sub(rf"(?<![\w.]){name}\b", names[name], text)
+    except K2TError as error:
+        raise OverrideError(f"layer {call.layer.path!r}: the snippet cannot be put on one line: {error}") from error
     parameters = {
         name: Module("nn.Parameter", {"data": Module("torch.empty", {"size": v.shape}, 1)}, 1)
         for name, v in variables.items()
@@ -57,9 +57,8 @@ def with_arguments(mapping: Mapping, values: dict[str, Any], layer: Layer) -> Ma
         if mapping.module is not None and (name in mapping.module.args or changed == texts):
             mapping = replace(mapping, module=replace(mapping.module, args={**mapping.module.args, name: value}))
         elif changed == texts and value not in [v for text in texts for v in keywords(text).get(name, ())]:
-            code = re.sub("⟦(\\d+)⟧", "x", "; ".join(texts)).replace(SELF, "self")
             raise OverrideError(
-                f"layer {layer.path!r}: becomes {code}, which has no constructor arguments to override, and no argument {name!r}"
+                f"layer {layer.path!r}: becomes {formula(mapping.forward)}, which has no constructor arguments to override, and no argument {name!r}"
             )
         else:
             texts = changed

@@ -15,7 +15,8 @@ from k2t_core.layout import Layout, identity
 from k2t_core.planning.blocks import Use
 from k2t_core.planning.constructors import module_source
 from k2t_core.recipe import Override, Recipe
-from k2t_core.rules.registry import CUT_OFF, EXACT, SELF, UNSUPPORTED, Alternative, Mapping
+from k2t_core.rules.registry import CUT_OFF, EXACT, UNSUPPORTED, Alternative, Mapping
+from k2t_core.rules.slots import formula
 from k2t_core.transforms import Transform, describe
 
 if TYPE_CHECKING:
@@ -248,11 +249,7 @@ def _row(plan: Plan, scope: str, owner: PlannedScope, planned: PlannedNode, weig
         type=layer.kind,
         keras_shape=_join(_shape(s) for s in shapes),
         keras_layout=_join(str(identity(len(s))) for s in shapes),
-        module=""
-        if mapping is None
-        else module_source(mapping.module)
-        if mapping.module
-        else expression(mapping.forward),
+        module="" if mapping is None else module_source(mapping.module) if mapping.module else formula(mapping.forward),
         torch_shape="" if mapping is None else _join(_shape(layout.shape(s)) for s, layout in pairs),
         torch_layout="" if mapping is None else _join(str(layout) for _, layout in pairs),
         weights=tuple(weights),
@@ -302,15 +299,6 @@ def weight_text(weight: PlannedWeight) -> str:
     """``kernel (3, 3, 3, 32) → permute(3, 2, 0, 1) → conv.weight (32, 3, 3, 3)``."""
     source = f"{weight.source.rsplit('/', 1)[-1]} {weight.keras_shape}" if weight.source else "no variable"
     return f"{source} → {weight.transform} → {weight.key} {weight.shape}"
-
-
-def expression(forward: str | tuple[str, ...]) -> str:
-    text = forward if isinstance(forward, str) else "; ".join(forward)
-    for index in range(10):
-        text = text.replace(f"⟦{index}⟧", "x" if index == 0 else f"x{index}").replace(
-            f"⟦out{index}⟧", "y" if index == 0 else f"y{index}"
-        )
-    return text.replace(SELF, "self")
 
 
 def _shape(shape: Shape) -> str:

@@ -23,6 +23,7 @@ from k2t_core.rules.registry import (
     Weight,
     rule,
 )
+from k2t_core.rules.slots import formula, operand
 from k2t_core.transforms import Permute, Reshape
 
 # name → expression over {x}; {axis} is the torch axis of Keras's last axis.
@@ -106,7 +107,7 @@ def apply_activation(identifier: Any, expression: str, layout: Layout) -> str:
     """
     name = activation_name(identifier)
     if name in EXPRESSIONS:
-        return EXPRESSIONS[name].format(x=expression, operand=_operand(expression), axis=_axis(layout, -1))
+        return EXPRESSIONS[name].format(x=expression, operand=operand(expression), axis=_axis(layout, -1))
     if isinstance(identifier, dict) and name in LAYER_EXPRESSIONS:
         config = identifier["config"]
         read: set[str] = set()
@@ -154,7 +155,7 @@ def activation(call: Call) -> Mapping:
         gives=(x.layout,),
         why=WHY.get(name, f"Activation {name!r}."),
         keras=f"{name}(x)",
-        torch=expression.replace(str(x), "x"),
+        torch=formula(expression),
         alternatives=(TANH_GELU,) if name == "gelu" else (),
     )
 
@@ -177,7 +178,7 @@ def _relu(x: str, option: Option, layout: Layout) -> str:
     if not threshold and not slope:
         if maximum is None:
             return f"F.relu({x})"
-        return f"F.relu6({x})" if maximum == 6 else f"{_operand(x)}.clamp(0, {float(maximum)})"
+        return f"F.relu6({x})" if maximum == 6 else f"{operand(x)}.clamp(0, {float(maximum)})"
     if not threshold and maximum is None:
         return f"F.leaky_relu({x}, {float(slope)})"
     options = {"max_value": maximum, "negative_slope": slope or None, "threshold": threshold or None}
@@ -201,11 +202,6 @@ def _softmax(x: str, option: Option, layout: Layout) -> str:
     return f"joint_softmax({x}, dim={tuple(sorted(layout.axis(axis) for axis in axes))})"
 
 
-def _operand(x: str) -> str:
-    """An expression that a method can be called on."""
-    return x if x[-1] in ")⟧" and not x.startswith("-") and " " not in x.split("(")[0] else f"({x})"
-
-
 LAYER_EXPRESSIONS: dict[str, Callable[[str, Option, Layout], str]] = {
     "ReLU": _relu,
     "LeakyReLU": _leaky_relu,
@@ -226,7 +222,7 @@ def relu(call: Call) -> Mapping:
         if "thresholded" in forward
         else "Element by element.",
         keras="relu(x, max_value, negative_slope, threshold)",
-        torch=forward.replace(str(x), "x"),
+        torch=formula(forward),
     )
 
 
@@ -241,7 +237,7 @@ def leaky_relu(call: Call) -> Mapping:
         gives=(x.layout,),
         why="The layer's slope is 0.3 by default, the activation's 0.2, torch's 0.01.",
         keras="x if x > 0 else negative_slope · x",
-        torch=forward.replace(str(x), "x"),
+        torch=formula(forward),
         alternatives=(TORCH_SLOPE,),
     )
 
@@ -255,7 +251,7 @@ def elu(call: Call) -> Mapping:
         gives=(x.layout,),
         why="Element by element.",
         keras="x if x > 0 else alpha · (eˣ − 1)",
-        torch=forward.replace(str(x), "x"),
+        torch=formula(forward),
     )
 
 
@@ -264,7 +260,7 @@ def softmax(call: Call) -> Mapping:
     """With a mask: masked entries count as −10⁹ and are zero in the result, also where a whole row is masked."""
     x, mask = call.x, call.argument("mask")
     forward = _softmax(str(x), call.option, x.layout)
-    common = {"keras": f"softmax(x, axis={call.option('axis')})", "torch": forward.replace(str(x), "x")}
+    common = {"keras": f"softmax(x, axis={call.option('axis')})", "torch": formula(forward)}
     if mask is None:
         return Mapping(forward, gives=(x.layout,), why="The axis is carried to torch's order of axes.", **common)
     call.refuse(not isinstance(mask, Slot), "its mask is not a tensor of the model")

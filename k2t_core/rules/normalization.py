@@ -9,6 +9,7 @@ from k2t_core.graph import Layer
 from k2t_core.layout import Layout
 from k2t_core.rules.broadcasting import cast
 from k2t_core.rules.registry import ANY, LAST, SELF, Alternative, Call, Mapping, Module, Slot, Weight, rule
+from k2t_core.rules.slots import formula
 from k2t_core.transforms import Cast, Fill, Permute, ReorderFlatten, Reshape, Transform
 
 THAWED = Alternative(
@@ -22,6 +23,7 @@ THAWED = Alternative(
 def batch_normalization(call: Call) -> Mapping:
     """nn.BatchNormNd over torch's axis 1, which holds Keras's ``axis``."""
     x, axis = call.x, call.option("axis")
+    text = _widened(x)
     call.argument("mask")  # weighs the batch statistics in training, nothing in inference
     call.refuse(
         bool(call.option("renorm", False)),
@@ -40,14 +42,14 @@ def batch_normalization(call: Call) -> Mapping:
     )
     weights += [Weight("running_mean", "moving_mean", steps), Weight("running_var", "moving_variance", steps)]
     init = ()
-    expression = f"{SELF}({{x}})"
+    expression = f"{SELF}({text})"
     if frozen and call.choice != THAWED.name:
         module = Module("FrozenBatchNorm", {"num_features": size, "eps": call.option("epsilon")}, 1)
         why = "Keras froze it (trainable=False): it uses its stored statistics in training too, and learns nothing."
     else:
         dimensions = {2: 1, 3: 1, 4: 2, 5: 3}.get(x.rank, 1)
         if x.rank > 5:
-            expression = f"{SELF}({{x}}.flatten(2)).view_as({{x}})"
+            expression = f"{SELF}({text}.flatten(2)).view_as({text})"
         arguments = {
             "num_features": size,
             "eps": call.option("epsilon"),
@@ -82,6 +84,7 @@ def _last_axis(layer: Layer) -> str:
 def layer_normalization(call: Call) -> Mapping:
     """nn.LayerNorm over the last axes of torch's order, brought there where they are elsewhere."""
     x = call.x
+    text = _widened(x)
     _refuse_integers(call)
     raw, axes, layout = _inner_axes(call)
     center, scale, epsilon = call.option("center"), call.option("scale"), call.option("epsilon")
@@ -97,7 +100,7 @@ def layer_normalization(call: Call) -> Mapping:
     if rms_scaling:
         shape = tuple(call.x.shape[axis] for axis in inner)
         mapping = Mapping(
-            f"{SELF}({{x}})",
+            f"{SELF}({text})",
             Module("ScaleByDeviation", {"shape": shape, "dim": tuple(range(-len(inner), 0)), "eps": epsilon}, 2),
             (Weight("weight", "gamma", steps),),
             why="rms_scaling divides by the standard deviation without taking the mean away: neither torch's LayerNorm nor its RMSNorm.",
@@ -106,7 +109,7 @@ def layer_normalization(call: Call) -> Mapping:
         return _at_least_float32(call, mapping)
     shape = tuple(x.shape[axis] for axis in inner)
     if not scale and not center and None in shape:
-        forward = f"F.layer_norm({{x}}, {{x}}.shape[-{len(inner)}:], eps={epsilon!r})"
+        forward = f"F.layer_norm({text}, {text}.shape[-{len(inner)}:], eps={epsilon!r})"
         return _at_least_float32(
             call, Mapping(forward, why="Without weights, over sizes known at run time only.", **common)
         )
@@ -126,7 +129,7 @@ def layer_normalization(call: Call) -> Mapping:
     why = "Same formula; Keras's epsilon is 0.001 by default, torch's 1e-05."
     if layout != x.layout:
         why += " torch normalises over the last axes only, so they are brought there."
-    mapping = Mapping(f"{SELF}({{x}})", Module("nn.LayerNorm", arguments, 1), weights, init=init, why=why, **common)
+    mapping = Mapping(f"{SELF}({text})", Module("nn.LayerNorm", arguments, 1), weights, init=init, why=why, **common)
     return _at_least_float32(call, mapping)
 
 
@@ -134,6 +137,7 @@ def layer_normalization(call: Call) -> Mapping:
 def group_normalization(call: Call) -> Mapping:
     """nn.GroupNorm: groups of neighbouring channels, together with all of space."""
     x, axis = call.x, call.option("axis")
+    text = _widened(x)
     _refuse_integers(call)
     call.refuse(axis % x.rank == 0, "its axis is the batch axis; normalise over another one")
     groups, center, scale = call.option("groups"), call.option("center"), call.option("scale")
@@ -149,7 +153,7 @@ def group_normalization(call: Call) -> Mapping:
         weights = _affine((size,), "gamma" if scale else None, "beta" if center else None)
         init = _fixed(scale, center)
     mapping = Mapping(
-        f"{SELF}({{x}})",
+        f"{SELF}({text})",
         Module(
             "nn.GroupNorm",
             {"num_groups": groups, "num_channels": size, "eps": call.option("epsilon"), "affine": bool(weights)},
@@ -171,6 +175,7 @@ def group_normalization(call: Call) -> Mapping:
 def rms_normalization(call: Call) -> Mapping:
     """nn.RMSNorm where the axes are Keras's last ones; elsewhere Keras lines the scale up with the last axes all the same."""
     x = call.x
+    text = _widened(x)
     _refuse_integers(call)
     raw, axes, layout = _inner_axes(call)
     epsilon, shape = call.option("epsilon"), call.variable("scale").shape
@@ -191,7 +196,7 @@ def rms_normalization(call: Call) -> Mapping:
         module = Module("AxisRMSNorm", {"shape": shape, "dim": tuple(axes), "eps": epsilon}, 2)
         why = "Keras lines the scale up with the last axes of x, whatever axis it normalises over."
     mapping = Mapping(
-        f"{SELF}({{x}})",
+        f"{SELF}({text})",
         module,
         (Weight("weight", "scale", steps),),
         wants=(layout,),
@@ -215,7 +220,7 @@ def unit_normalization(call: Call) -> Mapping:
         gives=(x.layout,),
         why="Both divide by the Euclidean norm, at least 1e-12.",
         keras="x / ‖x‖ over axis",
-        torch=forward.replace(str(x), "x"),
+        torch=formula(forward),
     )
 
 
@@ -302,14 +307,19 @@ def _autocast(call: Call, name: str) -> tuple[Transform, ...]:
     return (Cast(dtype),) if dtype in ("float16", "bfloat16") and call.variable(name).dtype != dtype else ()
 
 
+def _wide(x: Slot) -> str:
+    """The dtype that Keras normalises in: float32 at least."""
+    return "float64" if x.dtype == "float64" else "float32"
+
+
+def _widened(x: Slot) -> str:
+    return str(x) if x.dtype == _wide(x) else cast(str(x), _wide(x))
+
+
 def _at_least_float32(call: Call, mapping: Mapping) -> Mapping:
-    """``{x}`` in the forward filled in; Keras normalises in float32 at least and casts the result to the layer's dtype."""
-    x = call.x
-    dtype = "float64" if x.dtype == "float64" else "float32"
-    forward = mapping.forward.replace("{x}", str(x) if x.dtype == dtype else cast(str(x), dtype))
-    result = call.outputs[0].dtype
-    if result != dtype:
-        forward = cast(forward, result)
+    """The mapping of a layer that reads `_widened` input: Keras casts the result to the layer's dtype."""
+    dtype, result = _wide(call.x), call.outputs[0].dtype
+    forward = mapping.forward if result == dtype else cast(mapping.forward, result)
     if mapping.module is None:
         return replace(mapping, forward=forward)
 

@@ -25,6 +25,7 @@ from k2t_core.rules.broadcasting import (
 from k2t_core.rules.merging import BIAS_ADD, static_bias
 from k2t_core.rules.ops_common import name_of, ops, option_literal, result_dtype
 from k2t_core.rules.registry import ANY, Call, Mapping, Slot
+from k2t_core.rules.slots import formula, has_slots
 
 # --- one input, element by element -----------------------------------------------------------------------------
 
@@ -92,7 +93,7 @@ def elementwise(call: Call, x: Slot, expression: str, why: str = "") -> Mapping:
         gives=(x.layout,),
         why=why or "Element by element.",
         keras=f"{name}(x)",
-        torch=expression.replace(str(x), "x"),
+        torch=formula(expression),
     )
 
 
@@ -324,7 +325,7 @@ def arithmetic(call: Call) -> Mapping:
     if name in ("Maximum", "Minimum"):
         bound = "min" if name == "Maximum" else "max"
         for value, text, other in ((y, b, a), (x, a, b)):
-            if not isinstance(value, Slot) and not text.startswith(("torch.", "⟦")):
+            if not isinstance(value, Slot) and not has_slots(text):
                 return broadcast_mapping(call, operands, f"{other}.clamp({bound}={text})", f"{name.lower()}(x, {text})")
     if name == "FloorDivide" and is_float(result):
         # torch's // on floats follows Python and takes the remainder exactly; TensorFlow's is floor(a / b).

@@ -10,6 +10,7 @@ from k2t_core.rules.broadcasting import cast, is_float, torch_dtype
 from k2t_core.rules.ops_common import axes_of, name_of, ops, option_literal, result_dtype, torch_axes
 from k2t_core.rules.ops_elementwise import elementwise
 from k2t_core.rules.registry import ANY, Call, Mapping, Slot
+from k2t_core.rules.slots import formula
 
 
 def _reduction_demand(layer: Layer) -> str | None:
@@ -90,7 +91,7 @@ def reduction(call: Call) -> Mapping:
         why=f"Keras reduces axis {', '.join(map(str, axes))}, which torch holds as {dims.strip('()')}."
         + (" Divided by n, not n − 1." if name in ("Var", "Std") else ""),
         keras=f"{name.lower()}(x, axis={call.layer.config.get('axis')})",
-        torch=expression.replace(str(x), "x"),
+        torch=formula(expression),
     )
 
 
@@ -109,7 +110,7 @@ def moments(call: Call) -> Mapping:
         gives=(x.layout if keepdims else x.layout.drop(set(axes)),) * 2,
         why="Divided by n, not n − 1; torch gives the variance first.",
         keras=f"moments(x, axes={axes})",
-        torch=expression.replace(str(x), "x"),
+        torch=formula(expression),
     )
 
 

@@ -13,6 +13,7 @@ from k2t_core.rules.ops_common import axes_of, name_of, ops, option_literal, res
 from k2t_core.rules.ops_elementwise import elementwise
 from k2t_core.rules.registry import ANY, LAST, Call, Mapping, Slot
 from k2t_core.rules.reshaping import indexed, reshaped, transposed
+from k2t_core.rules.slots import formula
 
 
 @ops("GetItem", demand=ANY)
@@ -93,7 +94,7 @@ def squeeze(call: Call) -> Mapping:
         gives=(x.layout.drop(set(axes)),),
         why="Axes of size 1 go.",
         keras=f"squeeze(x, {axis})",
-        torch=expression.replace(str(x), "x"),
+        torch=formula(expression),
     )
 
 
@@ -214,7 +215,7 @@ def split(call: Call) -> Mapping:
         gives=(x.layout,) * count,
         why=f"Keras's axis {axis} is torch's axis {dim}.",
         keras=f"split(x, {parts}, axis={axis})",
-        torch=expression.replace(str(x), "x"),
+        torch=formula(expression),
     )
 
 
@@ -352,7 +353,7 @@ def triangle(call: Call) -> Mapping:
         wants=(identity(x.rank),),
         why="Of the last two Keras axes.",
         keras=f"{name}(x, k={k})",
-        torch=expression.replace(str(x), "x"),
+        torch=formula(expression),
     )
 
 

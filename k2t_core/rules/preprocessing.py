@@ -22,6 +22,7 @@ from k2t_core.rules.registry import (
     demand_channels_first,
     rule,
 )
+from k2t_core.rules.slots import formula, operand
 from k2t_core.transforms import Cast, Constant, Permute, ReorderFlatten, Reshape, SqrtAtLeast, Transform, float_dtype
 
 EPSILON = 1e-7  # keras.config.epsilon() unless the user changes it
@@ -37,7 +38,7 @@ def rescaling(call: Call) -> Mapping:
     common = {"gives": (x.layout,), "keras": "x · scale + offset"}
     if scale.ndim == offset.ndim == 0:
         forward = _scaled(text, float(scale), float(offset), dtype)
-        return Mapping(forward, why="The same two numbers.", torch=forward.replace(str(x), "x"), **common)
+        return Mapping(forward, why="The same two numbers.", torch=formula(forward), **common)
     weights, shapes = [], {}
     for name, array in (("scale", scale), ("offset", offset)):
         call.refuse(
@@ -194,7 +195,7 @@ def category_encoding(call: Call) -> Mapping:
         gives=(identity(len(call.outputs[0].shape)),),
         why="Indices out of range are ignored, where torch's own F.one_hot raises; Keras raises for negative ones when it counts.",
         keras=f"{mode} of x, {depth} categories",
-        torch=forward.replace(str(x), "x"),
+        torch=formula(forward),
     )
 
 
@@ -209,7 +210,7 @@ def _encoded(call: Call, indices: str, mode: str, depth: int, weights: Slot | No
     if mode == "one_hot":
         squeezed = x.rank > 1 and x.shape[-1] == 1
         return (
-            f"one_hot({_method(indices)}.squeeze(-1), {depth}{option})"
+            f"one_hot({operand(indices)}.squeeze(-1), {depth}{option})"
             if squeezed
             else f"one_hot({indices}, {depth}{option})"
         )
@@ -222,14 +223,9 @@ def _encoded(call: Call, indices: str, mode: str, depth: int, weights: Slot | No
         return f"one_hot({indices}, {depth}{option}).amax(1)"
     if weights is not None:
         factor = str(weights) if weights.dtype == dtype else cast(str(weights), dtype)
-        return f"(one_hot({indices}, {depth}{option}) * {_method(factor)}.unsqueeze(-1)).sum(1)"
+        return f"(one_hot({indices}, {depth}{option}) * {operand(factor)}.unsqueeze(-1)).sum(1)"
     call.refuse(mode != "count", f"its output_mode {mode!r} is not known to k2t")
     return f"one_hot({indices}, {depth}{option}).sum(1{option if dtype == 'int32' else ''})"
-
-
-def _method(expression: str) -> str:
-    """An expression that a method can be called on."""
-    return expression if expression.endswith((")", "⟧")) else f"({expression})"
 
 
 # --- sound -------------------------------------------------------------------------------------------------------
@@ -420,7 +416,7 @@ def hashing(call: Call) -> Mapping:
         gives=(layout if mode == "int" else identity(len(call.outputs[0].shape)),),
         why="TensorFlow hashes the decimal text of a number; the helper computes the same hash.",
         keras=f"{'SipHash' if salt is not None else 'FarmHash'}(text of x) mod {bins - reserved}",
-        torch=function.replace(str(x), "x"),
+        torch=formula(function),
     )
 
 

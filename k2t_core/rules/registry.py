@@ -16,10 +16,10 @@ from typing import Any
 
 from k2t_core.graph import Graph, Layer, Node, Ref, Shape, Tensor, Variable
 from k2t_core.layout import Layout, identity
+from k2t_core.rules.slots import OUT as OUT  # part of what a rule is written with
+from k2t_core.rules.slots import SELF as SELF
+from k2t_core.rules.slots import slot
 from k2t_core.transforms import Transform
-
-SELF = "⟦self⟧"  # the layer's module in the generated forward
-OUT = "⟦out{}⟧"  # output k, for rules that write statements of their own
 
 # What a layer's consumers vote for when the layout of an input is free.
 FIRST, LAST, ANY = "channels_first", "channels_last", "any"
@@ -64,7 +64,7 @@ class Slot:
         return self.tensor.dtype
 
     def __str__(self) -> str:
-        return f"⟦{self.index}⟧"
+        return slot(self.index)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import math
 from k2t_core.graph import Shape
 from k2t_core.layout import Flat, Layout, channels_first, identity
 from k2t_core.rules.registry import AMBIGUOUS, Alternative, Call, Mapping, Slot, Unconvertible, rule
+from k2t_core.rules.slots import formula
 
 PLAIN = Alternative(
     "plain flatten",
@@ -321,7 +322,7 @@ def indexed(call: Call, x: Slot, items: list[int | slice | None], keras: str) ->
         gives=(gives,),
         why="The same entries, in torch's order of axes.",
         keras=keras,
-        torch=expression.replace(str(x), "x"),
+        torch=formula(expression),
     )
 
 

@@ -1,13 +1,95 @@
-"""Keyword arguments of the functions in a rule's code: ``dim=-1`` in ``F.softmax(⟦0⟧, dim=-1)``."""
+"""Slots: the names in a rule's code that the emitter fills in. No other module knows how they are spelled.
+
+Code of a `Mapping` is Python, an expression or statements, in which a slot stands for an input tensor (``slot(0)``, what
+``str(call.x)`` gives), for the layer's own module (``SELF``) or for an output (``OUT.format(0)``). A slot is an identifier,
+so that the code is parsed as it stands; what is filled in goes to the places of the names in the text, and the rest of the
+text stays as its rule wrote it.
+"""
 
 from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
+
+from k2t_core.errors import K2TError
+
+SELF = "__k2t_self__"  # the layer's module in the generated forward
+OUT = "__k2t_out{}__"  # output k, for rules that write statements of their own
+_SLOT = re.compile(r"__k2t_(?:(?P<self>self)|out(?P<out>\d+)|(?P<input>\d+))__")
 
 # Arguments that a call may have and that rules leave at torch's default.
 OPTIONAL = {"approximate": "gelu", "eps": "layer_norm", "negative_slope": "leaky_relu"}
+
+
+def slot(index: int) -> str:
+    """What stands for input tensor ``index`` in a rule's code."""
+    return f"__k2t_{index}__"
+
+
+def is_slot(code: str | tuple[str, ...]) -> bool:
+    """Whether the code is an input tensor and nothing else: its layer does nothing."""
+    found = _SLOT.fullmatch(code) if isinstance(code, str) else None
+    return found is not None and found["input"] is not None
+
+
+def has_slots(code: str) -> bool:
+    """Whether an expression depends on the call: that of a plain number does not."""
+    return any(_SLOT.fullmatch(node.id) for node in _names(_parsed(code)))
+
+
+def fill(
+    code: str, operands: Sequence[str] | None = None, self_: str | None = None, outs: Sequence[str] | None = None
+) -> str:
+    """The code with expressions in the places of its slots; slots of a kind for which nothing is given stay.
+
+    An operand that binds less tightly than a call comes in parentheses. Raises K2TError where the code is no Python, or
+    names a tensor that its call does not have.
+    """
+
+    def filled(name: str) -> str | None:
+        found = _SLOT.fullmatch(name)
+        if found is None:
+            return None
+        if found["self"]:
+            return self_
+        given, index = (operands, found["input"]) if found["input"] else (outs, found["out"])
+        if given is None:
+            return None
+        if int(index) >= len(given):
+            raise K2TError(f"internal: {formula(code)!r} names tensor {index} of {len(given)}")
+        return _primary(given[int(index)]) if found["input"] else given[int(index)]
+
+    return _renamed(code, _names(_parsed(code)), filled)
+
+
+def formula(code: str | tuple[str, ...]) -> str:
+    """The code for people: its inputs are x, x1, …, its outputs y, y1, …, its module is ``self``."""
+    if not isinstance(code, str):
+        return "; ".join(map(formula, code))
+
+    def spelled(name: str) -> str | None:
+        found = _SLOT.fullmatch(name)
+        if found is None:
+            return None
+        letter, index = ("x", found["input"]) if found["input"] else ("y", found["out"])
+        return found["self"] or letter + index.removeprefix("0")
+
+    return _renamed(code, _names(_parsed(code)), spelled)
+
+
+def with_slots(code: str, names: Mapping[str, str]) -> str:
+    """A user's expression with slots for names that are free in it: the ``x`` of a ``lambda x`` stays.
+
+    Raises K2TError where the place of a name cannot be told (in an f-string, before Python 3.12).
+    """
+    return _renamed(code, dict.fromkeys(_free(_parsed(code))), names.get)
+
+
+def operand(code: str) -> str:
+    """The expression such that a method can be called on it: in parentheses unless it is a call, or an input itself."""
+    return code if is_slot(code) or _is_closed(code, ast.Call) else f"({code})"
 
 
 def keywords(code: str) -> dict[str, list[Any]]:
@@ -16,39 +98,100 @@ def keywords(code: str) -> dict[str, list[Any]]:
     for call in _calls(_parsed(code)):
         for keyword in call.keywords:
             try:
-                found.setdefault(keyword.arg, []).append(ast.literal_eval(keyword.value))
+                value = ast.literal_eval(keyword.value)
             except ValueError:  # a tensor or an expression
                 continue
+            if keyword.arg is not None:
+                found.setdefault(keyword.arg, []).append(value)
         for name, function in OPTIONAL.items():
-            if _name(call) == function and not any(k.arg == name for k in call.keywords):
+            if _function(call) == function and not any(k.arg == name for k in call.keywords):
                 found.setdefault(name, []).append(None)
     return found
 
 
 def with_keyword(code: str, name: str, value: Any) -> str:
     """The code with ``name`` set to ``value`` in every call that has it; as it is where none has."""
-    tree = _parsed(code)
-    changed = False
-    for call in _calls(tree):
+    edits = []
+    for call in _calls(_parsed(code)):
         at = next((k for k in call.keywords if k.arg == name), None)
-        if at is None and OPTIONAL.get(name) == _name(call):
-            at = ast.keyword(name)
-            call.keywords.append(at)
         if at is not None:
-            at.value, changed = ast.parse(repr(value), mode="eval").body, True
-    if not changed:
-        return code
-    text = ast.unparse(ast.fix_missing_locations(tree))
-    return re.sub(r"__k2t_(\w+?)__", r"⟦\1⟧", text)
+            edits.append((*_span(code, at.value), repr(value)))
+        elif OPTIONAL.get(name) == _function(call):
+            end = _span(code, call)[1] - 1  # before its closing parenthesis
+            edits.append((end, end, f"{', ' if call.args or call.keywords else ''}{name}={value!r}"))
+    return _edited(code, edits)
 
 
 def _parsed(code: str) -> ast.Module:
-    return ast.parse(re.sub(r"⟦(\w+)⟧", r"__k2t_\1__", code))
+    try:
+        return ast.parse(code)
+    except (SyntaxError, ValueError) as error:
+        raise K2TError(f"internal: {code!r} is not valid Python: {error}") from error
+
+
+def _names(tree: ast.AST) -> list[ast.Name]:
+    return [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
 
 
 def _calls(tree: ast.AST) -> list[ast.Call]:
     return [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
 
 
-def _name(call: ast.Call) -> str:
+def _function(call: ast.Call) -> str:
     return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+
+
+def _free(node: ast.AST, bound: frozenset[str] = frozenset()) -> Iterator[ast.Name]:
+    """The names in an expression that no lambda and no comprehension around them binds, some of them twice."""
+    if isinstance(node, ast.Name) and node.id not in bound:
+        yield node
+    inner, outside = bound, []  # parts that are read before the names are bound
+    if isinstance(node, ast.Lambda):
+        inner = bound | {argument.arg for argument in ast.walk(node.args) if isinstance(argument, ast.arg)}
+        outside = [*node.args.defaults, *(default for default in node.args.kw_defaults if default is not None)]
+    elif isinstance(node, (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)):
+        inner = bound | {name.id for part in node.generators for name in _names(part.target)}
+        outside = [node.generators[0].iter]
+    for part in outside:
+        yield from _free(part, bound)
+    for child in ast.iter_child_nodes(node):
+        yield from _free(child, inner)
+
+
+def _renamed(code: str, names: Iterable[ast.Name], renamed: Callable[[str], str | None]) -> str:
+    edits = []
+    for node in names:
+        text = renamed(node.id)
+        if text is None:
+            continue
+        start, end = _span(code, node)
+        if code.encode()[start:end].decode(errors="replace") != node.id:
+            raise K2TError(f"{code!r}: take {node.id} out of the f-string")
+        edits.append((start, end, text))
+    return _edited(code, edits)
+
+
+def _span(code: str, node: ast.expr) -> tuple[int, int]:
+    """From which byte to which of the code in UTF-8 a node goes."""
+    lines = code.encode().splitlines(keepends=True)
+    assert node.end_lineno is not None and node.end_col_offset is not None  # of parsed code
+    before = [sum(map(len, lines[: number - 1])) for number in (node.lineno, node.end_lineno)]
+    return before[0] + node.col_offset, before[1] + node.end_col_offset
+
+
+def _edited(code: str, edits: Iterable[tuple[int, int, str]]) -> str:
+    """The code with other text from one byte to another; edits do not overlap."""
+    data = code.encode()
+    for start, end, text in sorted(edits, reverse=True):
+        data = data[:start] + text.encode() + data[end:]
+    return data.decode()
+
+
+def _is_closed(code: str, *kinds: type[ast.expr]) -> bool:
+    """Whether an expression is one of these kinds, or in parentheses as a whole."""
+    statement = _parsed(code).body[0]
+    return isinstance(statement, ast.Expr) and (isinstance(statement.value, kinds) or statement.value.col_offset > 0)
+
+
+def _primary(code: str) -> str:
+    return code if _is_closed(code, ast.Name, ast.Attribute, ast.Subscript, ast.Call) else f"({code})"

@@ -14,6 +14,7 @@ from k2t_core.rules.broadcasting import cast, is_float
 from k2t_core.rules.common import compact, ntuple, spatial_axes
 from k2t_core.rules.convolution import image_input, padded
 from k2t_core.rules.registry import ANY, INERT, SELF, Call, Mapping, Module, demand_channels_first, image_layout, rule
+from k2t_core.rules.slots import formula
 
 Pair = tuple[int, int]
 
@@ -271,7 +272,7 @@ def resizing(call: Call) -> Mapping:
         gives=(layout,),
         why=why + note,
         keras=f"resize(x, {tuple(targets)}, {mode})",
-        torch=expression.replace(str(x), "x"),
+        torch=formula(expression),
     )
 
 
@@ -290,7 +291,7 @@ def depth_and_space(call: Call) -> Mapping:
         gives=(layout,),
         why="Keras has the block's row and column before the channel, torch behind it.",
         keras=f"{call.layer.kind[4:]}(x, {block})",
-        torch=expression.replace(str(x), "x"),
+        torch=formula(expression),
     )
 
 
@@ -349,7 +350,7 @@ def center_crop(call: Call) -> Mapping:
         gives=(layout,),
         why=why,
         keras=f"center_crop(x, {tuple(targets)})",
-        torch=expression.replace(str(x), "x"),
+        torch=formula(expression),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from k2t_core.graph import Graph, Layer, Node, Ref, Tensor
 from k2t_core.layout import Layout, channels_first, identity
 from k2t_core.rules.registry import ANY, FIRST, SELF, Call, Mapping, Module, Slot, Unconvertible, Weight, find, rule
+from k2t_core.rules.slots import fill
 
 SEQUENCES = {"LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"}
 # Layers whose call() has a mask argument (TimeDistributed gives it the mask of each step) and uses it in inference.
@@ -99,11 +100,10 @@ def time_distributed(call: Call) -> Mapping:
     gives = mapping.gives[0] if mapping.gives else identity(len(y.shape) - 1)
     local = mapping.forward
     if child.kind in ANY_RANK and layout.is_identity:
-        forward = local.replace("⟦0⟧", str(x))
+        forward = fill(local, [str(x)])
     else:
         parameters = ["x", "mask"][: len(slots)]
-        for index, name in enumerate(parameters):
-            local = local.replace(f"⟦{index}⟧", name)
+        local = fill(local, parameters)
         listed = ", ".join(parameters)
         function = SELF if local == f"{SELF}({listed})" else f"lambda {listed}: {local}"
         forward = f"time_distributed({function}, {', '.join(str(slot) for slot in slots)})"
