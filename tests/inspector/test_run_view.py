@@ -1,8 +1,6 @@
-"""A comparison looked at anew, and two set side by side: the numbers stay those of the run."""
+"""A comparison looked at anew: the numbers stay those of the run."""
 
 from __future__ import annotations
-
-from dataclasses import replace
 
 import keras
 import numpy as np
@@ -10,8 +8,9 @@ import pytest
 
 import k2t_core as k2t
 from k2t_core.difference import OUTPUT_TOLERANCE
-from k2t_core.inspector import charts
-from k2t_core.inspector.run_comparison import changes, comparisons, worst_output
+from k2t_core.inspector.charts import difference_histogram, layer_chart
+from k2t_core.inspector.charts.differences import differences
+from k2t_core.inspector.charts.ulps import ulp_bins
 from k2t_core.inspector.run_view import (
     TOP,
     at_tolerance,
@@ -24,9 +23,8 @@ from k2t_core.inspector.run_view import (
     per_class,
     predictions,
 )
-from k2t_core.project.project import Project
 from k2t_core.verification.report import read_report, write_report
-from tests.inspector.test_charts import layer, output, run
+from tests.inspector.reports import output, run
 
 
 def test_a_tolerance_judges_anew_what_the_verification_found(example, converted, tmp_path):
@@ -40,9 +38,7 @@ def test_a_tolerance_judges_anew_what_the_verification_found(example, converted,
         and strict.outputs[0].difference is found.outputs[0].difference
     )
     assert [beyond(one, 1e-9) for one in found.layers] != [beyond(one, 1.0) for one in found.layers]
-    assert (
-        sum(len(bar.x) for bar in charts.difference_histogram(strict, True).data if bar.name == "beyond tolerance") > 0
-    )
+    assert sum(len(bar.x) for bar in difference_histogram(strict, True).data if bar.name == "beyond tolerance") > 0
     assert found.batch[0].shape == (4, 28, 28, 3)
     write_report(report, tmp_path, "key")
     again = read_report(tmp_path)
@@ -70,10 +66,7 @@ def test_one_output_and_one_class():
     assert per_class(first).tolist() == [0, 0.125, 0.25]
     one = narrowed(whole, 0, 1)
     assert one.outputs[0].keras.tolist() == [2, 2] and one.outputs[0].difference.relative == 0.125
-    assert charts.differences(one.outputs, relative=True).tolist() == [0.125, 0]
-    figure = charts.class_chart(first, 0.2, ["cat", "dog"])
-    assert {bar.name: bar.x.tolist() for bar in figure.data} == {"within tolerance": [0, 1], "beyond tolerance": [2]}
-    assert figure.data[0].customdata[0][0] == "0 cat"
+    assert differences(one.outputs, relative=True).tolist() == [0.125, 0]
 
 
 def test_the_first_classes_of_either_side():
@@ -120,46 +113,6 @@ def test_what_is_no_picture_and_how_classes_are_named():
     assert class_name(1, ["cat", "dog"]) == "1 dog" and class_name(2, ["cat", "dog"]) == "2"
 
 
-@pytest.mark.parametrize("linear", [False, True])
-@pytest.mark.parametrize("log_counts", [False, True])
-def test_histograms_count_every_element_on_either_axis(linear, log_counts):
-    found = run([output([1, 2, 4, np.nan, 8], [1, 2.5, 4.001, 1, 8])])
-    for relative in (False, True):
-        figure = charts.difference_histogram(found, relative, linear, log_counts)
-        assert sum(int(sum(bar.y)) for bar in figure.data) == 5
-        assert (figure.layout.yaxis.type == "log") == log_counts
-        assert any(bar.name == "not finite" for bar in figure.data) and (
-            any(bar.name == "beyond tolerance" for bar in figure.data) == relative
-        )
-
-
-def test_two_verifications_layer_by_layer(example, tmp_path, monkeypatch):
-    monkeypatch.setenv("K2T_HOME", str(tmp_path))
-    project = Project.create()
-    project.load(example("square"))
-    project.set("verify.edge_cases", False)
-    project.verify()
-    project.override("square2", "permutation", {"key": "weight", "axes": [0, 1]})
-    project.verify()
-    before, after = (project.past_report(past) for past in project.past_runs())
-    assert comparisons(before, after) == [(one.weights, one.inputs) for one in project.report.runs]
-    for which in comparisons(before, after):
-        found = {change.layer: change for change in changes(before, after, which)}
-        assert found["square1"].before == found["square1"].after
-        assert found["square2"].before < 1e-5 < 0.1 < found["square2"].after and found["square2"].after_alone > 0.1
-        assert worst_output(before, which) < 1e-5 < 0.1 < worst_output(after, which)
-    assert comparisons(before, {"runs": [{"weights": "model", "inputs": "others"}]}) == []
-    figure = charts.change_chart(changes(before, after, comparisons(before, after)[0]))
-    assert [trace.name for trace in figure.data] == ["before", "after"] and figure.data[0].customdata[0][0] == "square1"
-    assert project.past_report(replace(project.past_runs()[0], id="")) is None
-
-
-def test_points_beyond_the_tolerance_have_a_colour_of_their_own():
-    figure = charts.layer_chart(run(layers=[layer("a", 1e-7), layer("b", 1e-2, passed=False)], first="b"))
-    assert figure.data[0].marker.color == (charts.BLUE, charts.VERMILION)
-    assert [point[0] for point in figure.data[0].customdata] == ["a", "b"] and figure.data[2].customdata[0][0] == "b"
-
-
 def test_the_verdict_states_the_tolerance_of_the_outputs_own_dtype(tmp_path):
     x = keras.Input((10,), dtype="float32")
     model = keras.Model(x, keras.layers.Dense(3, dtype="bfloat16")(keras.layers.Dense(8, dtype="bfloat16")(x)))
@@ -177,7 +130,7 @@ def test_the_verdict_states_the_tolerance_of_the_outputs_own_dtype(tmp_path):
     assert again.verdict == report.verdict and again.deciding.worst.keras.dtype.name == "bfloat16", (
         "after a restart of the server as well"
     )
-    words = str(charts.layer_chart(again.deciding).layout.annotations)
+    words = str(layer_chart(again.deciding).layout.annotations)
     assert "6 bfloat16 roundings" in words and again.deciding.own_tolerance == pytest.approx(0.1024)
-    names, counts = charts.ulp_bins(report.outputs)
+    names, counts = ulp_bins(report.outputs)
     assert counts.sum() == report.outputs[0].keras.size and len(names) <= 8
