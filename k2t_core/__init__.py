@@ -25,6 +25,7 @@ from k2t_core.errors import (
 
 if TYPE_CHECKING:
     from k2t_core.emit.conversion import convert
+    from k2t_core.inspector import lessons
     from k2t_core.keras_side.batches import random_batch, read_inputs
     from k2t_core.keras_side.cutting import cut
     from k2t_core.keras_side.loading import load, load_rules
@@ -45,6 +46,7 @@ _HOMES = {
     "trace": "k2t_core.keras_side.tracing",
     "verify": "k2t_core.verification",
     "rule": "k2t_core.rules.registry",
+    "lessons": "k2t_core.inspector.lessons",  # the module itself
     "cut": "k2t_core.keras_side.cutting",
     "load_rules": "k2t_core.keras_side.loading",
     "probe": "k2t_core.verification.alone",
@@ -73,4 +75,5 @@ def __getattr__(name: str):
         raise AttributeError(f"module 'k2t_core' has no attribute {name!r}")
     import importlib
 
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    home = importlib.import_module(_HOMES[name])
+    return home if name == _HOMES[name].rsplit(".", 1)[-1] else getattr(home, name)

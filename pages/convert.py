@@ -12,7 +12,6 @@ import streamlit as st
 
 from k2t_core.emit.code import layers_by_line
 from k2t_core.emit.manifest import FILES
-from k2t_core.project import by_hand
 from k2t_core.project.project import Project
 from k2t_core.words import size_text
 from pages.parts import common
@@ -61,7 +60,7 @@ def main() -> None:
         if project.recipe.overrides
         else ""
     )
-    common.by_hand(by_hand.convert_command(project), by_hand.convert_python(project), note)
+    common.by_hand(project.by_hand.convert_command(), project.by_hand.convert_python(), note)
     if current:
         common.link("verify", "Verify that both compute the same", project)
 

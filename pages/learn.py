@@ -14,6 +14,7 @@ from k2t_core.inspector import charts, lessons
 from k2t_core.inspector.exercise import Exercise
 from k2t_core.inspector.lessons import OUTCOMES, Answer, Experiment
 from k2t_core.planning.plan import rows
+from k2t_core.project.by_hand import lesson_python
 from k2t_core.project.project import Project
 from k2t_core.project.settings import SETTINGS
 from pages.parts import common
@@ -139,12 +140,8 @@ def computed(experiment: str, **settings: Any) -> Experiment:
 def by_hand() -> None:
     """The experiment on the page as Python lines, and its source."""
     name, settings = st.session_state["experiment"]
-    told = ", ".join(f"{key}={value!r}" for key, value in settings.items())
     with st.expander("The same by hand", icon=":material/terminal:"):
-        st.code(
-            f"from k2t_core.inspector import lessons\n\nexperiment = lessons.{name}({told})\nprint(experiment.wrong.difference, experiment.right.difference)",
-            wrap_lines=True,
-        )
+        st.code(lesson_python(name, settings), wrap_lines=True)
         st.caption("The experiment itself")
         st.code(inspect.getsource(getattr(lessons, name)), wrap_lines=True)
 

@@ -9,7 +9,6 @@ import streamlit as st
 
 from k2t_core.inspector.card import card
 from k2t_core.planning.plan import Plan
-from k2t_core.project import by_hand
 from k2t_core.project.bundled import examples
 from k2t_core.project.project import Project
 from k2t_core.words import size_text
@@ -215,7 +214,7 @@ def model_card(project: Project) -> None:
             height="auto" if len(model.kinds) < 9 else 320,
         )
     drawing(project, plan)
-    common.by_hand(by_hand.inspect_command(project), by_hand.inspect_python(project))
+    common.by_hand(project.by_hand.inspect_command(), project.by_hand.inspect_python())
 
 
 def drawing(project: Project, plan: Plan) -> None:

@@ -13,7 +13,6 @@ from k2t_core.errors import K2TError
 from k2t_core.inspector import charts
 from k2t_core.inspector.weight_picture import is_drawable
 from k2t_core.planning.plan import Row, rows, weight_text
-from k2t_core.project import by_hand
 from k2t_core.project.project import Project
 from k2t_core.project.settings import LOOKED_AT, SETTINGS
 from k2t_core.recipe import parsed_recipe
@@ -55,11 +54,11 @@ def main() -> None:
         detail(project, plan, chosen)
     st.divider()
     recipe(project, plan)
-    python = by_hand.inspect_python(project)
+    python = project.by_hand.inspect_python()
     if chosen is not None and is_layer(chosen):
-        python += f"\n\n# {chosen.layer} alone, on Keras's own input\n" + by_hand.judge_python(project, chosen.layer)
+        python += f"\n\n# {chosen.layer} alone, on Keras's own input\n" + project.by_hand.judge_python(chosen.layer)
     note = "recipe.json holds your overrides: k2t convert takes it with --recipe." if project.recipe.overrides else ""
-    common.by_hand(by_hand.inspect_command(project), python, note)
+    common.by_hand(project.by_hand.inspect_command(), python, note)
 
 
 def from_the_address(project: Project, found: list[Row]) -> None:

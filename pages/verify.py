@@ -9,7 +9,6 @@ from typing import Any
 import streamlit as st
 
 from k2t_core.keras_side.batches import DISTRIBUTIONS, IMAGES
-from k2t_core.project import by_hand
 from k2t_core.project.project import Project
 from k2t_core.verification.report import Cause, Report, Run
 from pages.parts import common, evidence
@@ -45,7 +44,7 @@ def main() -> None:
         results(project, report)
         evidence.history(project)
     note = "" if project.is_converted else "Convert first: this compares the folder that a conversion wrote."
-    common.by_hand(by_hand.verify_command(project), by_hand.verify_python(project), note)
+    common.by_hand(project.by_hand.verify_command(), project.by_hand.verify_python(), note)
 
 
 def controls(project: Project, plan: Any) -> None:
@@ -123,7 +122,7 @@ def controls(project: Project, plan: Any) -> None:
                 "Verify", type="primary", icon=":material/play_arrow:", disabled=busy, on_click=start, args=(project,)
             )
             if own is not None:
-                st.button("Use random inputs", icon=":material/close:", on_click=project.set_inputs, args=(None,))
+                st.button("Use random inputs", icon=":material/close:", on_click=project.use_random_inputs)
                 st.markdown(
                     f":material/dataset: Inputs from **{common.plain(own.replace(chr(92), '/').rsplit('/', 1)[-1])}**"
                 )
@@ -321,13 +320,13 @@ def downloads(project: Project, report: Report) -> None:
 def one_page(project: Project, report: Report) -> str:
     from k2t_core.inspector.html_report import html_report
 
-    return html_report(report, project.out, by_hand.verify_command(project))
+    return html_report(report, project.out, project.by_hand.verify_command())
 
 
 def as_data(project: Project, report: Report) -> str:
     from k2t_core.inspector.html_report import facts
 
-    return json.dumps(facts(report, project.out, by_hand.verify_command(project)), indent=2, ensure_ascii=False)
+    return json.dumps(facts(report, project.out, project.by_hand.verify_command()), indent=2, ensure_ascii=False)
 
 
 def results(project: Project, report: Report) -> None:

@@ -27,6 +27,7 @@ def app_folder() -> Path:
 def examples() -> ModuleType:
     """The module examples/build.py: ``EXAMPLES`` (name → title, description) and ``build(name, folder) -> Path``."""
     spec = importlib.util.spec_from_file_location("k2t_examples", app_folder() / "examples" / "build.py")
+    assert spec is not None and spec.loader is not None  # a Python file has both
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)

@@ -1,124 +1,148 @@
-"""What the app does for a project, as the command and as the Python lines that do the same."""
+"""The same by hand: what the app does, as the command and as the Python lines that do it."""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from k2t_core.inspector.html_report import command_line
-from k2t_core.project.settings import LOOKED_AT, SETTINGS, server_rules
+from k2t_core.project.settings import LOOKED_AT, SETTINGS, VERIFY
+from k2t_core.recipe import Recipe
 
-if TYPE_CHECKING:
-    from k2t_core.project.project import Project
-
-FOLDER = "out"
-# Options of `k2t verify` by the setting of the page, in its order; those that are as they come are not written.
-OPTIONS = {
-    name: f"verify.{name}" for name in ("inputs", "batch", "seed", "distribution", "weights", "tolerance", "search")
+OUT = "out"  # the folder of the conversion
+# What says nothing where it stands so: a command does without it.
+UNTOLD: dict[str, Any] = {
+    "inputs": None,
+    "search": 0,
+    "rules": None,
+    "edge_cases": True,
+    "training": False,
+    "allow_unsafe": False,
 }
 
 
-def inspect_command(project: Project) -> str:
-    return shlex.join(
-        ["k2t", "inspect", _model(project), *_rules(), *(["--allow-unsafe"] if project.allow_unsafe else [])]
+def verify_line(folder: str | Path, model: str | Path, options: Mapping[str, Any]) -> str:
+    """The ``k2t verify`` line with these options, by their names in `k2t.verify`, the switches last."""
+    words, switches = ["k2t", "verify", str(folder), "--against", str(model)], []
+    for name, value in options.items():
+        if name in UNTOLD and value == UNTOLD[name]:
+            continue
+        told = name.replace("_", "-")
+        if isinstance(value, bool):
+            switches.append(f"--{told}" if value else f"--no-{told}")
+        else:
+            words += [f"--{told}", str(value)]
+    return shlex.join([*words, *switches])
+
+
+@dataclass(frozen=True)
+class ByHand:
+    """What the app does with a model as it stands, for one who does it without the app.
+
+    model: how a person names the file. settings: those of the pages. recipe: the overrides in force, which they have as
+    recipe.json. rules: the file that the server registered (`settings.server_rules`). onnx: whether it was asked for.
+    """
+
+    model: str
+    settings: Mapping[str, Any] = field(default_factory=lambda: SETTINGS)
+    recipe: Recipe = Recipe()
+    allow_unsafe: bool = False
+    rules: str | None = None
+    onnx: bool = False
+
+    def inspect_command(self) -> str:
+        return shlex.join(["k2t", "inspect", self.model, *self._registered, *self._allowed])
+
+    def inspect_python(self) -> str:
+        """The mapping table under the overrides in force."""
+        return self._python(f"plan = k2t.plan({self.model!r}{self._replayed}{self._unsafe})", "print(plan.table())")
+
+    def judge_python(self, layer: str) -> str:
+        """One layer alone, as the Mapping page judges it, its overrides written out."""
+        overrides = (
+            f"k2t.Override({o.layer!r}, {o.kind!r}, {o.value!r}{f', {o.reason!r}' if o.reason else ''})"
+            for o in self.recipe.of(layer)
+        )
+        cuts = self.recipe.cuts
+        return self._python(
+            f"traced = k2t.trace(k2t.load({self.model!r}{self._unsafe}))",
+            "recipe = k2t.Recipe()",
+            *(f"recipe = recipe.with_override({override})" for override in overrides),
+            *([f"traced = k2t.cut(traced, {cuts!r})"] if cuts else []),
+            f"arrays = {self._batch}",
+            f"verdict = k2t.probe(traced, {layer!r}, arrays).judge(recipe)",
+            'print("agrees" if verdict.passed else "differs", verdict.difference.relative)',
+        )
+
+    def convert_command(self) -> str:
+        words = ["k2t", "convert", self.model, "--out", OUT]
+        words += ["--recipe", "recipe.json"] if self.recipe.overrides else []
+        words += ["--onnx"] if self.onnx else []
+        return shlex.join([*words, *self._registered, *self._allowed])
+
+    def convert_python(self) -> str:
+        onnx = ", onnx=True" if self.onnx else ""
+        arguments = f'{self.model!r}, "{OUT}"{self._replayed}{onnx}{self._unsafe}'
+        return self._python(f"result = k2t.convert({arguments})", "print(result.model_path)")
+
+    def verify_command(self) -> str:
+        options = {**self._options, "rules": self.rules, "allow_unsafe": self.allow_unsafe}
+        return verify_line(OUT, self.model, options)
+
+    def verify_python(self) -> str:
+        told = "".join(f", {name}={value!r}" for name, value in self._options.items())
+        return self._python(
+            f'report = k2t.verify("{OUT}", {self.model!r}{told}{self._unsafe})', "print(report.verdict)"
+        )
+
+    def _python(self, *lines: str) -> str:
+        registered = [f"k2t.load_rules({self.rules!r})", ""] if self.rules else []
+        return "\n".join(["import k2t_core as k2t", "", *registered, *lines])
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        """The options of the verification that do not stand as they come."""
+        changed = {name: self.settings[f"verify.{name}"] for name in VERIFY}
+        changed = {name: value for name, value in changed.items() if value != SETTINGS[f"verify.{name}"]}
+        if "inputs" in changed:
+            changed["inputs"] = self._inputs
+            changed = {name: value for name, value in changed.items() if name not in ("batch", "distribution")}
+        return changed
+
+    @property
+    def _inputs(self) -> str:
+        return Path(self.settings["verify.inputs"]).name  # the project's copy has a path that nobody types
+
+    @property
+    def _batch(self) -> str:
+        if self.settings["verify.inputs"]:
+            return f"[array[:{LOOKED_AT}] for array in k2t.read_inputs({self._inputs!r}, traced.graph)]"
+        seed, distribution = self.settings["verify.seed"], self.settings["verify.distribution"]
+        return f"k2t.random_batch(traced.graph, {LOOKED_AT}, {seed}, {distribution!r})"
+
+    @property
+    def _replayed(self) -> str:
+        return ', "recipe.json"' if self.recipe.overrides else ""
+
+    @property
+    def _registered(self) -> list[str]:
+        return ["--rules", self.rules] if self.rules else []
+
+    @property
+    def _allowed(self) -> list[str]:
+        return ["--allow-unsafe"] if self.allow_unsafe else []
+
+    @property
+    def _unsafe(self) -> str:
+        return ", allow_unsafe=True" if self.allow_unsafe else ""
+
+
+def lesson_python(experiment: str, settings: Mapping[str, Any]) -> str:
+    """An experiment of the Learn page: the name of its function in `k2t.lessons`, with its arguments."""
+    told = ", ".join(f"{name}={value!r}" for name, value in settings.items())
+    return (
+        f"import k2t_core as k2t\n\nexperiment = k2t.lessons.{experiment}({told})\n"
+        "print(experiment.wrong.difference, experiment.right.difference)"
     )
-
-
-def inspect_python(project: Project) -> str:
-    """The mapping table under the overrides in force."""
-    recipe = ', "recipe.json"' if project.recipe.overrides else ""
-    return f"{_import()}\n\nplan = k2t.plan({_model(project)!r}{recipe}{_unsafe(project)})\nprint(plan.table())"
-
-
-def judge_python(project: Project, layer: str) -> str:
-    """One layer alone, as the Mapping page judges it, its overrides written out."""
-    settings = project.settings
-    if settings["verify.inputs"]:
-        reading = f"arrays = [array[:{LOOKED_AT}] for array in k2t.read_inputs({Path(settings['verify.inputs']).name!r}, traced.graph)]"
-    else:
-        reading = f"arrays = k2t.random_batch(traced.graph, {LOOKED_AT}, {settings['verify.seed']}, {settings['verify.distribution']!r})"
-    lines = [
-        *_import().splitlines(),
-        "",
-        f"traced = k2t.trace(k2t.load({_model(project)!r}{_unsafe(project)}))",
-        "recipe = k2t.Recipe()",
-        *(
-            f"recipe = recipe.with_override(k2t.Override({o.layer!r}, {o.kind!r}, {o.value!r}{f', {o.reason!r}' if o.reason else ''}))"
-            for o in project.recipe.of(layer)
-        ),
-        *([f"traced = k2t.cut(traced, {project.recipe.cuts!r})"] if project.recipe.cuts else []),
-        reading,
-        f"verdict = k2t.probe(traced, {layer!r}, arrays).judge(recipe)",
-        'print("agrees" if verdict.passed else "differs", verdict.difference.relative)',
-    ]
-    return "\n".join(lines)
-
-
-def convert_command(project: Project) -> str:
-    words = ["k2t", "convert", _model(project), "--out", FOLDER]
-    words += ["--recipe", "recipe.json"] if project.recipe.overrides else []
-    words += ["--onnx"] if project.onnx else []
-    words += _rules()
-    words += ["--allow-unsafe"] if project.allow_unsafe else []
-    return shlex.join(words)
-
-
-def convert_python(project: Project) -> str:
-    recipe = ', "recipe.json"' if project.recipe.overrides else ""
-    onnx = ", onnx=True" if project.onnx else ""
-    return f'{_import()}\n\nresult = k2t.convert({_model(project)!r}, "{FOLDER}"{recipe}{onnx}{_unsafe(project)})\nprint(result.model_path)'
-
-
-def verify_command(project: Project) -> str:
-    flags = {
-        "--no-edge-cases": not project.settings["verify.edge_cases"],
-        "--training": project.settings["verify.training"],
-        "--allow-unsafe": project.allow_unsafe,
-    }
-    return " ".join(
-        [
-            command_line(FOLDER, _model(project), {**_options(project), "rules": server_rules()}),
-            *(flag for flag, wanted in flags.items() if wanted),
-        ]
-    )
-
-
-def verify_python(project: Project) -> str:
-    options: dict[str, Any] = _options(project)
-    for name in ("edge_cases", "training"):
-        if project.settings[f"verify.{name}"] != SETTINGS[f"verify.{name}"]:
-            options[name] = project.settings[f"verify.{name}"]
-    told = "".join(f", {name}={value!r}" for name, value in options.items())
-    return f'{_import()}\n\nreport = k2t.verify("{FOLDER}", {_model(project)!r}{told}{_unsafe(project)})\nprint(report.verdict)'
-
-
-def _rules() -> list[str]:
-    return ["--rules", server_rules()] if server_rules() else []
-
-
-def _import() -> str:
-    """The first lines of what is shown in Python."""
-    return "import k2t_core as k2t" + (f"\n\nk2t.load_rules({server_rules()!r})" if server_rules() else "")
-
-
-def _options(project: Project) -> dict[str, Any]:
-    changed = {
-        name: project.settings[setting]
-        for name, setting in OPTIONS.items()
-        if project.settings[setting] != SETTINGS[setting]
-    }
-    if "inputs" in changed:
-        changed["inputs"] = Path(changed["inputs"]).name  # the project's copy has a path that nobody types
-        changed = {name: value for name, value in changed.items() if name not in ("batch", "distribution")}
-    return changed
-
-
-def _model(project: Project) -> str:
-    """The model's path; of an uploaded file, its name."""
-    path = project.model_path
-    return path.name if project.folder in path.parents else str(path)
-
-
-def _unsafe(project: Project) -> str:
-    return ", allow_unsafe=True" if project.allow_unsafe else ""

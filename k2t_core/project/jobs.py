@@ -1,4 +1,4 @@
-"""Long work in a thread of its own."""
+"""Long work in a thread of its own, one piece at a time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log = logging.getLogger("k2t")
 class Job:
     """Long work in a thread of its own: a rerun or a change of page neither stops it nor starts it again."""
 
-    def __init__(self, kind: str, text: str, work: Callable[[Progress], None]):
+    def __init__(self, kind: str, text: str, work: Callable[[Progress], object]):
         self.kind = kind
         self.share, self.text = 0.0, text
         self.error: Exception | None = None
@@ -41,7 +41,7 @@ class Job:
         """Block until it has ended."""
         self._thread.join()
 
-    def _run(self, work: Callable[[Progress], None]) -> None:
+    def _run(self, work: Callable[[Progress], object]) -> None:
         try:
             with interruptible(self._unwanted.is_set):
                 work(self._say)
@@ -57,3 +57,18 @@ class Job:
         if share < 1:  # what is done stays done
             check()
         self.share, self.text = min(max(share, 0.0), 1.0), text
+
+
+class Jobs:
+    """The long work of one project: one job at a time."""
+
+    def __init__(self) -> None:
+        self.last: Job | None = None  # the one that runs, or the one that has ended last
+        self._lock = threading.Lock()
+
+    def start(self, kind: str, text: str, work: Callable[[Progress], object]) -> Job:
+        """Start ``work`` in a thread; while another job runs, that one is returned and nothing starts."""
+        with self._lock:
+            if self.last is None or not self.last.running:
+                self.last = Job(kind, text, work)
+            return self.last

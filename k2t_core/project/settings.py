@@ -96,6 +96,9 @@ SETTINGS: dict[str, Any] = {
     "learn.break.reason": None,
 }
 
+# The options of `k2t.verify` that the setting ``verify.<name>`` gives, in the order in which they are told.
+VERIFY = ("inputs", "batch", "seed", "distribution", "weights", "tolerance", "search", "edge_cases", "training")
+
 # Settings that speak of the loaded model: another model starts without them.
 OF_THE_MODEL = (
     "graph.open",
@@ -126,5 +129,5 @@ def home() -> Path:
 
 
 def server_rules() -> str | None:
-    """The Python file with rules and Keras classes of one's own that the server was started with: ``k2t app --rules FILE``."""
+    """The file with rules and Keras classes of one's own that the server was started with: ``k2t app --rules FILE``."""
     return os.environ.get("K2T_RULES")

@@ -9,13 +9,16 @@ from k2t_core.errors import K2TError
 from k2t_core.recipe import Override
 
 if TYPE_CHECKING:
-    from k2t_core.project.project import Project
+    from k2t_core.project.layer_bench import LayerBench
     from k2t_core.verification.alone import Verdict
 
 
 @dataclass(frozen=True)
 class Check:
-    """What is known of a snippet that is not in force: why it cannot be, and where; or what it computes. Lines and columns count from 1."""
+    """What is known of a snippet that is not in force: why it cannot be, and where; or what it computes.
+
+    Lines and columns count from 1.
+    """
 
     problem: str = ""
     line: int = 1
@@ -23,7 +26,7 @@ class Check:
     verdict: Verdict | None = None
 
 
-def check(project: Project, layer: str, code: str) -> Check:
+def check(bench: LayerBench, layer: str, code: str) -> Check:
     """Read a snippet, and run it alone on what Keras gives the layer, where Keras runs in no time or has run already.
 
     Nothing is put in force.
@@ -37,10 +40,10 @@ def check(project: Project, layer: str, code: str) -> Check:
         first = code[:lead].count("\n")
         column = (getattr(error, "offset", None) or 1) + (lead - code.rfind("\n", 0, lead) - 1 if line == 1 else 0)
         return Check(f"Not one Python expression: {getattr(error, 'msg', error)}", line + first, column)
-    recipe = project.recipe.with_override(Override(layer, "snippet", code))
-    if not (project.is_quick or project.is_probed(layer)):
+    recipe = bench.recipe.with_override(Override(layer, "snippet", code))
+    if not (bench.is_quick or bench.is_probed(layer)):
         return Check()
     try:
-        return Check(verdict=project.probe(layer).judge(recipe))
+        return Check(verdict=bench.probe(layer).judge(recipe))
     except K2TError as error:
         return Check(str(error))

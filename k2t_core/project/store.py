@@ -1,21 +1,48 @@
-"""Projects on disk."""
+"""Projects on disk: project.json, the model files and inputs that were copied in, and the conversion."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import secrets
 import shutil
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+from k2t_core.emit.manifest import FILES, ONNX
+from k2t_core.project.history import History
+from k2t_core.project.settings import SETTINGS
 
 VERSION = 1
 KEEP_DAYS = 30
+RESULTS = ("out", "report", "inputs", "runs", "runs.jsonl")  # what was made of a model
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """The file of a project's model. allow_unsafe: whether its own code may run. fingerprint: see `loading.Source`."""
+
+    path: Path
+    allow_unsafe: bool
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What project.json keeps. settings: all of them, those that stand as they come included."""
+
+    file: ModelFile | None
+    history: History
+    settings: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Recent:
-    """A project on disk: its id, the name of its model's file, when it was last changed (seconds), how many overrides are in force."""
+    """A project on disk: its id, its model's file name, when it was changed (seconds), how many overrides it has."""
 
     id: str
     model: str
@@ -31,6 +58,163 @@ class Recent:
         return "just now"
 
 
+class Store:
+    """The folder of one project. It takes no space before something is kept in it."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    # project.json
+
+    @property
+    def exists(self) -> bool:
+        return (self.folder / "project.json").is_file()
+
+    def save(self, saved: Saved) -> None:
+        file = saved.file
+        data = {
+            "k2t_project": VERSION,
+            "model": {
+                "path": file and self._relative(file.path),
+                "allow_unsafe": file is not None and file.allow_unsafe,
+                "fingerprint": file and file.fingerprint,
+            },
+            **saved.history.to_json(),
+            "settings": {name: value for name, value in saved.settings.items() if value != SETTINGS[name]},
+        }
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_whole(self.folder / "project.json", json.dumps(data, indent=2, ensure_ascii=False))
+
+    def read(self) -> Saved:
+        data = json.loads((self.folder / "project.json").read_text(encoding="utf-8"))
+        model, settings = data["model"], data["settings"]
+        file = None
+        if model["path"]:
+            file = ModelFile(self.folder / model["path"], model["allow_unsafe"], model["fingerprint"])
+        known = {name: settings.get(name, value) for name, value in SETTINGS.items()}  # of other versions of k2t too
+        return Saved(file, History.from_json(data), known)
+
+    def _relative(self, path: Path) -> str:
+        return str(path.relative_to(self.folder)) if self.folder in path.parents else str(path)
+
+    def typed(self, path: Path) -> str:
+        """How a person names a file: by its path, but by its name where it was copied in, from where they have it."""
+        return path.name if self.folder in path.parents else str(path)
+
+    def delete(self) -> None:
+        """Delete the project with all that was made of it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    # Files that are copied in: each in a folder of its own, in the folder of its kind
+
+    def new_folder(self, kind: str) -> Path:
+        folder = self.folder / kind / secrets.token_hex(4)
+        folder.mkdir(parents=True, mode=0o700)
+        return folder
+
+    def receive(self, name: str, data: BinaryIO, kind: str = "models") -> Path:
+        """Copy an uploaded file into the project and return where it is."""
+        return _copied(data, self.new_folder(kind) / (_last_part(name) or "upload"))
+
+    def receive_images(self, files: Sequence[tuple[str, BinaryIO]]) -> Path:
+        """Copy images into one folder, which lists them in this order, and return where it is."""
+        folder = self.new_folder("inputs") / "images"
+        folder.mkdir(mode=0o700)
+        for index, (name, data) in enumerate(files):
+            _copied(data, folder / f"{index:03d} {_last_part(name)}")
+        return folder
+
+    def keep_only(self, kind: str, path: Path | None) -> None:
+        """Delete what was copied in before ``path``."""
+        root = self.folder / kind
+        for folder in root.iterdir() if root.is_dir() else ():
+            if path is None or folder not in (path, *path.parents):
+                shutil.rmtree(folder)
+
+    def discard(self, path: Path) -> None:
+        """Delete a model file that was copied in; a file of the user's own stays."""
+        models = self.folder / "models"
+        if models in path.parents:
+            shutil.rmtree(models / path.relative_to(models).parts[0])
+
+    # The conversion
+
+    @property
+    def out(self) -> Path:
+        """The folder of the conversion."""
+        return self.folder / "out"
+
+    @property
+    def has_conversion(self) -> bool:
+        return (self.out / "manifest.json").is_file()
+
+    @property
+    def onnx(self) -> Path | None:
+        """model.onnx of the conversion, once it was asked for."""
+        path = self.out / ONNX
+        return path if path.is_file() else None
+
+    def empty_out(self) -> Path:
+        """The folder to convert into, without what a server that died in the middle left there."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        for left in self.out.glob(".k2t-*"):
+            shutil.rmtree(left)
+        return self.out
+
+    def conversion(self) -> tuple[dict[str, Any], str] | None:
+        """(manifest.json parsed, recipe.json as it stands) of a conversion with all its files; None without one."""
+        try:
+            manifest = json.loads((self.out / "manifest.json").read_text(encoding="utf-8"))
+            recipe = (self.out / "recipe.json").read_text(encoding="utf-8")
+        except (OSError, ValueError):
+            return None
+        return (manifest, recipe) if all((self.out / name).is_file() for name in FILES) else None
+
+    def conversion_key(self) -> str:
+        """What a report on the conversion is a report on."""
+        written = (self.out / "manifest.json").read_bytes() + (self.out / "recipe.json").read_bytes()
+        return hashlib.sha256(written).hexdigest()
+
+    # Results as a whole
+
+    def forget_results(self) -> None:
+        for name in RESULTS:
+            path = self.folder / name
+            if path.is_dir():
+                shutil.rmtree(path)
+            path.unlink(missing_ok=True)
+
+    def shelve(self, saved: Saved) -> None:
+        """Move the model, its overrides and results into a new project beside this one."""
+        shelf = Store(self.folder.with_name(new_id()))
+        shelf.folder.mkdir(parents=True, mode=0o700)
+        for name in RESULTS:
+            if (self.folder / name).exists():
+                shutil.move(self.folder / name, shelf.folder / name)
+        file, models = saved.file, self.folder / "models"
+        if file is not None and models in file.path.parents:
+            own = models / file.path.relative_to(models).parts[0]
+            shutil.move(own, shelf.folder / "models" / own.name)
+            file = replace(file, path=shelf.folder / file.path.relative_to(self.folder))
+        settings = dict(saved.settings)
+        if settings["verify.inputs"]:
+            inside = Path(settings["verify.inputs"]).relative_to(self.folder)
+            settings["verify.inputs"] = str(shelf.folder / inside)
+        shelf.save(Saved(file, saved.history, settings))
+
+
+def new_id() -> str:
+    """The key to a project: unguessable, and never listed."""
+    return secrets.token_urlsafe(24)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that it is there as a whole or as it was before."""
+    staging = path.with_name(f"{path.name}.new")
+    staging.write_text(text, encoding="utf-8")
+    os.replace(staging, path)
+
+
 def read_json(path: Path) -> dict[str, Any] | None:
     """A project.json, None where it is gone or of another version."""
     try:
@@ -38,6 +222,21 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return data if isinstance(data, dict) and data.get("k2t_project") == VERSION else None
+
+
+def recent(root: Path, limit: int) -> list[Recent]:
+    """The projects in a folder that hold a model, last used first."""
+    stamps = [(path.stat().st_mtime, path) for path in root.glob("*/project.json")] if root.is_dir() else []
+    found: list[Recent] = []
+    for changed, path in sorted(stamps, reverse=True):
+        data = read_json(path)
+        if data is None or not data["model"]["path"] or not (path.parent / data["model"]["path"]).is_file():
+            continue
+        overrides = data["history"][data["position"]]
+        found.append(Recent(path.parent.name, Path(data["model"]["path"]).name, changed, len(overrides)))
+        if len(found) == limit:
+            break
+    return found
 
 
 def prune(root: Path) -> None:
@@ -48,3 +247,14 @@ def prune(root: Path) -> None:
         stamp = folder / "project.json"
         if stamp.is_file() and time.time() - stamp.stat().st_mtime > KEEP_DAYS * 86400:
             shutil.rmtree(folder, ignore_errors=True)  # another process may be doing the same
+
+
+def _last_part(name: str) -> str:
+    """The file's name, of an upload that may come from Windows or mean harm."""
+    return Path(name.replace("\\", "/")).name
+
+
+def _copied(data: BinaryIO, path: Path) -> Path:
+    with open(path, "wb") as file:
+        shutil.copyfileobj(data, file)
+    return path

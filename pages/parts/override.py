@@ -207,7 +207,7 @@ def snippet(project: Project, row: Row, reason: str) -> None:
         )
         place = f"code:{row.layer}:{current}"
         code = st.session_state.setdefault(place, current)
-        checked = snippets.check(project, row.layer, code) if code.strip() and code != current else None
+        checked = snippets.check(project.bench, row.layer, code) if code.strip() and code != current else None
         problem = (
             {"message": checked.problem, "line": checked.line, "column": checked.column}
             if checked is not None and checked.problem

@@ -117,7 +117,8 @@ def test_settings_of_the_evidence_are_kept_and_used(show, project):
     assert any(f"of {len(found.report.training)} agree" in expander.label for expander in app.expander)
     assert [button.label for button in app.get("download_button")] == ["HTML report", "report.json"]
     result = found.report.training[0]
-    found._report = replace(found.report, training=(replace(result, passed=False), *found.report.training[1:]))
+    wrong = replace(found.report, training=(replace(result, passed=False), *found.report.training[1:]))
+    found.runs.write(wrong, found.store.conversion_key())
     app.run()
     assert (
         "differs in training" in app.error[0].value

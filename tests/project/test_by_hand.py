@@ -15,7 +15,7 @@ import pytest
 from k2t_core.cli import main
 from k2t_core.emit.manifest import FILES
 from k2t_core.errors import K2TError
-from k2t_core.project import by_hand
+from k2t_core.project.by_hand import OUT
 from k2t_core.project.project import Project
 
 WRONG = ("square1", "permutation", {"key": "weight", "axes": [0, 1]}, "to see it 'caught'")
@@ -75,31 +75,40 @@ def test_the_shown_lines_replay_to_the_same_bytes_and_verdict(square, tmp_path, 
     square.set("verify.edge_cases", False)
     square.verify()
 
-    assert replay(by_hand.convert_command(square))[0] == 0
-    first = {name: (folder / by_hand.FOLDER / name).read_bytes() for name in FILES}
+    assert replay(square.by_hand.convert_command())[0] == 0
+    first = {name: (folder / OUT / name).read_bytes() for name in FILES}
     assert first == {name: (square.out / name).read_bytes() for name in FILES}
-    code, said = replay(by_hand.verify_command(square) + " --json")
+    code, said = replay(square.by_hand.verify_command() + " --json")
     assert code == (override is not None)
     assert json.loads(said)["verdict"] == square.report.verdict
 
-    run(by_hand.convert_python(square))
-    assert first == {name: (folder / by_hand.FOLDER / name).read_bytes() for name in FILES}
-    names, said = run(by_hand.verify_python(square))
+    run(square.by_hand.convert_python())
+    assert first == {name: (folder / OUT / name).read_bytes() for name in FILES}
+    names, said = run(square.by_hand.verify_python())
     assert said.strip() == square.report.verdict
     assert names["report"].to_json()["runs"] == square.report.to_json()["runs"]
 
-    names, said = run(by_hand.judge_python(square, "square1"))
+    names, said = run(square.by_hand.judge_python("square1"))
     assert said == f"{'agrees' if override is None else 'differs'} {square.judge('square1').difference.relative}\n"
-    assert len(run(by_hand.inspect_python(square))[0]["plan"].recipe.overrides) == (override is not None)
-    assert replay(by_hand.inspect_command(square))[0] == 0
+    assert len(run(square.by_hand.inspect_python())[0]["plan"].recipe.overrides) == (override is not None)
+    assert replay(square.by_hand.inspect_command())[0] == 0
 
 
 def test_layers_of_ones_own_come_with_the_rules_of_the_server(tmp_path, monkeypatch):
     """``k2t app --rules FILE``: the app registers what the file holds, and the shown lines name it."""
     (tmp_path / "my_layers.py").write_text(
-        "import keras\n\n\n@keras.saving.register_keras_serializable('by_hand')\nclass Doubled(keras.layers.Layer):\n    def call(self, x):\n        return x * 2.0\n"
+        "import keras\n\n\n"
+        "@keras.saving.register_keras_serializable('by_hand')\n"
+        "class Doubled(keras.layers.Layer):\n"
+        "    def call(self, x):\n"
+        "        return x * 2.0\n"
     )
-    build = "import keras\nfrom my_layers import Doubled\nkeras.Sequential([keras.Input((3,)), keras.layers.Dense(2), Doubled(name='doubled')]).save('own.keras')"
+    build = (
+        "import keras\n"
+        "from my_layers import Doubled\n"
+        "stack = [keras.Input((3,)), keras.layers.Dense(2), Doubled(name='doubled')]\n"
+        "keras.Sequential(stack).save('own.keras')"
+    )
     subprocess.run([sys.executable, "-c", build], cwd=tmp_path, check=True, capture_output=True)
     monkeypatch.setenv("K2T_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
@@ -111,11 +120,11 @@ def test_layers_of_ones_own_come_with_the_rules_of_the_server(tmp_path, monkeypa
     project.verify()
     assert project.report.passed and "* 2.0" in project.code.text
     for command in (
-        by_hand.inspect_command(project),
-        by_hand.convert_command(project),
-        by_hand.verify_command(project),
+        project.by_hand.inspect_command(),
+        project.by_hand.convert_command(),
+        project.by_hand.verify_command(),
     ):
         code, _ = replay(command)
         assert code == 0 and "--rules" in command
-    names, _ = run(by_hand.verify_python(project))
-    assert names["report"].passed and "load_rules" in by_hand.convert_python(project)
+    names, _ = run(project.by_hand.verify_python())
+    assert names["report"].passed and "load_rules" in project.by_hand.convert_python()

@@ -35,8 +35,7 @@ def square(example):
 
 def restarted(project: Project) -> Project:
     """The project as a new server process finds it."""
-    Project._live.pop(project.folder)
-    found = Project.restore(project.id)
+    found = Project.read(project.folder)
     assert found is not project
     return found
 
@@ -234,7 +233,7 @@ def test_the_users_own_inputs(square):
     square.set_inputs("wrong.npy", io.BytesIO(b"nothing"))
     with pytest.raises(K2TError, match="wrong.npy"):
         square.verify()
-    square.set_inputs(None)
+    square.use_random_inputs()
     assert square.settings["verify.inputs"] is None
     square.verify()
 

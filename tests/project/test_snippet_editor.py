@@ -33,14 +33,14 @@ def square(example, tmp_path, monkeypatch):
     ],
 )
 def test_an_error_is_told_where_it_is(square, code, line, column, words):
-    found = snippets.check(square, "square1", code)
+    found = snippets.check(square.bench, "square1", code)
     assert words in found.problem and (found.line, found.column) == (line, column) and found.verdict is None
 
 
 def test_a_snippet_is_run_alone_and_not_put_in_force(square):
-    assert snippets.check(square, "square1", "torch.tanh(x @ w['kernel'] + w['bias'])").verdict.passed
-    assert not snippets.check(square, "square1", "torch.tanh(x)").verdict.passed
-    assert "RuntimeError" in snippets.check(square, "square1", "x @ w['kernel'][:3]").problem
+    assert snippets.check(square.bench, "square1", "torch.tanh(x @ w['kernel'] + w['bias'])").verdict.passed
+    assert not snippets.check(square.bench, "square1", "torch.tanh(x)").verdict.passed
+    assert "RuntimeError" in snippets.check(square.bench, "square1", "x @ w['kernel'][:3]").problem
     assert not square.recipe.overrides
 
 
