@@ -528,8 +528,8 @@ class Project:
 def _start_keras() -> None:
     """Import Keras, once.
 
-    Streamlit collects all garbage after each run of a page; the frameworks' own objects, which are never garbage, are left
-    out of that from here on: it took most of a second.
+    Streamlit collects all garbage after each run of a page; the frameworks' own objects, which are never garbage, are
+    left out of that from here on: it took most of a second.
     """
     import keras  # noqa: F401
 
