@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import streamlit as st
 
 from k2t_core.inspector import charts, lessons
 from k2t_core.inspector.exercise import Exercise
-from k2t_core.inspector.lessons import OUTCOMES, Answer, Experiment
+from k2t_core.inspector.lessons import LESSONS, OUTCOMES, Answer, Experiment
 from k2t_core.planning.plan import rows
 from k2t_core.project.by_hand import lesson_python
 from k2t_core.project.project import Project
@@ -45,19 +44,10 @@ def main() -> None:
             exercise(project)
     else:
         with common.guarded():
-            LESSONS[name].show(project)
+            SHOWN[name](project)
             by_hand()
         of_your_model(project, LESSONS[name].kinds)
     into_the_address(project, name)
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """kinds: the Keras layers it speaks of, to find one in the loaded model."""
-
-    title: str
-    show: Callable[[Project], None]
-    kinds: Sequence[str]
 
 
 def settings_of(lesson: str) -> dict[str, str]:
@@ -750,24 +740,22 @@ def where_and_why(found: Exercise, layer: str, reason: str) -> None:
         st.warning(f"**Not that**: {common.plain(found.fault)}.", icon=":material/change_circle:")
 
 
-CONVOLUTIONS = ("Conv2D", "Conv1D", "Conv3D", "DepthwiseConv2D", "SeparableConv2D", "Conv2DTranspose")
-LESSONS = {
-    "flatten": Lesson("Flatten runs through other axes", flatten, ("Flatten",)),
-    "dense": Lesson("Dense is transposed", dense, ("Dense",)),
-    "ones": Lesson("Ones hide a wrong transpose", ones, ("Dense",)),
-    "kernel": Lesson("A kernel is not just reversed", kernel_axes, CONVOLUTIONS),
-    "same": Lesson("SAME padding is not symmetric", same, CONVOLUTIONS),
-    "pooling": Lesson(
-        "Average pooling at the border", pooling, ("AveragePooling2D", "AveragePooling1D", "AveragePooling3D")
-    ),
-    "memory": Lesson("Memory format is no layout", memory, CONVOLUTIONS),
-    "epsilon": Lesson("BatchNorm: another epsilon", epsilon, ("BatchNormalization", "LayerNormalization")),
-    "momentum": Lesson("BatchNorm: momentum upside down", momentum, ("BatchNormalization",)),
-    "inference": Lesson("Training or inference", inference, ("Dropout", "BatchNormalization")),
-    "lstm": Lesson("LSTM: three arrays or four", lstm, ("LSTM", "Bidirectional")),
-    "gru": Lesson("GRU: gates and reset_after", gru, ("GRU",)),
-    "attention": Lesson("Attention: heads and masks", attention, ("MultiHeadAttention",)),
-    "activations": Lesson("Activations of one name", activations, ("LeakyReLU", "Activation", "Softmax")),
+# How each of `LESSONS` looks: its words, its settings, its pictures.
+SHOWN: dict[str, Callable[[Project], None]] = {
+    "flatten": flatten,
+    "dense": dense,
+    "ones": ones,
+    "kernel": kernel_axes,
+    "same": same,
+    "pooling": pooling,
+    "memory": memory,
+    "epsilon": epsilon,
+    "momentum": momentum,
+    "inference": inference,
+    "lstm": lstm,
+    "gru": gru,
+    "attention": attention,
+    "activations": activations,
 }
 
 main()

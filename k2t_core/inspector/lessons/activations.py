@@ -1,10 +1,10 @@
-"""A lesson on activations whose defaults differ."""
+"""A lesson: activations whose defaults, or habits, differ."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from k2t_core.inspector.lessons.experiment import Answer, Experiment
+from k2t_core.inspector.lessons.experiment import Answer, Experiment, Lesson
 from k2t_core.tensors import torch_to_itself
 
 # name → (what Keras computes, torch's habit or default, what agrees), in words.
@@ -44,3 +44,6 @@ def activation_default(name: str, seed: int) -> Experiment:
     return Experiment(
         expected, Answer.of(wrong_words, expected, wrong()), Answer.of(right_words, expected, right()), {"x": x}
     )
+
+
+LESSON = Lesson("Activations of one name", activation_default, ("LeakyReLU", "Activation", "Softmax"))

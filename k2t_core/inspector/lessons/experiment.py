@@ -1,4 +1,4 @@
-"""What an experiment of the Learn page is: Keras's numbers, a wrong and a right answer to them."""
+"""What a lesson of the Learn page is, and its experiment: Keras's numbers, a wrong and a right answer to them."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ OUTCOMES = {
     "all": "It runs, and nearly all of its numbers are others",
 }
 NEARLY_ALL = 0.75
+CONVOLUTIONS = ("Conv2D", "Conv1D", "Conv3D", "DepthwiseConv2D", "SeparableConv2D", "Conv2DTranspose")
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,3 +72,12 @@ class Experiment:
         allowed = AGREES * self.wrong.difference.keras_max
         others = float((np.abs(self.wrong.output - self.keras) > allowed).mean())
         return "all" if others >= NEARLY_ALL else "some"
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """run: its experiment. kinds: the Keras layers it speaks of, to find one in the loaded model."""
+
+    title: str
+    run: Callable[..., Experiment]
+    kinds: tuple[str, ...]

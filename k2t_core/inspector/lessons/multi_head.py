@@ -1,4 +1,4 @@
-"""A lesson on multi-head attention. (Not called attention: the lesson itself is.)"""
+"""A lesson: heads and masks of attention. (The file is not called attention: the experiment itself is.)"""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from k2t_core.inspector.lessons.experiment import Answer, Experiment
+from k2t_core.inspector.lessons.experiment import Answer, Experiment, Lesson
 from k2t_core.tensors import torch_to_itself
 
 ATTENTION = {"heads": "heads mixed up", "mask": "mask as Keras has it"}
@@ -14,8 +14,10 @@ ATTENTION = {"heads": "heads mixed up", "mask": "mask as Keras has it"}
 
 @torch_to_itself
 def attention(heads: int, key_dim: int, steps: int, seed: int, wrong: str = "heads") -> Experiment:
-    """Self-attention with a causal mask. Keras's kernels are (features, heads, key_dim), torch stacks all heads in one matrix;
-    Keras's mask is True where a place may be looked at, torch's where it may not.
+    """Self-attention with a causal mask.
+
+    Keras's kernels are (features, heads, key_dim), torch stacks all heads in one matrix; Keras's mask is True where a
+    place may be looked at, torch's where it may not.
 
     Pictures: the query kernel of Keras, heads in the columns, and the mask of either framework.
     """
@@ -52,3 +54,6 @@ def attention(heads: int, key_dim: int, steps: int, seed: int, wrong: str = "hea
         "torch mask": (~allowed).astype("float32"),
     }
     return Experiment(expected, answer, right, pictures)
+
+
+LESSON = Lesson("Attention: heads and masks", attention, ("MultiHeadAttention",))
