@@ -35,7 +35,10 @@ torch.set_num_threads(THREADS)
 
 @pytest.fixture(autouse=True, scope="session")
 def frozen():
-    """Keras collects garbage with every new session, Streamlit after each run: without the frameworks' own million objects that takes no time."""
+    """Keras collects garbage with every new session, Streamlit after each run.
+
+    Without the frameworks' own million objects that takes no time.
+    """
     gc.collect()
     gc.freeze()
     yield
@@ -44,7 +47,10 @@ def frozen():
 
 @pytest.fixture(autouse=True)
 def names_from_the_start():
-    """Random weights go by a variable's path: a layer's name, and so the numbers of a test, may not depend on which tests ran before it."""
+    """Random weights go by a variable's path.
+
+    A layer's name, and so the numbers of a test, may not depend on which tests ran before it.
+    """
     global_state.set_global_attribute("object_name_uids", None)
 
 
@@ -77,7 +83,7 @@ def converted(example, tmp_path_factory) -> Callable[[str], Path]:
 
 
 AT_LEAST, ONE_IN = 10, 5  # of a rule's parametrised cases, in the sample
-# Modules whose tests run Keras on channels first, which depends on the kernels that a processor has: `pytest -m layouts`.
+# Modules whose tests run Keras on channels first: that depends on a processor's kernels, see `pytest -m layouts`.
 LAYOUTS = (
     "test_convolution",
     "test_recurrent",
@@ -92,8 +98,9 @@ LAYOUTS = (
 
 
 def pytest_collection_modifyitems(config, items):
-    """Of the thousands of cases of the rules, a fixed sample; ``K2T_SWEEP=all`` runs every one, ``K2T_ORDER=7`` shuffles what runs.
+    """Of the thousands of cases of the rules, a fixed sample.
 
+    ``K2T_SWEEP=all`` runs every one, ``K2T_ORDER=7`` shuffles what runs.
     A test named on the command line (``file.py::test``) runs with all its cases.
     """
     for item in items:

@@ -76,7 +76,10 @@ def relative_difference(expected: np.ndarray, actual: np.ndarray) -> float:
 
 
 def check(model, arrays=None, tolerance=TOLERANCE, recipe=None, randomised=True):
-    """Convert, run, and require equal shapes, equal integers and floats within ``tolerance``. Returns (Conversion, module)."""
+    """Convert, run, and require equal shapes, equal integers and floats within ``tolerance``.
+
+    Returns (Conversion, module).
+    """
     conversion, module, expected, actual = convert_and_run(model, arrays, recipe, randomised)
     assert len(expected) == len(actual)
     for want, got in zip(expected, actual):

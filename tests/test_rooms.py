@@ -62,7 +62,10 @@ def room(module: str) -> str:
 
 
 def imports(path: Path, own: str) -> Iterator[tuple[str, str]]:
-    """(module of k2t_core, name taken from it or "") for every import in a file, wherever it stands: in functions and under TYPE_CHECKING too."""
+    """(module of k2t_core, name taken from it or "") for every import in a file.
+
+    Wherever it stands: in functions and under TYPE_CHECKING too.
+    """
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from ((alias.name, "") for alias in node.names if alias.name.split(".")[0] == "k2t_core")
@@ -135,7 +138,7 @@ def _frameworks(path: Path) -> set[str]:
 
 
 def test_rules_and_the_ground_import_no_framework():
-    """Rules are pure: what they know of Keras is the graph. tensors.py alone hands arrays to torch, when it is called."""
+    """Rules are pure: what they know of Keras is the graph. Only tensors.py hands arrays to torch, when called."""
     met = {
         name: found
         for name, path in MODULES.items()

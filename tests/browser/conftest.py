@@ -32,7 +32,10 @@ def chromium() -> str | None:
 
 
 class Server:
-    """The app on a port of its own, with projects of its own in ``folder / "home"``. ``options``: of Streamlit's command line."""
+    """The app on a port of its own, with projects of its own in ``folder / "home"``.
+
+    options: of Streamlit's command line.
+    """
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -94,7 +97,10 @@ def server(tmp_path_factory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def serve(server) -> Callable[..., str]:
-    """``serve()``: the address of the app, started once for a module. ``serve(again=True)`` starts it anew on the same data, as after a crash."""
+    """``serve()``: the address of the app, started once for a module.
+
+    ``serve(again=True)`` starts it anew on the same data, as after a crash.
+    """
     return server.start
 
 
@@ -117,7 +123,10 @@ def browser():
 
 @pytest.fixture
 def page(browser, tmp_path):
-    """A page of the browser, 1280 × 1000. It may ask nobody but this machine for anything; what it showed last is in the test's folder."""
+    """A page of the browser, 1280 × 1000. It may ask nobody but this machine for anything.
+
+    What it showed last is in the test's folder.
+    """
     context = browser.new_context(viewport={"width": 1280, "height": 1000}, accept_downloads=True)
     page = context.new_page()
     page.set_default_timeout(60_000)
@@ -134,8 +143,8 @@ def page(browser, tmp_path):
     assert asked and not outside, outside
 
 
-# Rest is a stretch of time, not a moment: several quick inputs make several runs, one after the other, and between two of them the page
-# is "not running" while it still holds elements of the one before, some of them twice.
+# Rest is a stretch of time, not a moment: several quick inputs make several runs, one after the other, and between two of
+# them the page is "not running" while it still holds elements of the one before, some of them twice.
 AT_REST = """() => {
     const resting = document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning'
         && !document.querySelector('[data-testid=stSkeleton], [data-testid=stElementContainer][data-stale=true]');

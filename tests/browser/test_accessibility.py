@@ -1,4 +1,7 @@
-"""axe-core on every page in both themes: nothing serious or critical. tests/browser/axe.min.js is axe-core 4.14.1 as it is on npm."""
+"""axe-core on every page in both themes: nothing serious or critical.
+
+tests/browser/axe.min.js is axe-core 4.14.1 as it is on npm.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The graph in a real browser: its selection is the table's, it folds, searches, colours and is walked by keyboard, and a rerun leaves it as it is."""
+"""The graph in a real browser.
+
+Its selection is the table's, it folds, searches, colours and is walked by keyboard, and a rerun leaves it as it is.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +66,11 @@ def selected(page) -> list[str]:
 def focused(page) -> str | None:
     """The node that has the keyboard's focus."""
     return page.evaluate(
-        "() => { let at = document.activeElement; while (at?.shadowRoot?.activeElement) at = at.shadowRoot.activeElement; return at?.dataset.node }"
+        """() => {
+            let at = document.activeElement;
+            while (at?.shadowRoot?.activeElement) at = at.shadowRoot.activeElement;
+            return at?.dataset.node
+        }"""
     )
 
 

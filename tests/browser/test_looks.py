@@ -12,21 +12,37 @@ PAGES = {"": "", "mapping": "layer=flatten", "convert": "", "verify": "", "learn
 # Elements that stick out of the window, except where a part that scrolls by itself holds them.
 STICKING_OUT = """() => [...document.querySelectorAll('[data-testid=stMain] *')].filter(element => {
     const box = element.getBoundingClientRect();
-    if (!box.width || element.closest('details:not([open])') || box.right <= innerWidth + 1 && box.left >= -1) return false;
-    for (let around = element.parentElement; around && around.dataset.testid !== 'stMain'; around = around.parentElement)
+    if (!box.width || element.closest('details:not([open])')) return false;
+    if (box.right <= innerWidth + 1 && box.left >= -1) return false;
+    let around = element.parentElement;
+    for (; around && around.dataset.testid !== 'stMain'; around = around.parentElement)
         if (getComputedStyle(around).overflowX !== 'visible') return false;
     return true;
 }).slice(0, 5).map(element => element.dataset.testid + ' ' + element.textContent.slice(0, 60))"""
-# Texts of too little contrast with what lies behind them, where both are plain colours; a slider's number lies beside its thumb.
+# Texts of too little contrast with what lies behind them, where both are plain colours.
+# A slider's number lies beside its thumb.
 PALE = """() => {
-    const light = text => { const [r, g, b] = text.match(/[\\d.]+/g).map(Number).map(v => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
-    const behind = element => { for (; element; element = element.parentElement) { const colour = getComputedStyle(element).backgroundColor; if (!/, 0\\)|transparent/.test(colour)) return colour; } return 'rgb(255, 255, 255)'; };
+    const linear = v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+    const light = text => {
+        const [r, g, b] = text.match(/[\\d.]+/g).map(v => linear(Number(v) / 255));
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const behind = element => {
+        for (; element; element = element.parentElement) {
+            const colour = getComputedStyle(element).backgroundColor;
+            if (!/, 0\\)|transparent/.test(colour)) return colour;
+        }
+        return 'rgb(255, 255, 255)';
+    };
     return [...document.querySelectorAll('[data-testid=stMain] :is(p, label, h1, h2, h3, code)')].filter(element => {
         const back = behind(element), front = getComputedStyle(element).color;
-        if (!element.textContent.trim() || /rgba/.test(back + front) || element.closest('[disabled], [aria-disabled=true], [data-testid=stSlider]')) return false;
+        if (!element.textContent.trim() || /rgba/.test(back + front)) return false;
+        if (element.closest('[disabled], [aria-disabled=true], [data-testid=stSlider]')) return false;
         const [a, b] = [light(front), light(back)].sort((x, y) => y - x);
         return (a + 0.05) / (b + 0.05) < 4.5;
-    }).slice(0, 5).map(element => element.tagName + ' ' + getComputedStyle(element).color + ' ' + element.textContent.slice(0, 60));
+    }).slice(0, 5).map(element => {
+        return element.tagName + ' ' + getComputedStyle(element).color + ' ' + element.textContent.slice(0, 60);
+    });
 }"""
 
 

@@ -1,4 +1,7 @@
-"""An overrider: code checked while it is typed, arguments, a duel, undo on any page, two verifications compared, a new server."""
+"""An overrider: code checked while it is typed, arguments, a duel, undo on any page.
+
+And two verifications compared, and a new server.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two people on one server, at work at the same time: neither sees the other's model, and long work can be cancelled."""
+"""Two people at work on one server: neither sees the other's model, and long work can be cancelled."""
 
 from __future__ import annotations
 

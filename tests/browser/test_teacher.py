@@ -1,4 +1,7 @@
-"""A teacher: a link to a lesson in a given state, opened by a pupil; a fault to find in a model; the model's own layer as the example."""
+"""A teacher: a link to a lesson in a given state, opened by a pupil; a fault to find in a model.
+
+And the model's own layer as the example.
+"""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Conformance: every class of keras.layers and every name of keras.activations, over the options that affect the result."""
+"""Conformance: all of keras.layers and of keras.activations by name, over the options that affect the result."""

@@ -267,7 +267,7 @@ for rank, space in SPACE.items():
     )
     grid = product(kernel_size=[2, 3], padding=paddings, strides=[1, 2, 3], dilation_rate=[1, 2], data_format=FORMATS)
     grid = [o for o in grid if o["strides"] == 1 or o["dilation_rate"] == 1]
-    # Where the width equals the number of channels, Keras on TensorFlow adds the bias of channels_first along the width.
+    # Where the width is the number of channels, Keras on TensorFlow adds the bias of channels_first along the width.
     apart = [{**o, "filters": 12, "shape": (4, *space)} if o["data_format"] == "channels_first" else o for o in grid]
     twisted = product(data_format=["channels_first"], padding=["same"], filters=[space[-1]], shape=[(4, *space)])
     conv = {"filters": 4, "kernel_size": 3}

@@ -22,7 +22,7 @@ POLICIES = {"float16": 5e-3, "bfloat16": 4e-2, "float64": 1e-6, "mixed_float16":
 
 
 def _orthogonal(self: Any, shape: Any, dtype: Any = None) -> Any:
-    """TensorFlow has no QR decomposition of bfloat16, so Keras cannot make a new recurrent layer of it; it can load one and run it."""
+    """TensorFlow has no QR decomposition of bfloat16: Keras can load and run a recurrent layer of it, but make none."""
     return keras.ops.cast(_in_float32(self, shape, "float32" if dtype == "bfloat16" else dtype), dtype or "float32")
 
 

@@ -2,7 +2,7 @@
 
 CI runs a fixed sample. The whole sweep:
 
-    K2T_SWEEP=all python -m pytest tests/conformance            # or: python benchmarks/coverage.py, which prints the table
+    K2T_SWEEP=all python -m pytest tests/conformance      # or: python benchmarks/coverage.py, which prints the table
 """
 
 import gc

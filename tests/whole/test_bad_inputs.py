@@ -1,4 +1,7 @@
-"""What a person can get wrong about the files of a verification: a line on stderr that says what to do, exit code 2, nothing lost."""
+"""What a person can get wrong about the files of a verification.
+
+A line on stderr that says what to do, exit code 2, nothing lost.
+"""
 
 from __future__ import annotations
 
@@ -199,7 +202,8 @@ def test_a_batch_that_does_not_fit_is_refused_with_one_that_does(example, conver
     monkeypatch.setattr(memory, "available", lambda: 50 * 2**20)
     with pytest.raises(
         k2t.InputError,
-        match=r"a batch of 5000 takes about .* in this model, and 50.0 MiB of memory are free; give fewer samples, such as \d+",
+        match="a batch of 5000 takes about .* in this model, and 50.0 MiB of memory are free; "
+        r"give fewer samples, such as \d+",
     ):
         k2t.verify(converted("unet"), example("unet"), batch=5000)
 

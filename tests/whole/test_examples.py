@@ -19,7 +19,12 @@ NAMES = list(examples().EXAMPLES)
 
 
 def test_the_list_is_read_without_a_framework():
-    script = "import sys; from k2t_core.project.bundled import examples; print(*examples().EXAMPLES); assert not {'keras', 'tensorflow', 'torch', 'numpy'} & set(sys.modules)"
+    script = """
+import sys
+from k2t_core.project.bundled import examples
+print(*examples().EXAMPLES)
+assert not {"keras", "tensorflow", "torch", "numpy"} & set(sys.modules)
+"""
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == NAMES
