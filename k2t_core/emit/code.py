@@ -6,8 +6,9 @@ import ast
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from k2t_core.layout import Layout
+from k2t_core.layout import Flat, Layout
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,47 @@ class Tap:
     variable: str
     tensor: str
     layer: str
-    layout: Layout
+    permutation: tuple[int, ...] | None  # of the tensor's axes, None where Keras and torch agree
+    flat: Flat | None = None  # how torch runs through a last axis that was flattened
+
+    @classmethod
+    def of(
+        cls, module: str, class_name: str, statement: int, variable: str, tensor: str, layer: str, layout: Layout
+    ) -> Tap:
+        permutation = None if layout.perm == tuple(range(layout.rank)) else layout.perm
+        return cls(module, class_name, statement, variable, tensor, layer, permutation, layout.flat)
+
+    def layout(self, rank: int) -> Layout:
+        """The layout of the tensor, whose rank is known when it is met."""
+        return Layout(self.permutation or tuple(range(rank)), self.flat)
+
+    def to_json(self) -> dict[str, Any]:
+        data: dict[str, Any] = {
+            "module": self.module,
+            "class": self.class_name,
+            "statement": self.statement,
+            "variable": self.variable,
+            "tensor": self.tensor,
+            "layer": self.layer,
+            "permutation": None if self.permutation is None else list(self.permutation),
+        }
+        if self.flat is not None:
+            data["flat"] = {"shape": list(self.flat.shape), "permutation": list(self.flat.perm)}
+        return data
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Tap:
+        permutation, flat = data["permutation"], data.get("flat")
+        return cls(
+            data["module"],
+            data["class"],
+            data["statement"],
+            data["variable"],
+            data["tensor"],
+            data["layer"],
+            None if permutation is None else tuple(permutation),
+            Flat(tuple(flat["shape"]), tuple(flat["permutation"])) if flat else None,
+        )
 
 
 @dataclass(frozen=True)

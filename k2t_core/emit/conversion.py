@@ -15,7 +15,7 @@ import numpy as np
 from safetensors import SafetensorError
 
 from k2t_core.emit.code import Code
-from k2t_core.emit.manifest import FILES, ONNX, manifest, root_class
+from k2t_core.emit.manifest import FILES, ONNX, Manifest
 from k2t_core.emit.source import write_source
 from k2t_core.errors import RAISED, K2TError, OverrideError, named
 from k2t_core.planning.plan import Plan
@@ -81,10 +81,10 @@ def convert(
         write_weights(plan, staging / "model.safetensors")
         say(0.9, "Writing the manifest")
         (staging / "manifest.json").write_text(
-            json.dumps(manifest(plan, code), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+            json.dumps(Manifest.of(plan, code).to_json(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
         )
         (staging / "recipe.json").write_text(plan.recipe.to_json(), encoding="utf-8")
-        check_state_dict(staging)
+        check_state_dict(staging, plan.root.class_name)
         if onnx:
             write_onnx(staging, plan.root.graph, lambda share, text: say(0.92 + 0.07 * share, text))
         if (folder / "manifest.json").is_file() and (
@@ -125,7 +125,7 @@ def write_weights(plan: Plan, path: Path) -> None:
     save_file({key: to_tensor(array) for key, array in weight_arrays(plan).items()}, path, metadata={"format": "pt"})
 
 
-def check_state_dict(folder: Path) -> None:
+def check_state_dict(folder: Path, class_name: str) -> None:
     """The written source, built without memory, must have exactly the written weights."""
     import torch
     from safetensors import safe_open
@@ -135,7 +135,7 @@ def check_state_dict(folder: Path) -> None:
     module = import_model(folder)
     try:
         with torch.device("meta"), unfilled():
-            model = getattr(module, root_class(folder))()
+            model = getattr(module, class_name)()
     except RAISED as error:  # an override of a constructor argument can be anything
         raise K2TError(
             f"the module cannot be built: {named(error)}; look at the overrides of constructor arguments"

@@ -4,84 +4,211 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from k2t_core.emit.code import Code, forward_hashes
-from k2t_core.errors import OutputError
+import numpy as np
+
+from k2t_core.emit.code import Code, Tap, forward_hashes
+from k2t_core.errors import K2TError, OutputError
+from k2t_core.graph import Shape
 from k2t_core.keras_side.keras2 import original as keras2
-from k2t_core.layout import Flat, Layout
+from k2t_core.layout import Layout
 from k2t_core.planning.plan import Plan, PlannedScope
+from k2t_core.transforms import Transform, describe, from_json
 
 FILES = ("model.py", "model.safetensors", "manifest.json", "recipe.json")
 ONNX = "model.onnx"  # on demand
 MANIFEST_VERSION = 1
 
 
-def root_class(folder: Path) -> str:
-    return json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["class"]
+@dataclass(frozen=True)
+class Side:
+    """An input or output of the model. ``permutation``: torch = keras.transpose(permutation), None where they agree."""
 
+    name: str
+    keras_shape: Shape
+    torch_shape: Shape
+    dtype: str
+    permutation: tuple[int, ...] | None
 
-def manifest(plan: Plan, code: Code) -> dict[str, Any]:
-    """manifest.json: see section 3 of the design. Permutations are null where Keras and torch agree."""
-    import keras
+    @classmethod
+    def of(cls, name: str, shape: Shape, dtype: str, layout: Layout) -> Side:
+        return cls(name, shape, layout.shape(shape), dtype, None if layout.is_identity else layout.perm)
 
-    root = plan.root
-    graph = root.graph
+    def to_torch(self, array: np.ndarray) -> np.ndarray:
+        """A Keras array in torch's order of axes."""
+        return array.transpose(self.permutation) if self.permutation else array
 
-    def side(tensor: str, name: str, layout: Layout) -> dict[str, Any]:
-        spec = graph.tensors[tensor]
+    def to_keras(self, array: np.ndarray) -> np.ndarray:
+        """A torch array in Keras's order of axes; one of another rank, which a changed model.py may give, as it is."""
+        fits = self.permutation is not None and array.ndim == len(self.permutation)
+        return array.transpose(np.argsort(self.permutation)) if fits else array
+
+    def to_json(self) -> dict[str, Any]:
         return {
-            "name": name,
-            "keras_shape": list(spec.shape),
-            "torch_shape": list(layout.shape(spec.shape)),
-            "dtype": spec.dtype,
-            "permutation": None if layout.is_identity else list(layout.perm),
+            "name": self.name,
+            "keras_shape": list(self.keras_shape),
+            "torch_shape": list(self.torch_shape),
+            "dtype": self.dtype,
+            "permutation": None if self.permutation is None else list(self.permutation),
         }
 
-    return {
-        "k2t_manifest": MANIFEST_VERSION,
-        "model": plan.source.name,
-        "class": root.class_name,
-        "fingerprint": plan.source.fingerprint,
-        "source_sha256": hashlib.sha256(code.text.encode()).hexdigest(),
-        "reference": keras2.reference()
-        if plan.source.original
-        else {"package": "keras", "version": keras.__version__, "backend": keras.backend.backend()},
-        "inputs": [side(t, n, layout) for t, n, layout in zip(graph.inputs, graph.input_names, root.input_layouts)],
-        "cut": [c.layer.path for c in plan.traced.cuts],
-        "closed": sorted(plan.traced.closed),
-        "outputs": [side(t, n, layout) for t, n, layout in zip(graph.outputs, graph.output_names, root.output_layouts)],
-        "variables": {
-            w.key: {
-                "keras": [w.source] if w.source else [],
-                "layer": w.layer,
-                "transform": w.transform,
-                "keras_shape": list(w.keras_shape) if w.keras_shape is not None else None,
-                "torch_shape": list(w.shape),
-                "steps": [step.to_json() for step in w.steps],
-            }
-            for w in plan.weights
-        },
-        "scopes": scopes(root),
-        "forwards": forward_hashes(code.text),
-        "taps": [
-            {
-                "module": tap.module,
-                "class": tap.class_name,
-                "statement": tap.statement,
-                "variable": tap.variable,
-                "tensor": tap.tensor,
-                "layer": tap.layer,
-                **_layout_json(tap.layout),
-            }
-            for tap in code.taps
-        ],
-    }
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Side:
+        shapes = tuple(data["keras_shape"]), tuple(data["torch_shape"])
+        return cls(data["name"], *shapes, data["dtype"], _tuple(data["permutation"]))
 
 
-def scopes(root: PlannedScope) -> dict[str, list[str]]:
+@dataclass(frozen=True)
+class Variable:
+    """A state_dict entry: what becomes of the Keras variable ``source``; None where no variable feeds it."""
+
+    source: str | None
+    layer: str
+    keras_shape: tuple[int, ...] | None
+    torch_shape: tuple[int, ...]
+    steps: tuple[Transform, ...]
+
+    @property
+    def transform(self) -> str:
+        return describe(self.steps)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "keras": [self.source] if self.source else [],
+            "layer": self.layer,
+            "transform": self.transform,
+            "keras_shape": None if self.keras_shape is None else list(self.keras_shape),
+            "torch_shape": list(self.torch_shape),
+            "steps": [step.to_json() for step in self.steps],
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Variable:
+        return cls(
+            next(iter(data["keras"]), None),
+            data["layer"],
+            _tuple(data["keras_shape"]),
+            tuple(data["torch_shape"]),
+            tuple(map(from_json, data["steps"])),
+        )
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a conversion promises of its files.
+
+    fingerprint: of the Keras file. source_sha256: of model.py as k2t wrote it. reference: what computed on Keras's side.
+    cut, closed: layers that were cut off, and layers that were not opened. variables: by key of the state_dict.
+    scopes: module path of each class instance → the Keras scopes it stands for, in order of its calls.
+    forwards: class name → hash of what its forward() assigns (`forward_hashes`).
+    """
+
+    model: str
+    class_name: str
+    fingerprint: str | None
+    source_sha256: str
+    reference: dict[str, str]
+    inputs: tuple[Side, ...]
+    cut: tuple[str, ...]
+    closed: tuple[str, ...]
+    outputs: tuple[Side, ...]
+    variables: dict[str, Variable]
+    scopes: dict[str, tuple[str, ...]]
+    forwards: dict[str, str]
+    taps: tuple[Tap, ...]
+
+    @classmethod
+    def of(cls, plan: Plan, code: Code) -> Manifest:
+        """The manifest of a conversion of ``plan``, whose source is ``code``."""
+        import keras
+
+        root, graph = plan.root, plan.root.graph
+
+        def sides(tensors: tuple[str, ...], names: tuple[str, ...], layouts: tuple[Layout, ...]) -> tuple[Side, ...]:
+            specs = [graph.tensors[t] for t in tensors]
+            return tuple(Side.of(n, spec.shape, spec.dtype, layout) for spec, n, layout in zip(specs, names, layouts))
+
+        return cls(
+            model=plan.source.name,
+            class_name=root.class_name,
+            fingerprint=plan.source.fingerprint,
+            source_sha256=hashlib.sha256(code.text.encode()).hexdigest(),
+            reference=keras2.reference()
+            if plan.source.original
+            else {"package": "keras", "version": keras.__version__, "backend": keras.backend.backend()},
+            inputs=sides(graph.inputs, graph.input_names, root.input_layouts),
+            cut=tuple(cut.layer.path for cut in plan.traced.cuts),
+            closed=tuple(sorted(plan.traced.closed)),
+            outputs=sides(graph.outputs, graph.output_names, root.output_layouts),
+            variables={w.key: Variable(w.source, w.layer, w.keras_shape, w.shape, w.steps) for w in plan.weights},
+            scopes=_scopes(root),
+            forwards=forward_hashes(code.text),
+            taps=code.taps,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of manifest.json: see section 3 of the design."""
+        return {
+            "k2t_manifest": MANIFEST_VERSION,
+            "model": self.model,
+            "class": self.class_name,
+            "fingerprint": self.fingerprint,
+            "source_sha256": self.source_sha256,
+            "reference": self.reference,
+            "inputs": [side.to_json() for side in self.inputs],
+            "cut": list(self.cut),
+            "closed": list(self.closed),
+            "outputs": [side.to_json() for side in self.outputs],
+            "variables": {key: variable.to_json() for key, variable in self.variables.items()},
+            "scopes": {path: list(scopes) for path, scopes in self.scopes.items()},
+            "forwards": self.forwards,
+            "taps": [tap.to_json() for tap in self.taps],
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Manifest:
+        """The manifest that `to_json` wrote."""
+        return cls(
+            model=data["model"],
+            class_name=data["class"],
+            fingerprint=data["fingerprint"],
+            source_sha256=data["source_sha256"],
+            reference=data["reference"],
+            inputs=tuple(map(Side.from_json, data["inputs"])),
+            cut=tuple(data["cut"]),
+            closed=tuple(data["closed"]),
+            outputs=tuple(map(Side.from_json, data["outputs"])),
+            variables={key: Variable.from_json(entry) for key, entry in data["variables"].items()},
+            scopes={path: tuple(scopes) for path, scopes in data["scopes"].items()},
+            forwards=data["forwards"],
+            taps=tuple(map(Tap.from_json, data["taps"])),
+        )
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest:
+        """The manifest of a conversion. Raises OutputError where it, or a file beside it, is missing or damaged."""
+        folder = Path(folder)
+        path = folder / "manifest.json"
+        for name in ("manifest.json", "model.py", "model.safetensors"):
+            if not (folder / name).is_file():
+                raise OutputError(f"{folder / name}: no such file; run `k2t convert MODEL -o {folder}` first")
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise OutputError(f"{path}: damaged ({error}); convert the model again") from error
+        wrong = _mismatch(data, _MANIFEST)
+        if wrong is None:
+            try:
+                return cls.from_json(data)
+            except (K2TError, TypeError, KeyError) as error:  # a weight transform that is not known, or not whole
+                wrong = str(error)
+        raise OutputError(f"{path}: damaged or not a k2t manifest ({wrong}); convert the model again")
+
+
+def _scopes(root: PlannedScope) -> dict[str, tuple[str, ...]]:
     """Module path of each class instance → the Keras scopes it stands for, in order of its calls."""
     found: dict[str, list[str]] = {}
 
@@ -93,26 +220,25 @@ def scopes(root: PlannedScope) -> dict[str, list[str]]:
                 visit(planned.child, f"{keras}{planned.node.id}/", f"{prefix}{planned.attr}.")
 
     visit(root, "", "")
-    return found
+    return {path: tuple(scopes) for path, scopes in found.items()}
 
 
-def _layout_json(layout: Layout) -> dict[str, Any]:
-    data: dict[str, Any] = {"permutation": None if layout.perm == tuple(range(layout.rank)) else list(layout.perm)}
-    if layout.flat:
-        data["flat"] = {"shape": list(layout.flat.shape), "permutation": list(layout.flat.perm)}
-    return data
+def _tuple(values: list[int] | None) -> tuple[int, ...] | None:
+    return None if values is None else tuple(values)
 
 
+# What a manifest must look like. A type, a tuple of choices, a list of one item, a dict of keys that must be there, or
+# {str: …} for any keys.
 _NONE = type(None)
-_PERMUTATION = (_NONE, [int])
+_NUMBERS = (_NONE, [int])
 _SIDE = {
     "name": str,
     "keras_shape": [(_NONE, int)],
     "torch_shape": [(_NONE, int)],
     "dtype": str,
-    "permutation": _PERMUTATION,
+    "permutation": _NUMBERS,
 }
-_VARIABLE = {"keras": [str], "layer": str, "transform": str, "torch_shape": [int], "steps": [{"name": str}]}
+_VARIABLE = {"keras": [str], "layer": str, "keras_shape": _NUMBERS, "torch_shape": [int], "steps": [{"name": str}]}
 _TAP = {
     "module": str,
     "class": str,
@@ -120,9 +246,8 @@ _TAP = {
     "variable": str,
     "tensor": str,
     "layer": str,
-    "permutation": _PERMUTATION,
+    "permutation": _NUMBERS,
 }
-# A type, a tuple of choices, a list of one item, a dict of keys that must be there, or {str: …} for any keys.
 _MANIFEST = {
     "class": str,
     "source_sha256": str,
@@ -135,24 +260,9 @@ _MANIFEST = {
     "scopes": {str: [str]},
     "forwards": {str: str},
     "taps": [_TAP],
+    "model": str,
+    "fingerprint": (_NONE, str),
 }
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """manifest.json of a conversion. Raises OutputError where it, or a file beside it, is missing or damaged."""
-    folder = Path(folder)
-    path = folder / "manifest.json"
-    for name in ("manifest.json", "model.py", "model.safetensors"):
-        if not (folder / name).is_file():
-            raise OutputError(f"{folder / name}: no such file; run `k2t convert MODEL -o {folder}` first")
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise OutputError(f"{path}: damaged ({error}); convert the model again") from error
-    wrong = _mismatch(data, _MANIFEST)
-    if wrong is not None:
-        raise OutputError(f"{path}: damaged or not a k2t manifest ({wrong}); convert the model again")
-    return data
 
 
 def _mismatch(value: Any, wanted: Any, place: str = "manifest") -> str | None:
@@ -171,9 +281,3 @@ def _mismatch(value: Any, wanted: Any, place: str = "manifest") -> str | None:
             return f"{place} has no {missing!r}"
         return next((wrong for key, inner in pairs if (wrong := _mismatch(value[key], inner, f"{place}.{key}"))), None)
     return None
-
-
-def tap_layout(tap: Mapping[str, Any], rank: int) -> Layout:
-    perm = tuple(tap["permutation"] or range(rank))
-    flat = tap.get("flat")
-    return Layout(perm, Flat(tuple(flat["shape"]), tuple(flat["permutation"])) if flat else None)

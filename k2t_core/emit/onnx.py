@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from k2t_core.difference import OUTPUT_TOLERANCE, Difference, output_passes
-from k2t_core.emit.manifest import ONNX, read_manifest
+from k2t_core.emit.manifest import ONNX, Manifest
 from k2t_core.emit.module import load_module
 from k2t_core.errors import K2TError, named
 from k2t_core.graph import Graph
@@ -46,7 +46,7 @@ def write_onnx(folder: str | Path, graph: Graph, progress: Progress | None = Non
     need_packages()
     say = progress or silent
     folder = Path(folder)
-    manifest = read_manifest(folder)
+    manifest = Manifest.read(folder)
     if (folder / "model.safetensors").stat().st_size > MOST_BYTES:
         raise K2TError("no ONNX: an ONNX file holds no more than 2 GiB, and the weights are larger")
     say(0.0, "Exporting to ONNX")
@@ -76,22 +76,22 @@ def write_onnx(folder: str | Path, graph: Graph, progress: Progress | None = Non
     return worst
 
 
-def _inputs(manifest: dict[str, Any], arrays: list[np.ndarray]) -> tuple[Any, ...]:
-    return tuple(
-        to_tensor(a.transpose(side["permutation"]) if side["permutation"] else a)
-        for a, side in zip(arrays, manifest["inputs"])
-    )
+def _inputs(manifest: Manifest, arrays: list[np.ndarray]) -> tuple[Any, ...]:
+    return tuple(to_tensor(side.to_torch(a)) for a, side in zip(arrays, manifest.inputs))
 
 
-def _export(module: Any, inputs: tuple[Any, ...], manifest: dict[str, Any]) -> tuple[bytes, str | None]:
+def _export(module: Any, inputs: tuple[Any, ...], manifest: Manifest) -> tuple[bytes, str | None]:
     """The file, and why torch's present exporter could not make it, None where it did."""
     import torch
 
     free = tuple(
-        {axis: torch.export.Dim.DYNAMIC for axis, size in enumerate(side["torch_shape"]) if size is None}
-        for side in manifest["inputs"]
+        {axis: torch.export.Dim.DYNAMIC for axis, size in enumerate(side.torch_shape) if size is None}
+        for side in manifest.inputs
     )
-    names = {f"{side}_names": [entry["name"] for entry in manifest[f"{side}s"]] for side in ("input", "output")}
+    names = {
+        "input_names": [side.name for side in manifest.inputs],
+        "output_names": [side.name for side in manifest.outputs],
+    }
     reason = None
     with _quiet(), _in_other_words(), torch.no_grad():
         try:
@@ -121,13 +121,13 @@ def _export(module: Any, inputs: tuple[Any, ...], manifest: dict[str, Any]) -> t
     return proto.SerializeToString(deterministic=True), reason
 
 
-def _traced(module: Any, inputs: tuple[Any, ...], manifest: dict[str, Any], names: dict[str, list[str]]) -> Any:
+def _traced(module: Any, inputs: tuple[Any, ...], manifest: Manifest, names: dict[str, list[str]]) -> Any:
     import onnx
     import torch
 
     axes = {
-        side["name"]: {axis: f"{side['name']}_{axis}" for axis, size in enumerate(side["torch_shape"]) if size is None}
-        for side in manifest["inputs"] + manifest["outputs"]
+        side.name: {axis: f"{side.name}_{axis}" for axis, size in enumerate(side.torch_shape) if size is None}
+        for side in manifest.inputs + manifest.outputs
     }
     file = io.BytesIO()
     torch.onnx.export(module, inputs, file, dynamo=False, dynamic_axes=axes, opset_version=18, **names)
@@ -135,13 +135,13 @@ def _traced(module: Any, inputs: tuple[Any, ...], manifest: dict[str, Any], name
 
 
 def _prove(
-    module: Any, path: Path, manifest: dict[str, Any], batches: list[tuple[str, list[np.ndarray]]], say: Progress
+    module: Any, path: Path, manifest: Manifest, batches: list[tuple[str, list[np.ndarray]]], say: Progress
 ) -> float:
     import onnxruntime
     import torch
 
     worst = 0.0
-    names = [[entry["name"] for entry in manifest[side]] for side in ("inputs", "outputs")]
+    names = [[side.name for side in sides] for sides in (manifest.inputs, manifest.outputs)]
     try:
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors have no base of their own

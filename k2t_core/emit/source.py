@@ -295,7 +295,7 @@ def _forward(
         statements += lines
         if item.layer is not None:
             taps += [
-                Tap(path, class_name, len(statements) - 1, target, t, item.layer, scope.layouts[t])
+                Tap.of(path, class_name, len(statements) - 1, target, t, item.layer, scope.layouts[t])
                 for t, target in zip(item.outputs, targets)
                 if target != "_"
             ]

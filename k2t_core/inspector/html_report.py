@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from k2t_core.emit.manifest import read_manifest
+from k2t_core.emit.manifest import Manifest
 from k2t_core.inspector import charts
 from k2t_core.recipe import Recipe, read_recipe
 from k2t_core.verification.report import Report
@@ -28,14 +28,14 @@ def facts(report: Report, folder: str | Path, command: str) -> dict[str, Any]:
     the folder is not a conversion.
     """
     folder = Path(folder)
-    manifest = read_manifest(folder)
+    manifest = Manifest.read(folder)
     recipe = read_recipe(folder / "recipe.json") if (folder / "recipe.json").is_file() else Recipe()
     return {
         **report.to_json(),
         "command": command,
-        "model": {"name": manifest["model"], "sha256": manifest["fingerprint"]},
+        "model": {"name": manifest.model, "sha256": manifest.fingerprint},
         "module": {
-            "class": manifest["class"],
+            "class": manifest.class_name,
             "edited_by_hand": not is_untouched(folder, manifest),
             "sha256": {
                 name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
@@ -46,7 +46,7 @@ def facts(report: Report, folder: str | Path, command: str) -> dict[str, Any]:
         "recipe": json.loads(recipe.to_json()),
         "weights": {
             key: {name: entry[name] for name in ("keras", "layer", "keras_shape", "transform", "torch_shape")}
-            for key, entry in manifest["variables"].items()
+            for key, entry in manifest.to_json()["variables"].items()
         },
     }
 

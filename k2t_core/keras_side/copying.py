@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from k2t_core.keras_side.loading import Source
 from k2t_core.keras_side.randomise import is_weight, random_value, settle
 from k2t_core.keras_side.remembering import remembered
 from k2t_core.keras_side.tracing import LiveScope, Traced, is_functional, trace
-from k2t_core.transforms import apply_chain, from_json
+from k2t_core.transforms import Transform, apply_chain
 
 
 @remembered
@@ -106,10 +107,10 @@ def _named_alike(copy: Traced, original: Traced) -> Traced:
     )
 
 
-def randomised_entry(entry: dict[str, Any], traced: Traced, seed: int) -> np.ndarray:
-    source = None
-    if entry["keras"]:
-        path = entry["keras"][0]
-        variable = traced.variables[path]
-        source = random_value(path, tuple(variable.shape), str(variable.dtype), seed)
-    return apply_chain([from_json(step) for step in entry["steps"]], source)
+def randomised_entry(source: str | None, steps: Sequence[Transform], traced: Traced, seed: int) -> np.ndarray:
+    """The state_dict entry that the variable at path ``source`` gives in a `randomised_copy`; None: no variable feeds it."""
+    value = None
+    if source is not None:
+        variable = traced.variables[source]
+        value = random_value(source, tuple(variable.shape), str(variable.dtype), seed)
+    return apply_chain(steps, value)

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 
 from k2t_core.emit.code import Code
 from k2t_core.emit.conversion import check_modules, convert
-from k2t_core.emit.manifest import manifest
+from k2t_core.emit.manifest import Manifest
 from k2t_core.emit.onnx import write_onnx
 from k2t_core.emit.source import write_source
 from k2t_core.errors import K2TError, UnsafeModelError
@@ -335,7 +335,7 @@ class Project:
         """The manifest that a conversion of the plan would write."""
         plan, expected = self.plan, self._expected
         if expected is None or expected[0] is not plan:
-            expected = self._expected = (plan, json.loads(json.dumps(manifest(plan, self.code))))
+            expected = self._expected = (plan, json.loads(json.dumps(Manifest.of(plan, self.code).to_json())))
         return expected[1]
 
     def convert(self, progress: Progress | None = None) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from k2t_core.difference import OUTPUT_TOLERANCE
-from k2t_core.emit.manifest import read_manifest
+from k2t_core.emit.manifest import Manifest
 from k2t_core.errors import InputError, K2TError, OutputError
 from k2t_core.keras_side.batches import check_inputs, edge_batches, implied_batch, random_batch, read_inputs
 from k2t_core.keras_side.copying import randomised_copy, randomised_entry
@@ -79,10 +79,10 @@ def verify(
         raise K2TError(f"the search has {search} starts; it must be a number from 0 up")
     say = progress or silent
     folder = Path(out)
-    manifest = read_manifest(folder)
+    manifest = Manifest.read(folder)
     say(0.0, "Reading the Keras model")
     traced = read(model, allow_unsafe=allow_unsafe, compared=False)
-    traced = cut(with_closed(traced, manifest["closed"]), manifest["cut"])
+    traced = cut(with_closed(traced, manifest.closed), manifest.cut)
     _check_same_model(manifest, traced, folder)
     graph = traced.graph
     if weights != "randomised":
@@ -110,7 +110,7 @@ def verify(
             f"Given a single sample, Keras on TensorFlow takes what layer {odd!r} adds for a bias, along another axis than with more samples; compared on batches of 1 it differs, so there are none but your own."
         )
     own = weights != "randomised"
-    random = weights != "model" and bool(manifest["variables"])
+    random = weights != "model" and bool(manifest.variables)
     edges = edge_batches(graph, seed) if edge_cases else []
     # The range that the model itself expects is compared with its own weights too: there they are used.
     implied = implied_batch(graph, traced.value, batch, seed) if edge_cases and inputs is None else None
@@ -147,7 +147,7 @@ def verify(
         written = TorchSide.load(
             folder,
             manifest,
-            {key: randomised_entry(entry, traced, seed) for key, entry in manifest["variables"].items()},
+            {key: randomised_entry(v.source, v.steps, traced, seed) for key, v in manifest.variables.items()},
         )
         run(written, side, name, described, arrays)
         if implied and not done():
@@ -179,9 +179,9 @@ def verify(
     effects = _effects(recipe, side, arrays, lambda text: say(0.94, text)) if explain else ()
     report = Report(
         tuple(runs),
-        find_weaknesses(manifest, traced.value),
+        find_weaknesses(manifest.variables.values(), traced.value),
         tuple(notes),
-        dict(manifest["reference"]),
+        dict(manifest.reference),
         tuple(trained),
         effects,
         compiled=tuple(dict.fromkeys(compiled_layers(traced) + compiled_layers(side))),
@@ -277,11 +277,9 @@ def _with_steps(report: Report, written: TorchSide, traced: Traced, arrays: list
     return replace(report, runs=runs)
 
 
-def _check_same_model(manifest: dict[str, Any], traced: Traced, folder: Path) -> None:
-    missing = [
-        path for entry in manifest["variables"].values() for path in entry["keras"] if path not in traced.variables
-    ]
-    shapes = [tuple(side["keras_shape"]) for side in manifest["inputs"]]
+def _check_same_model(manifest: Manifest, traced: Traced, folder: Path) -> None:
+    missing = [v.source for v in manifest.variables.values() if v.source and v.source not in traced.variables]
+    shapes = [side.keras_shape for side in manifest.inputs]
     if missing or shapes != [traced.graph.tensors[t].shape for t in traced.graph.inputs]:
         detail = f"it has no variable {missing[0]!r}" if missing else "its inputs differ"
         raise K2TError(
@@ -289,8 +287,8 @@ def _check_same_model(manifest: dict[str, Any], traced: Traced, folder: Path) ->
         )
 
 
-def _check_finite(manifest: dict[str, Any], traced: Traced) -> None:
-    for path in dict.fromkeys(path for entry in manifest["variables"].values() for path in entry["keras"]):
+def _check_finite(manifest: Manifest, traced: Traced) -> None:
+    for path in dict.fromkeys(v.source for v in manifest.variables.values() if v.source):
         value = traced.value(path)
         if is_float(value.dtype) and not np.isfinite(value).all():
             bad = int((~np.isfinite(value)).sum())

@@ -72,8 +72,8 @@ def _disagreement(
         if x.is_floating_point():
             x.requires_grad_(gradients)
     got = written.guard(lambda: written.module(*(x.clone() for x in inputs)))
-    sides = written.manifest["outputs"]
-    actual = [_back(to_array(y), side["permutation"]) for y, side in zip(got, sides)]
+    sides = written.manifest.outputs
+    actual = [side.to_keras(to_array(y)) for y, side in zip(got, sides)]
     relative = max(Difference.of(want, have).relative for want, have in zip(expected, actual))
     if not gradients or not any(y.requires_grad for y in got):
         return relative, None
@@ -88,17 +88,10 @@ def _disagreement(
         k: f / np.abs(f).max() for k, f in factors.items() if np.any(f) and np.isfinite(f).all()
     }  # near float32's own rounding, tiny factors would vanish
     by_keras, _ = running.gradients(traced, arrays, factors)
-    total: Any = sum(
-        (got[k] * to_tensor(f.transpose(sides[k]["permutation"]) if sides[k]["permutation"] else f)).sum()
-        for k, f in factors.items()
-    )
+    total: Any = sum((got[k] * to_tensor(sides[k].to_torch(f))).sum() for k, f in factors.items())
     written.guard(total.backward, "backward()")
     slopes = []
-    for x, want, side in zip(inputs, by_keras, written.manifest["inputs"]):
-        slopes.append(None if want is None or x.grad is None else want - _back(to_array(x.grad), side["permutation"]))
+    for x, want, side in zip(inputs, by_keras, written.manifest.inputs):
+        slopes.append(None if want is None or x.grad is None else want - side.to_keras(to_array(x.grad)))
     written.module.zero_grad()
     return relative, slopes
-
-
-def _back(array: np.ndarray, permutation: list[int] | None) -> np.ndarray:
-    return array.transpose(np.argsort(permutation)) if permutation else array

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from k2t_core.difference import Difference
+from k2t_core.emit.manifest import Variable
 from k2t_core.graph import Node
 from k2t_core.keras_side import remembering, running
 from k2t_core.keras_side.tracing import Traced
@@ -117,9 +118,9 @@ def _no_variance(layer: Any) -> Iterator[None]:
         layer.moving_variance.assign(before)
 
 
-def normalisations(traced: Traced, variables: Mapping[str, Any], wanted: set[str]) -> dict[tuple[str, Node], str]:
+def normalisations(traced: Traced, variables: Mapping[str, Variable], wanted: set[str]) -> dict[tuple[str, Node], str]:
     """(scope, call) → path of its torch module, of the normalisations whose output is in ``wanted``. variables: the manifest's."""
-    places = {entry["layer"]: key.rpartition(".")[0] for key, entry in variables.items()}
+    places = {variable.layer: key.rpartition(".")[0] for key, variable in variables.items()}
     return {
         (scope, node): places[node.layer.path]
         for scope, _, node in traced.graph.walk()

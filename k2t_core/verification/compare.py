@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from k2t_core.difference import DOUBLE_TOLERANCE, OUTPUT_TOLERANCE, Difference, Rounding, layer_passes, output_passes
+from k2t_core.emit.manifest import Side
 from k2t_core.errors import RAISED, K2TError, OutputError, named
 from k2t_core.graph import Graph, Layer, Node
 from k2t_core.keras_side import memory, running
@@ -26,7 +27,7 @@ from k2t_core.transforms import is_float
 from k2t_core.verification import closeups
 from k2t_core.verification.report import LayerResult, OutputResult, Run, first_failure
 from k2t_core.verification.taps import Observer
-from k2t_core.verification.torch_side import TorchSide, arriving, keras_order
+from k2t_core.verification.torch_side import TorchSide, arriving
 
 END_OF_RANGE = 1024  # a factor below the largest float32
 
@@ -62,14 +63,14 @@ def compare(
         notes.append(
             "load_model() returns the module in training mode, in which Dropout and BatchNormalization act otherwise: return model.eval()."
         )
-    for side, want, got in zip(written.manifest["outputs"], expected, outputs):
+    for side, want, got in zip(written.manifest.outputs, expected, outputs):
         if (
             is_float(want.dtype)
             and got.dtype.is_floating_point
             and (given := str(got.dtype).removeprefix("torch.")) != want.dtype.name
         ):
             notes.append(
-                f"Output {side['name']!r} is {given}, in Keras {want.dtype.name}: its numbers are compared, its dtype is another."
+                f"Output {side.name!r} is {given}, in Keras {want.dtype.name}: its numbers are compared, its dtype is another."
             )
     exact_inputs = [x.double() if x.is_floating_point() else x for x in inputs]
     exact = None
@@ -86,14 +87,14 @@ def compare(
     for index, (wanted, kept) in enumerate(chunks):
         say(index / len(chunks), f"Layers, part {index + 1} of {len(chunks)}" if len(chunks) > 1 else "Layer by layer")
         layers += _layers(written, traced, arrays, inputs, exact_inputs, wanted, kept, notes)
-    sides = zip(written.manifest["outputs"], expected, outputs, exact or [None] * len(outputs))
+    sides = zip(written.manifest.outputs, expected, outputs, exact or [None] * len(outputs))
     alone = all(layer.passed for layer in layers) and bool(layers)
     results = [
         _judge(side, want, to_array(got), None if right is None else to_array(right), tolerance, alone)
         for side, want, got, right in sides
     ]
     if alone and exact is not None and tolerance >= OUTPUT_TOLERANCE and not all(r.passed for r in results):
-        results = _second_opinions(results, traced, arrays, written.manifest["outputs"], exact, notes)
+        results = _second_opinions(results, traced, arrays, written.manifest.outputs, exact, notes)
     return Run(
         weights,
         described,
@@ -108,7 +109,7 @@ def _second_opinions(
     results: list[OutputResult],
     traced: Traced,
     arrays,
-    sides: list[dict[str, Any]],
+    sides: Sequence[Side],
     exact: Sequence[Any],
     notes: list[str],
 ) -> list[OutputResult]:
@@ -122,7 +123,7 @@ def _second_opinions(
         return results
     found = []
     for result, side, want, got in zip(results, sides, wanted, exact):
-        right = Difference.of(want, keras_order(to_array(got), side["permutation"])).relative <= DOUBLE_TOLERANCE
+        right = Difference.of(want, side.to_keras(to_array(got))).relative <= DOUBLE_TOLERANCE
         its_own = result.rounding is not None and result.rounding.torch <= result.rounding.keras
         found.append(result if result.passed or not (right and its_own) else replace(result, passed=True))
         if found[-1] is not result:
@@ -154,7 +155,7 @@ def _where(written: TorchSide, traced: Traced, inputs: list[Any]) -> str:
         written.tapped.run(inputs, look)
     if wrong:
         return wrong[0]
-    tapped = {tap["tensor"] for tap in written.manifest["taps"]}
+    tapped = {tap.tensor for tap in written.manifest.taps}
     stopped = next(
         (
             node.layer.path
@@ -168,21 +169,21 @@ def _where(written: TorchSide, traced: Traced, inputs: list[Any]) -> str:
 
 
 def _judge(
-    side: dict[str, Any],
+    side: Side,
     expected: np.ndarray,
     actual: np.ndarray,
     exact: np.ndarray | None,
     tolerance: float,
     layers_pass: bool,
 ) -> OutputResult:
-    torch_shape, permutation = actual.shape, side["permutation"]
-    actual = keras_order(actual, permutation)
+    torch_shape = actual.shape
+    actual = side.to_keras(actual)
     difference = Difference.of(expected, actual)
     rounding = None
     if exact is not None and is_float(expected.dtype) and expected.shape == actual.shape:
-        rounding = Rounding.of(expected, actual, keras_order(exact, permutation))
+        rounding = Rounding.of(expected, actual, side.to_keras(exact))
     passed = output_passes(difference, rounding, expected.dtype, tolerance, layers_pass)
-    return OutputResult(side["name"], expected.shape, torch_shape, difference, bool(passed), expected, actual, rounding)
+    return OutputResult(side.name, expected.shape, torch_shape, difference, bool(passed), expected, actual, rounding)
 
 
 def _layers(
@@ -225,7 +226,7 @@ def _layers(
         return look
 
     written.guard(lambda: written.tapped.run(inputs, observe))
-    normed = closeups.normalisations(traced, written.manifest["variables"], wanted & set(cumulative))
+    normed = closeups.normalisations(traced, written.manifest.variables, wanted & set(cumulative))
     norms = {scope + node.outputs[0]: path for (scope, node), path in normed.items()}
     with arriving(written.tapped.model, set(normed.values())) as latest:
         written.guard(lambda: written.tapped.run(inputs, keeping(alone), before(raw[0])))

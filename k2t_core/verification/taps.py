@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from k2t_core.emit.code import forward_hash, forwards
-from k2t_core.emit.manifest import tap_layout
+from k2t_core.emit.manifest import Manifest
 from k2t_core.emit.module import Double
 from k2t_core.errors import RAISED, OutputError
 from k2t_core.layout import Layout
@@ -40,33 +40,33 @@ CASTS = {"to", "float", "half", "bfloat16", "double"}
 Observer = Callable[[str, str, Layout, Any], Any]
 
 
-def is_untouched(folder: Path, manifest: Mapping[str, Any]) -> bool:
+def is_untouched(folder: Path, manifest: Manifest) -> bool:
     """Whether model.py is the file that k2t wrote: taps name its statements by number."""
-    return hashlib.sha256((folder / "model.py").read_bytes()).hexdigest() == manifest["source_sha256"]
+    return hashlib.sha256((folder / "model.py").read_bytes()).hexdigest() == manifest.source_sha256
 
 
 class TappedModel:
     """The generated module with taps. ``run`` calls it with an observer."""
 
-    def __init__(self, folder: Path, manifest: Mapping[str, Any], double: bool = False):
+    def __init__(self, folder: Path, manifest: Manifest, double: bool = False):
         import torch
 
         self.manifest = manifest
-        self.taps = {(tap["module"], tap["statement"], tap["variable"]): tap for tap in manifest["taps"]}
+        self.taps = {(tap.module, tap.statement, tap.variable): tap for tap in manifest.taps}
         self.dtype = torch.float64 if double else None
         places: dict[tuple[str, int], list[str]] = {}
-        for tap in manifest["taps"]:
-            variables = places.setdefault((tap["class"], tap["statement"]), [])
-            if tap["variable"] not in variables:
-                variables.append(tap["variable"])
-        self.namespace = _compile(folder / "model.py", places, manifest["forwards"], double)
+        for tap in manifest.taps:
+            variables = places.setdefault((tap.class_name, tap.statement), [])
+            if tap.variable not in variables:
+                variables.append(tap.variable)
+        self.namespace = _compile(folder / "model.py", places, manifest.forwards, double)
         self.namespace |= {TAP: self._tap, BEFORE: self._before}
-        if manifest["class"] not in self.namespace:
+        if manifest.class_name not in self.namespace:
             raise OutputError(
                 f"{folder / 'manifest.json'}: damaged: model.py has no class {manifest['class']!r}; convert the model again"
             )
         with default_dtype(self.dtype), unfilled():
-            self.model = self.namespace[manifest["class"]]().eval()
+            self.model = self.namespace[manifest.class_name]().eval()
         self.paths = {id(module): name for name, module in self.model.named_modules(remove_duplicate=True)}
         self.observer: Observer | None = None
         self.before: Observer | None = None
@@ -101,11 +101,11 @@ class TappedModel:
         """(tensor key, layer path, layout) of what a statement computes; a file edited by hand may call its modules otherwise."""
         key = (self.paths.get(id(module), ""), statement, variable)
         occurrence = self.counts.setdefault(key, 0)
-        scopes = self.manifest["scopes"].get(key[0], ())
+        scopes = self.manifest.scopes.get(key[0], ())
         tap = self.taps.get(key)
         if tap is None or occurrence >= len(scopes) or not hasattr(value, "dim"):
             return None
-        return scopes[occurrence] + tap["tensor"], tap["layer"], tap_layout(tap, value.dim())
+        return scopes[occurrence] + tap.tensor, tap.layer, tap.layout(value.dim())
 
 
 def _compile(

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from k2t_core.emit.manifest import Manifest
 from k2t_core.emit.module import load_module
 from k2t_core.errors import RAISED, OutputError, named, one_line
 from k2t_core.keras_side import running
@@ -28,14 +29,14 @@ class TorchSide:
     """The folder's module, three times: as a user loads it, with taps, and with taps in float64."""
 
     folder: Path
-    manifest: dict[str, Any]
+    manifest: Manifest
     module: Any
     tapped: TappedModel
     exact: TappedModel | None
 
     @classmethod
     @torch_to_itself
-    def load(cls, folder: Path, manifest: dict[str, Any], state: dict[str, np.ndarray] | None = None) -> TorchSide:
+    def load(cls, folder: Path, manifest: Manifest, state: dict[str, np.ndarray] | None = None) -> TorchSide:
         """``state``: the torch state_dict as numpy arrays, None for the one in the folder."""
         module = load_module(folder)
         if state is not None:
@@ -49,8 +50,7 @@ class TorchSide:
 
     def inputs(self, arrays: Sequence[np.ndarray]) -> list[Any]:
         """The batch as the module takes it, in memory of its own: forward() may work in place."""
-        permutations = [side["permutation"] for side in self.manifest["inputs"]]
-        return [to_tensor(a.transpose(p) if p else a, copy=True) for a, p in zip(arrays, permutations)]
+        return [to_tensor(side.to_torch(a), copy=True) for a, side in zip(arrays, self.manifest.inputs)]
 
     def outputs(self, inputs: list[Any]) -> tuple[Any, ...]:
         """What the module gives. Raises OutputError where its forward() does."""
@@ -110,10 +110,6 @@ def _load_state(module: Any, tensors: dict[str, Any], folder: Path, shared: bool
         raise OutputError(
             f"{folder / 'model.py'}: its state_dict differs from the manifest: {one_line(error, 300)}"
         ) from error
-
-
-def keras_order(array: np.ndarray, permutation: list[int] | None) -> np.ndarray:
-    return array.transpose(np.argsort(permutation)) if permutation and array.ndim == len(permutation) else array
 
 
 @contextmanager

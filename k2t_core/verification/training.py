@@ -19,7 +19,7 @@ from k2t_core.graph import Node
 from k2t_core.keras_side import memory, running
 from k2t_core.keras_side.tracing import Traced
 from k2t_core.tensors import to_array, to_tensor, torch_to_itself
-from k2t_core.transforms import apply_chain, from_json
+from k2t_core.transforms import apply_chain
 from k2t_core.verification.report import TrainingResult
 from k2t_core.verification.torch_side import TorchSide, arriving
 
@@ -71,7 +71,7 @@ def _gradients(written: TorchSide, traced: Traced, arrays: Sequence[np.ndarray],
     module = written.module
     module.zero_grad()
     got = written.guard(lambda: module(*(x.clone() for x in inputs)))
-    factors = {k: to_tensor(_forward(f, manifest["outputs"][k]["permutation"])) for k, f in factors.items()}
+    factors = {k: to_tensor(manifest.outputs[k].to_torch(f)) for k, f in factors.items()}
     if any(got[k].shape != f.shape for k, f in factors.items()):
         return []  # which the comparison of the outputs has told
     total = sum((got[k] * f).sum() for k, f in factors.items())
@@ -82,27 +82,27 @@ def _gradients(written: TorchSide, traced: Traced, arrays: Sequence[np.ndarray],
     except OutputError as error:
         return [TrainingResult("gradients", str(error), None, Difference(*[float("inf")] * 3, 0.0), False)]
     results = []
-    for side, x, want in zip(manifest["inputs"], inputs, by_input):
+    for side, x, want in zip(manifest.inputs, inputs, by_input):
         if want is not None and x.grad is not None:
             have = to_array(x.grad)
             results.append(
                 _judge(
                     "gradient by input",
-                    side["name"],
+                    side.name,
                     None,
                     want,
-                    have.transpose(np.argsort(side["permutation"])) if side["permutation"] else have,
+                    side.to_keras(have),
                 )
             )
     parameters = dict(module.named_parameters())
     fed: dict[str, list[str]] = {}
-    for key, entry in manifest["variables"].items():
-        for path in entry["keras"]:
-            fed.setdefault(path, []).append(key)
-    for key, entry in manifest["variables"].items():
-        want = by_variable.get(entry["keras"][0]) if entry["keras"] else None
-        kinds = {step["name"] for step in entry["steps"]}
-        several = entry["keras"] and len(fed[entry["keras"][0]]) > 1 and "take" not in kinds
+    for key, variable in manifest.variables.items():
+        if variable.source:
+            fed.setdefault(variable.source, []).append(key)
+    for key, variable in manifest.variables.items():
+        want = by_variable.get(variable.source) if variable.source else None
+        kinds = {step.name for step in variable.steps}
+        several = variable.source and len(fed[variable.source]) > 1 and "take" not in kinds
         if want is None or key not in parameters or kinds - REORDERING or several:
             continue
         gradient = parameters[key].grad
@@ -111,8 +111,8 @@ def _gradients(written: TorchSide, traced: Traced, arrays: Sequence[np.ndarray],
             _judge(
                 "gradient by weight",
                 key,
-                entry["layer"],
-                apply_chain([from_json(step) for step in entry["steps"]], want),
+                variable.layer,
+                apply_chain(variable.steps, want),
                 have,
             )
         )
@@ -121,10 +121,6 @@ def _gradients(written: TorchSide, traced: Traced, arrays: Sequence[np.ndarray],
         for x in inputs:
             x.grad = None
     return results
-
-
-def _forward(array: np.ndarray, permutation: list[int] | None) -> np.ndarray:
-    return array.transpose(permutation) if permutation else array
 
 
 def _judge(what: str, name: str, layer: str | None, want: np.ndarray, have: np.ndarray) -> TrainingResult:
@@ -145,8 +141,8 @@ def _moving_averages(written: TorchSide, traced: Traced, arrays: Sequence[np.nda
     }
     modules = dict(written.module.named_modules())
     places = {
-        entry["layer"]: key.removesuffix(".running_mean")
-        for key, entry in written.manifest["variables"].items()
+        variable.layer: key.removesuffix(".running_mean")
+        for key, variable in written.manifest.variables.items()
         if key.endswith(".running_mean")
     }
     with torch.no_grad(), arriving(written.module, set(places.values())) as seen:

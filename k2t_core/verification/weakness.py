@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
+from k2t_core.emit.manifest import Variable
+from k2t_core.planning.plan import PlannedWeight
+from k2t_core.transforms import Permute, ReorderBlocks, Transform
 from k2t_core.verification.report import Weakness
 
 INITIAL = {"moving_mean": 0.0, "moving_variance": 1.0}
 
 
-def find_weaknesses(manifest: Mapping[str, Any], value: Callable[[str], np.ndarray]) -> tuple[Weakness, ...]:
+def find_weaknesses(
+    weights: Iterable[Variable | PlannedWeight], value: Callable[[str], np.ndarray]
+) -> tuple[Weakness, ...]:
     """Variables that would look the same through a wrong mapping.
 
     Constant (a bias of zeros can be left out unseen, a BatchNorm mean of zeros and variance of ones stand for none at
     all), symmetric under a transpose of axes of equal size, or with gates that are alike.
     """
     found: dict[str, Weakness] = {}
-    for entry in manifest["variables"].values():
-        if not entry["keras"]:
+    for weight in weights:
+        if weight.source is None:
             continue
-        path = entry["keras"][0]
-        reason = _reason(path, value(path), entry["steps"])
+        reason = _reason(weight.source, value(weight.source), weight.steps)
         if reason:
-            found.setdefault(path, Weakness(path, reason))
+            found.setdefault(weight.source, Weakness(weight.source, reason))
     return tuple(found.values())
 
 
-def _reason(path: str, array: np.ndarray, steps: list[dict[str, Any]]) -> str | None:
+def _reason(path: str, array: np.ndarray, steps: Sequence[Transform]) -> str | None:
     if array.size == 0:
         return None
     if np.all(array == array.flat[0]) and (array.size > 1 or array.flat[0] in (0, 1)):
@@ -37,16 +40,16 @@ def _reason(path: str, array: np.ndarray, steps: list[dict[str, Any]]) -> str | 
         initial = ", as before any training" if INITIAL.get(name) == value else ""
         return f"every value is {value:g}{initial}"
     gates = max(
-        (len(step["order"]) for step in steps if step["name"] == "reorder gates"), default=_gates(path, array, steps)
+        (len(step.order) for step in steps if isinstance(step, ReorderBlocks)), default=_gates(path, array, steps)
     )
     alike = _alike(array, gates) if gates else False
     if alike:
         return "two of its gates are the same: swapping them changes nothing"
-    axes = _symmetric(array) if any(step["name"] == "permute" for step in steps) else None
+    axes = _symmetric(array) if any(isinstance(step, Permute) for step in steps) else None
     return f"symmetric: swapping its axes {axes[0]} and {axes[1]} changes nothing" if axes else None
 
 
-def _gates(path: str, array: np.ndarray, steps: list[dict[str, Any]]) -> int:
+def _gates(path: str, array: np.ndarray, steps: Sequence[Transform]) -> int:
     """The number of gates of an LSTM's variable, whose order torch shares, so that no step names them; else 0."""
     *_, layer, name = ["", *path.split("/")]
     return 4 if "lstm" in layer.lower() and name in ("kernel", "recurrent_kernel", "bias") else 0

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import k2t_core as k2t
-from k2t_core.emit.manifest import read_manifest
+from k2t_core.emit.manifest import Manifest
 from k2t_core.errors import K2TError, UnsupportedError
 from k2t_core.keras_side.keras2.operations import OPERATIONS
 
@@ -55,18 +55,18 @@ def both(model, path: Path, tolerance=1e-5):
     report = k2t.verify(out, path)
     assert report.passed, report.verdict
     assert report.reference["package"] == "tf_keras"
-    manifest = read_manifest(out)
+    manifest = Manifest.read(out)
     rng = np.random.default_rng(1)
     arrays, moved = [], []
-    for side in manifest["inputs"]:
-        shape = [2 if k == 0 else n or 8 for k, n in enumerate(side["keras_shape"])]
+    for side in manifest.inputs:
+        shape = [2 if k == 0 else n or 8 for k, n in enumerate(side.keras_shape)]
         array = (
             rng.normal(size=shape).astype("float32")
-            if "float" in side["dtype"]
-            else rng.integers(0, 5, shape).astype(side["dtype"])
+            if "float" in side.dtype
+            else rng.integers(0, 5, shape).astype(side.dtype)
         )
         arrays.append(array)
-        moved.append(torch.from_numpy(array.transpose(side["permutation"] or range(array.ndim)).copy()))
+        moved.append(torch.from_numpy(array.transpose(side.permutation or range(array.ndim)).copy()))
     want = model(arrays if len(arrays) > 1 else arrays[0], training=False)
     want = [
         np.asarray(y)
@@ -82,11 +82,11 @@ def both(model, path: Path, tolerance=1e-5):
         got = import_model(out).load_model()(*moved)
     got = list(got) if isinstance(got, tuple) else [got]
     assert len(want) == len(got)
-    for side, a, b in zip(manifest["outputs"], want, got):
+    for side, a, b in zip(manifest.outputs, want, got):
         b = b.numpy()
-        b = b.transpose(np.argsort(side["permutation"])) if side["permutation"] else b
+        b = b.transpose(np.argsort(side.permutation)) if side.permutation else b
         assert a.shape == b.shape
-        assert np.abs(a - b).max() <= tolerance * max(np.abs(a).max(), 1e-6), side["name"]
+        assert np.abs(a - b).max() <= tolerance * max(np.abs(a).max(), 1e-6), side.name
     return out
 
 
