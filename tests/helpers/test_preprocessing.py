@@ -86,7 +86,7 @@ def test_stft_spectrogram(mode, padding, expand_dims):
     close(actual, expected, 1e-4 if mode in ("log", "angle") else 1e-5)
 
 
-@pytest.mark.parametrize("length", [32, 20])
+@pytest.mark.parametrize("length", [32, 20, 21])
 @pytest.mark.parametrize("db", [True, False])
 @pytest.mark.parametrize("exponent, ref, top", [(2.0, 1.0, 80.0), (1.0, 0.5, 80.0), (2.0, 1.0, 10.0)])
 def test_mel_spectrogram(length, db, exponent, ref, top):

@@ -1,0 +1,24 @@
+"""The style that pyproject.toml states holds for all of the code: ruff's rules and format."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+CODE = ("k2t_core", "pages", "tests", "benchmarks", "examples", "docs", "app.py")
+
+
+def findings(*command: str) -> str:
+    """What a tool of this environment prints about the repository; nothing where it has no complaint."""
+    done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, timeout=500)
+    return f"\n{done.stdout}{done.stderr}" if done.returncode else ""
+
+
+def test_ruff_has_nothing_to_say():
+    assert not (found := findings("ruff", "check", "--no-cache", "--output-format", "concise", *CODE)), found
+
+
+def test_ruff_would_format_nothing_otherwise():
+    assert not (found := findings("ruff", "format", "--no-cache", "--check", *CODE)), found
