@@ -1,4 +1,4 @@
-"""What a layer makes of one sample in both frameworks: feature maps, a sequence, or a vector, cut to what can be drawn."""
+"""What a layer makes of one sample in both frameworks: maps, a sequence, or a vector, cut to what can be drawn."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MOST_UNITS = 256
 class Activation:
     """One output of a layer on one sample, both sides in Keras's order of axes and of one shape.
 
-    MAPS: (planes, height, width, channels); LINES: (steps, channels); BARS: (units,). shape: of the sample as Keras has it.
+    MAPS: (planes, height, width, channels); LINES: (steps, channels); BARS: (units,). shape: as Keras has the sample.
     """
 
     kind: str

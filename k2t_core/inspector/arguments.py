@@ -1,4 +1,4 @@
-"""The constructor arguments of a torch module as fields: what each takes, with torch's own defaults for those k2t leaves alone."""
+"""The constructor arguments of a torch module as fields: what each takes, and torch's own defaults."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-# What torch accepts where its annotation says no more than ``str``: torch/nn/modules/activation.py, rnn.py, upsampling.py.
+# What torch accepts where its annotation says no more than ``str``: torch/nn/modules/{activation,rnn,upsampling}.py.
 CHOICES = {
     ("nn.GELU", "approximate"): ("none", "tanh"),
     ("nn.RNN", "nonlinearity"): ("tanh", "relu"),
@@ -19,7 +19,7 @@ _ELSEWHERE = ("device", "dtype")  # where and in what precision: the planner's o
 
 @dataclass(frozen=True)
 class Argument:
-    """A constructor argument. choices: all that torch takes, where they are few; given: whether the mapping sets it itself."""
+    """A constructor argument. choices: all that torch takes, where they are few. given: whether the mapping sets it."""
 
     name: str
     value: Any
@@ -28,7 +28,7 @@ class Argument:
 
 
 def arguments(module: str, given: Mapping[str, Any]) -> list[Argument]:
-    """Those that the mapping gives to ``module`` (``"nn.Conv2d"``), then torch's others; only what can be written down as plain data."""
+    """Those that the mapping gives to ``module`` (``"nn.Conv2d"``), then torch's others; only what is plain data."""
     constructor = _constructor(module)
     annotations = _annotations(constructor)
     others = {

@@ -31,29 +31,38 @@ ENDS = ("input", "output")
 def graph_data(plan: Plan, report: Report | None = None) -> dict[str, Any]:
     """The model as JSON: its ``name``, ``nodes`` by id, ``edges``, and the ``legends`` of the colours.
 
-    A node: ``parent`` (the fold that it is in, "" at the top), ``kind`` (input, output, layer, model, block, sequence), ``row``
-    (the call that names its row of the Mapping table, or None), ``keras`` and ``torch`` (each ``name``, ``type``, ``shape``), ``status``,
-    ``overridden``, ``first`` (whether the last verification found it to diverge first); of ``error``, ``alone`` and ``parameters`` a number in ``text`` and its place between 0 and 1 in ``heat``, where it has
-    one. The folds (model, block, sequence) come before what is in them, and have ``size`` (layers inside), ``entries`` and ``exits``.
+    A node:
 
-    An edge: [parent, source, exit, target, entry, what torch does on the way]; source or target is "" for the parent's own port.
+    - ``parent``: the fold that it is in, "" at the top. ``kind``: input, output, layer, model, block or sequence.
+    - ``row``: the call that names its row of the Mapping table, or None.
+    - ``keras`` and ``torch``: each ``name``, ``type``, ``shape``.
+    - ``status``, ``overridden``, ``first`` (whether the last verification found it to diverge first).
+    - ``text``: of ``error``, ``alone`` and ``parameters`` a number. ``heat``: its place from 0 to 1, where it has one.
+    - A fold (model, block, sequence) comes before what is in it, and has its ``size`` in layers, ``entries``, ``exits``.
+
+    An edge: [parent, source, exit, target, entry, what torch does on the way]. Source or target is "" for the parent's
+    own port.
     """
     return _Writer(plan, report).data()
 
 
 @dataclass(eq=False)
 class _Level:
-    """The inside of a fold while it is written. ``made``: the node that makes each tensor; a level for those made inside a fold."""
+    """The inside of a fold while it is written.
+
+    made: the node that makes each tensor; a level for those made inside a fold.
+    names: of a nested model, its caller's name of a tensor → its own.
+    """
 
     id: str
     made: dict[str, tuple[str, int] | _Level] = field(default_factory=dict)
     entries: dict[str, int] = field(default_factory=dict)
     exits: dict[str, int] = field(default_factory=dict)
     edges: list[tuple[str, str, int, str, int, str]] = field(default_factory=list)
-    names: dict[str, str] = field(default_factory=dict)  # of a nested model: its caller's name of a tensor → its own
+    names: dict[str, str] = field(default_factory=dict)
 
     def source(self, tensor: str) -> tuple[str, int]:
-        """Where a reader on this level gets a tensor: a node and its exit, ("", entry) for one that comes from outside."""
+        """Where a reader on this level gets a tensor: a node and its exit; ("", entry) where it comes from outside."""
         made = self.made.get(tensor)
         if made is None:
             return "", self.entries.setdefault(tensor, len(self.entries))
@@ -84,46 +93,10 @@ class _Writer:
             self.rows.setdefault(id(planned), f"{scope}{planned.node.id}")
 
     def data(self) -> dict[str, Any]:
-        scope, top = self.plan.root, self.level("")
-        for tensor, name, layout in zip(scope.graph.inputs, scope.graph.input_names, scope.input_layouts):
-            shape = scope.graph.tensors[tensor].shape
-            top.made[tensor] = (
-                self.node(
-                    f"in {name}",
-                    "",
-                    "input",
-                    name,
-                    _side(name, "Input", [shape]),
-                    _side(name, "argument", [layout.shape(shape)]),
-                ),
-                0,
-            )
-        for cut in self.plan.traced.cuts:  # an input of its name stands in its place
-            name = self.node(
-                f"cut {cut.layer.path}",
-                "",
-                "layer",
-                cut.call,
-                _side(cut.layer.path, cut.layer.kind, [cut.tensor.shape]),
-                _side("data pipeline", "", []),
-                CUT_OFF,
-                True,
-            )
-            top.edges.append(("", name, 0, f"in {cut.layer.path}", 0, ""))
-        self.parts(top, scope, _parts(scope), "", "")
-        for tensor, name, layout in zip(scope.graph.outputs, scope.graph.output_names, scope.output_layouts):
-            shape = scope.graph.tensors[tensor].shape
-            top.join(
-                tensor,
-                self.node(
-                    f"out {name}",
-                    "",
-                    "output",
-                    None,
-                    _side(name, "Output", [shape]),
-                    _side(name, "returned", [layout.shape(shape)]),
-                ),
-            )
+        top = self.level("")
+        self.inputs(top)
+        self.parts(top, self.plan.root, _parts(self.plan.root), "", "")
+        self.outputs(top)
         self.fold_up()
         most = max((_parameters(layers) for layers in self.layers.values()), default=0)
         for name, node in self.nodes.items():
@@ -131,11 +104,31 @@ class _Writer:
         for level in self.levels[1:]:
             self.nodes[level.id].update(entries=len(level.entries), exits=len(level.exits))
         return {
-            "name": scope.graph.name,
+            "name": self.plan.root.graph.name,
             "nodes": self.nodes,
             "edges": [edge for level in self.levels for edge in level.edges],
             "legends": _legends(most, self.errors),
         }
+
+    def inputs(self, top: _Level) -> None:
+        """The model's inputs, and what is cut off before them."""
+        scope = self.plan.root
+        for tensor, name, layout in zip(scope.graph.inputs, scope.graph.input_names, scope.input_layouts):
+            shape = scope.graph.tensors[tensor].shape
+            keras, torch = _side(name, "Input", [shape]), _side(name, "argument", [layout.shape(shape)])
+            top.made[tensor] = self.node(f"in {name}", "", "input", name, keras, torch), 0
+        for cut in self.plan.traced.cuts:  # an input of its name stands in its place
+            keras = _side(cut.layer.path, cut.layer.kind, [cut.tensor.shape])
+            torch = _side("data pipeline", "", [])
+            node = self.node(f"cut {cut.layer.path}", "", "layer", cut.call, keras, torch, CUT_OFF, True)
+            top.edges.append(("", node, 0, f"in {cut.layer.path}", 0, ""))
+
+    def outputs(self, top: _Level) -> None:
+        scope = self.plan.root
+        for tensor, name, layout in zip(scope.graph.outputs, scope.graph.output_names, scope.output_layouts):
+            shape = scope.graph.tensors[tensor].shape
+            keras, torch = _side(name, "Output", [shape]), _side(name, "returned", [layout.shape(shape)])
+            top.join(tensor, self.node(f"out {name}", "", "output", None, keras, torch))
 
     def level(self, name: str, entries: Iterable[str] = ()) -> _Level:
         self.levels.append(_Level(name, entries={tensor: index for index, tensor in enumerate(entries)}))
@@ -170,7 +163,10 @@ class _Writer:
     def parts(
         self, level: _Level, scope: PlannedScope, parts: Iterable[int | Use | Sequence[Use]], path: str, prefix: str
     ) -> None:
-        """Write what a level is made of: calls by their index, blocks, runs of blocks. path, prefix: of names in Keras and in torch."""
+        """Write what a level is made of: calls by their index, blocks, runs of blocks.
+
+        path, prefix: of names in Keras and in torch.
+        """
         for part in parts:
             if isinstance(part, int):
                 self.call(level, scope, scope.nodes[part], path, prefix)
@@ -220,10 +216,8 @@ class _Writer:
                 f"{len(uses)} × {len(calls) // len(uses)} layers",
                 f"Sequential({len(uses)} × {uses[0].block.class_name})",
             )
-        keras_side, torch_side = (
-            _side(_together([planned.node.layer.name for planned in calls]), keras, [shape]),
-            _side(f"{prefix}{attr}", torch, [layout.shape(shape)]),
-        )
+        keras_side = _side(_together([planned.node.layer.name for planned in calls]), keras, [shape])
+        torch_side = _side(f"{prefix}{attr}", torch, [layout.shape(shape)])
         inner = self.level(
             self.node(f"{path}block {attr}", level.id, kind, None, keras_side, torch_side, INERT, size=len(calls))
         )
@@ -233,7 +227,7 @@ class _Writer:
         level.made.update((tensor, inner) for planned in calls for tensor in planned.node.outputs)
 
     def fold_up(self) -> None:
-        """A fold has what its layers have: the worst status and errors, overrides, the first divergence, all parameters."""
+        """A fold has what its layers have: the worst status and errors, overrides, the first divergence, parameters."""
         for name, node in reversed(self.nodes.items()):  # the inside of a fold comes after it
             fold = self.nodes.get(node["parent"])
             if fold is not None:

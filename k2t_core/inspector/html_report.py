@@ -1,4 +1,4 @@
-"""A verification as one page that an auditor can file: self-contained, no network, everything that the verdict rests on."""
+"""A verification as one page that an auditor can file: self-contained, with everything that the verdict rests on."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ PACKAGES = ("k2t", "keras", "tensorflow-cpu", "tensorflow", "torch", "numpy")
 def facts(report: Report, folder: str | Path, command: str) -> dict[str, Any]:
     """Everything that the verdict rests on, as plain data: what the page shows, and what ``--json`` prints.
 
-    folder: the conversion that was verified. command: what reproduces the report, as a shell line. Raises OutputError where
-    the folder is not a conversion.
+    folder: the conversion that was verified. command: what reproduces the report, as a shell line.
+    Raises OutputError where the folder is not a conversion.
     """
     folder = Path(folder)
     manifest = Manifest.read(folder)
@@ -104,8 +104,6 @@ def _versions() -> dict[str, str]:
     for name in PACKAGES:
         try:
             found[name] = importlib.metadata.version(name)
-        except (
-            importlib.metadata.PackageNotFoundError
-        ):  # one of the two TensorFlows is installed; k2t may run from its folder
-            continue
+        except importlib.metadata.PackageNotFoundError:
+            continue  # one of the two TensorFlows is installed; k2t may run from its folder
     return found

@@ -1,4 +1,4 @@
-"""A layer as a person would write it in Keras, and what the installed frameworks' own documentation says of either side."""
+"""A layer as a person would write it in Keras, and what the installed frameworks' own documentation says of it."""
 
 from __future__ import annotations
 
@@ -45,31 +45,36 @@ def constructor(layer: Layer) -> str:
         return _identifier(layer.name)
     cls = _class(layer.kind)
     defaults = _defaults(cls) if cls is not None else {}
+    told = {**_wrapped(layer, defaults), **_options(layer, defaults)}
+    first = next((name for name, default in defaults.items() if default is inspect.Parameter.empty), None)
+    name_of = f"layers.{layer.kind}" if cls is not None else layer.kind.rsplit(".", 1)[-1].rsplit(">", 1)[-1]
+    return f"{name_of}({', '.join(text if name == first else f'{name}={text}' for name, text in told.items())})"
+
+
+def _options(layer: Layer, defaults: Mapping[str, Any]) -> dict[str, str]:
+    """The options that are no defaults and say what the layer computes, in the order of its constructor."""
+    order = [*(name for name in defaults if name in layer.config), *(n for n in layer.config if n not in defaults)]
     told = {}
-    for name in sorted(
-        layer.config, key=lambda name: list(defaults).index(name) if name in defaults else len(defaults)
-    ):
+    for name in order:
         value = _plain(layer.config[name])
-        if (
-            name in _UNTOLD
-            or name in layer.children
-            or name in defaults
-            and _same(defaults[name], value)
-            or name not in defaults
-            and name != "name"
-            and not value
-        ):
+        if name in _UNTOLD or name in layer.children:
+            continue
+        if _same(defaults[name], value) if name in defaults else name != "name" and not value:
             continue
         told[name] = repr(value)
+    return told
+
+
+def _wrapped(layer: Layer, defaults: Mapping[str, Any]) -> dict[str, str]:
+    """The layers that a wrapper's constructor takes, the last of them first."""
+    told: dict[str, str] = {}
     for name, child in layer.children.items():
         if name == "forward_layer":  # Bidirectional prefixes its name, and makes the backward layer of it
             given = str(child.config.get("name", child.name)).removeprefix("forward_")
             name, child = "layer", replace(child, config={**child.config, "name": given})
         if name in defaults and name != "backward_layer":
             told = {name: constructor(child), **told}
-    first = next((name for name, default in defaults.items() if default is inspect.Parameter.empty), None)
-    name_of = f"layers.{layer.kind}" if cls is not None else layer.kind.rsplit(".", 1)[-1].rsplit(">", 1)[-1]
-    return f"{name_of}({', '.join(text if name == first else f'{name}={text}' for name, text in told.items())})"
+    return told
 
 
 def documentation_of_keras(layer: Layer) -> Documentation | None:
@@ -83,10 +88,12 @@ def documentation_of_keras(layer: Layer) -> Documentation | None:
 
 
 def documentation_of_torch(source: str, lines: Iterable[int]) -> list[Documentation]:
-    """The docstrings of what the ``lines`` (from 1) of a generated file use of torch, modules first, and of the helpers in the file."""
+    """The docstrings of what the ``lines`` (from 1) of a generated file use: torch's, modules first, and its helpers."""
     tree, wanted = ast.parse(source), set(lines)
     helpers = {
-        item.name: ast.get_docstring(item) for item in tree.body if isinstance(item, (ast.ClassDef, ast.FunctionDef))
+        item.name: text
+        for item in tree.body
+        if isinstance(item, (ast.ClassDef, ast.FunctionDef)) and (text := ast.get_docstring(item))
     }
     names: dict[str, None] = {}
     for node in ast.walk(tree):
@@ -94,7 +101,7 @@ def documentation_of_torch(source: str, lines: Iterable[int]) -> list[Documentat
             continue
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in _MODULES:
             names[f"{_MODULES[node.value.id]}.{node.attr}"] = None
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and helpers.get(node.func.id):
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in helpers:
             names[node.func.id] = None
         elif (
             isinstance(node, ast.Call)
@@ -137,7 +144,7 @@ def _defaults(cls: Any) -> dict[str, Any]:
 
 
 def _same(default: Any, value: Any) -> bool:
-    """Whether a value from a config is a constructor's default: (2, 2) where 2 stands there, 'linear' where None does."""
+    """Whether a value from a config is a constructor's default: (2, 2) where that is 2, 'linear' where it is None."""
     if default == value or default is None and value in ("linear", "channels_last"):
         return True
     return (

@@ -20,14 +20,17 @@ class LayerChange:
 
     @property
     def factor(self) -> float | None:
-        """How many times larger the accumulated difference became; infinite from 0, None where there is nothing to compare."""
+        """How many times larger the accumulated difference became; infinite from 0, None without both."""
         if self.before is None or self.after is None:
             return None
         return self.after / self.before if self.before else 1.0 if not self.after else float("inf")
 
 
 def comparisons(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(weights, inputs) of the comparisons that both reports hold, in the order of the later one: only those say what changed."""
+    """(weights, inputs) of the comparisons that both reports hold, in the order of the later one.
+
+    Only those say what changed.
+    """
     known = {(run["weights"], run["inputs"]) for run in before["runs"]}
     return [(run["weights"], run["inputs"]) for run in after["runs"] if (run["weights"], run["inputs"]) in known]
 

@@ -1,4 +1,4 @@
-"""A comparison looked at anew: at another tolerance, one output or one class of it, one sample of it. Nothing runs again."""
+"""A comparison looked at anew: at another tolerance, one output, class or sample of it. Nothing runs again."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Prediction:
 
 
 def predictions(output: OutputResult, sample: int) -> list[Prediction]:
-    """The `TOP` classes of both sides, in Keras's order, of an output that is a score for each class; empty for any other."""
+    """The `TOP` classes of both sides, in Keras's order, of an output of scores for classes; empty for any other."""
     if (
         output.keras.ndim != 2
         or output.keras.shape != output.torch.shape

@@ -14,7 +14,9 @@ import numpy as np
 
 from k2t_core.graph import Layer
 from k2t_core.planning.plan import PlannedWeight
-from k2t_core.transforms import Cast, Permute, ReorderBlocks, ReorderFlatten, Reshape, SqrtAtLeast, Take
+from k2t_core.transforms import Cast, Permute, ReorderBlocks, ReorderFlatten, Reshape, SqrtAtLeast, Take, Transform
+
+Index = tuple[np.ndarray, ...]  # of many elements of an array: their places along each axis
 
 WINDOW = 48  # rows and columns drawn
 SAMPLE = 100_000  # values counted in a histogram
@@ -50,8 +52,9 @@ class Side:
     """One side, laid out as a matrix in the order of its memory: a window around the marked element.
 
     rows, columns: names of the axes that run there. row_labels, column_labels: the index of each row and column.
-    mark: (row, column) in the window, of the element with ``index`` in the whole array. more: whether the window leaves anything out.
-    row_gates, column_gates: the gates of a recurrent kernel, where they run along that side; the window shows some units of each.
+    mark: (row, column) in the window, of the element with ``index`` in the whole array.
+    more: whether the window leaves anything out.
+    row_gates, column_gates: the gates of a recurrent kernel, where they run along that side, with some units of each.
     """
 
     shape: tuple[int, ...]
@@ -92,6 +95,7 @@ def is_drawable(weight: PlannedWeight) -> bool:
     """Whether a weight comes from a Keras variable by steps whose elements can be followed."""
     return (
         weight.source is not None
+        and weight.keras_shape is not None
         and 0 not in (*weight.keras_shape, *weight.shape)
         and () not in (weight.keras_shape, weight.shape)
         and all(isinstance(step, (*_BACK, *_VALUES)) for step in weight.steps)
@@ -116,10 +120,10 @@ def weight_picture(
     source = tuple(int(axis[0]) for axis in keras_index(weight, tuple(np.array([i]) for i in element)))
     flat = array.reshape(-1)
 
-    def from_keras(index: tuple[np.ndarray, ...]) -> np.ndarray:
+    def from_keras(index: Index) -> np.ndarray:
         return flat[np.ravel_multi_index(index, array.shape)]
 
-    def from_torch(index: tuple[np.ndarray, ...]) -> np.ndarray:
+    def from_torch(index: Index) -> np.ndarray:
         values = from_keras(keras_index(weight, index))
         for step in weight.steps:
             values = step.apply(values) if isinstance(step, _VALUES) else values
@@ -141,8 +145,9 @@ def weight_picture(
     )
 
 
-def keras_index(weight: PlannedWeight, index: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+def keras_index(weight: PlannedWeight, index: Index) -> Index:
     """Where in the Keras variable the elements at ``index`` of the torch array come from."""
+    assert weight.keras_shape is not None, "a weight without a variable is not drawable"
     shapes = [weight.keras_shape]
     for step in weight.steps:
         shapes.append(step.shape_after(shapes[-1]))
@@ -154,6 +159,7 @@ def keras_index(weight: PlannedWeight, index: tuple[np.ndarray, ...]) -> tuple[n
 
 def keras_axes(weight: PlannedWeight, layer: Layer | None) -> tuple[str, ...]:
     """What each axis of the Keras variable counts, as Keras's documentation of the layer names it."""
+    assert weight.source is not None and weight.keras_shape is not None, "a weight without a variable is not drawable"
     name, rank, kind = weight.source.rsplit("/", 1)[-1], len(weight.keras_shape), layer.kind if layer else ""
     if _gates(layer) is not None and rank <= 2 and ("kernel" in name or "bias" in name):
         return ({"recurrent_kernel": "units", "bias": "input and recurrent"}.get(name, "in"), "gates")[-rank:]
@@ -179,6 +185,7 @@ def keras_axes(weight: PlannedWeight, layer: Layer | None) -> tuple[str, ...]:
 
 def torch_axes(weight: PlannedWeight, names: tuple[str, ...]) -> tuple[str, ...]:
     """The names of the Keras axes as the transform moves them; joined or split axes get names of their own."""
+    assert weight.keras_shape is not None, "a weight without a variable is not drawable"
     shape = weight.keras_shape
     for step in weight.steps:
         after = step.shape_after(shape)
@@ -216,7 +223,7 @@ def _side(
     axes: tuple[str, ...],
     index: tuple[int, ...],
     split: int,
-    values: Callable,
+    values: Callable[[Index], np.ndarray],
     gates: Sequence[str] | None,
 ) -> Side:
     """Axes before ``split`` run down, the others across."""
@@ -280,21 +287,21 @@ def _gates(layer: Layer | None) -> tuple[tuple[str, ...], tuple[str, ...]] | Non
     return next((GATES[kind] for kind in kinds if kind in GATES), None)
 
 
-def _permute(step: Permute, index, before, after):
+def _permute(step: Permute, index: Index, before: tuple[int, ...], after: tuple[int, ...]) -> Index:
     return tuple(index[step.axes.index(axis)] for axis in range(len(before)))
 
 
-def _reshape(step: Reshape, index, before, after):
+def _reshape(step: Reshape, index: Index, before: tuple[int, ...], after: tuple[int, ...]) -> Index:
     return np.unravel_index(np.ravel_multi_index(index, after), before)
 
 
-def _blocks(step: ReorderBlocks, index, before, after):
+def _blocks(step: ReorderBlocks, index: Index, before: tuple[int, ...], after: tuple[int, ...]) -> Index:
     units = before[step.axis] // len(step.order)
     return _at(index, step.axis, np.asarray(step.order)[index[step.axis] // units] * units + index[step.axis] % units)
 
 
-def _flatten(step: ReorderFlatten, index, before, after):
-    # Position p of the flattened axis, run through in torch's order, is this position in Keras's: Flat.order() without its array.
+def _flatten(step: ReorderFlatten, index: Index, before: tuple[int, ...], after: tuple[int, ...]) -> Index:
+    # Where position p of the flattened axis, in torch's order, is in Keras's: Flat.order() without its array.
     place = np.unravel_index(index[step.axis], tuple(step.shape[axis] for axis in step.perm))
     return _at(
         index,
@@ -303,16 +310,23 @@ def _flatten(step: ReorderFlatten, index, before, after):
     )
 
 
-def _take(step: Take, index, before, after):
+def _take(step: Take, index: Index, before: tuple[int, ...], after: tuple[int, ...]) -> Index:
     like = index[0] if index else np.array(0)
     return (*index[: step.axis], np.full_like(like, step.index), *index[step.axis :])
 
 
-def _at(index, axis, value):
+def _at(index: Index, axis: int, value: np.ndarray) -> Index:
     axis %= len(index)
     return (*index[:axis], value, *index[axis + 1 :])
 
 
-_BACK = {Permute: _permute, Reshape: _reshape, ReorderBlocks: _blocks, ReorderFlatten: _flatten, Take: _take}
+# Back through each step that moves numbers: (step, index after it, shape before it, shape after it) → index before it.
+_BACK: dict[type[Transform], Callable[..., Index]] = {
+    Permute: _permute,
+    Reshape: _reshape,
+    ReorderBlocks: _blocks,
+    ReorderFlatten: _flatten,
+    Take: _take,
+}
 # Steps that change numbers and move none.
 _VALUES = (Cast, SqrtAtLeast)
