@@ -13,17 +13,22 @@ import os
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from k2t_core.errors import K2TError, UnsupportedError, one_line
+from k2t_core.progress import Progress, silent
+from k2t_core.project.by_hand import verify_line
 from k2t_core.words import size_text
 
-DIFFERS, BAD_INPUT, FAULT, INTERRUPTED = 1, 2, 3, 130
+if TYPE_CHECKING:
+    from k2t_core.recipe import Recipe
+
+DIFFERS, BAD_INPUT, FAULT = 1, 2, 3
 
 app = typer.Typer(
     name="k2t",
@@ -83,12 +88,11 @@ def convert(
     allow_unsafe: AllowUnsafe = False,
 ) -> None:
     """Write model.py, model.safetensors, manifest.json and recipe.json: all of them or none."""
-    with progress() as say:
-        load_frameworks(say)
+    with at_work(rules) as say:
         import k2t_core as k2t
 
-        _use_rules(rules)
-        overrides, left = recipe, []
+        overrides: Recipe | Path | None = recipe
+        left: list[str] = []
         if recipe is not None and merge_recipe:
             overrides, left = k2t.merge(recipe, model, allow_unsafe=allow_unsafe)
         result = k2t.convert(model, out, overrides, onnx=onnx, allow_unsafe=allow_unsafe, progress=say)
@@ -96,34 +100,25 @@ def convert(
         print(f"k2t: left out of the recipe: {reason}", file=sys.stderr)
     from k2t_core.emit.manifest import FILES, ONNX
 
-    plan = result.plan
-    count = sum(1 for _ in plan.root.walk())
-    print(
-        f"{model.name}: {count} {'call' if count == 1 else 'calls'} of layers → {result.model_path}, {len(result.code.text.splitlines())} lines"
-    )
+    count, lines = sum(1 for _ in result.plan.root.walk()), len(result.code.text.splitlines())
+    print(f"{model.name}: {count} call{'s' if count != 1 else ''} of layers → {result.model_path}, {lines} lines")
     for name in (*FILES, ONNX) if onnx else FILES:
         print(f"  {result.folder / name}  {size_text((result.folder / name).stat().st_size)}")
-    unsafe = " --allow-unsafe" if allow_unsafe else ""
-    registered = f" --rules {rules}" if rules else ""
-    print(f"verify with: k2t verify {out} --against {model}{registered}{unsafe}")
+    print("verify with:", verify_line(out, model, {"rules": rules, "allow_unsafe": allow_unsafe}))
 
 
 @app.command()
 def inspect(model: ModelFile, as_json: AsJson = False, rules: Rules = None, allow_unsafe: AllowUnsafe = False) -> None:
     """Show what each Keras layer becomes in PyTorch, and everything that cannot be converted (exit code 2)."""
-    with progress() as say:
-        load_frameworks(say)
+    with at_work(rules) as say:
         import k2t_core as k2t
         from k2t_core.inspector.card import card_json
+        from k2t_core.inspector.terminal import print_card
 
-        _use_rules(rules)
         say(0.5, "Reading the model")
         plan = k2t.plan(model, allow_unsafe=allow_unsafe)
-    card = card_json(plan)
-    if as_json:
-        print(json.dumps(card, indent=2, ensure_ascii=False))
-    else:
-        _print_card(card)
+        card = card_json(plan)
+    print_json(card) if as_json else print_card(card)
     plan.raise_for_problems()
 
 
@@ -136,7 +131,8 @@ def verify(
         typer.Option(
             "--inputs",
             metavar="X.npz",
-            help="Your own batch in Keras's axis order: .npz, .npy, .csv, an image or a folder of images; random without it.",
+            help="Your own batch in Keras's axis order: .npz, .npy, .csv, an image or a folder of images; "
+            "random without it.",
         ),
     ] = None,
     batch: Annotated[int, typer.Option(help="Size of the random batch.")] = 4,
@@ -163,7 +159,8 @@ def verify(
     edge_cases: Annotated[
         bool,
         typer.Option(
-            help="Compare on zeros, tiny and large numbers, a batch of 1, other sizes and the range that the model's preprocessing implies as well."
+            help="Compare on zeros, tiny and large numbers, a batch of 1, other sizes and the range that the model's "
+            "preprocessing implies as well."
         ),
     ] = True,
     as_json: AsJson = False,
@@ -171,53 +168,30 @@ def verify(
     allow_unsafe: AllowUnsafe = False,
 ) -> None:
     """Run both frameworks on the same batch and compare every layer. Exit code 1 where they differ."""
-    with progress() as say:
-        load_frameworks(say)
+    options: dict[str, Any] = {  # as `k2t.verify` takes them, and as the line that repeats the verification tells them
+        "inputs": inputs,
+        "batch": batch,
+        "seed": seed,
+        "distribution": distribution,
+        "weights": weights.value,
+        "tolerance": tolerance,
+        "search": search,
+        "edge_cases": edge_cases,
+        "training": training,
+    }
+    command = verify_line(out, against, {**options, "rules": rules, "allow_unsafe": allow_unsafe})
+    with at_work(rules) as say:
         import k2t_core as k2t
+        from k2t_core.inspector.html_report import facts, write_html_report
+        from k2t_core.inspector.terminal import print_report
 
-        _use_rules(rules)
-        report = k2t.verify(
-            out,
-            against,
-            inputs=inputs,
-            batch=batch,
-            seed=seed,
-            distribution=distribution,
-            weights=weights.value,
-            tolerance=tolerance,
-            edge_cases=edge_cases,
-            training=training,
-            search=search,
-            allow_unsafe=allow_unsafe,
-            progress=say,
-        )
-        from k2t_core.inspector.html_report import command_line, facts, write_html_report
-
-        options = {
-            "inputs": inputs,
-            "batch": batch,
-            "seed": seed,
-            "distribution": distribution,
-            "weights": weights.value,
-            "tolerance": tolerance,
-            "search": search or None,
-            "rules": rules,
-        }
-        flags = (
-            ("" if edge_cases else " --no-edge-cases")
-            + (" --training" if training else "")
-            + (" --allow-unsafe" if allow_unsafe else "")
-        )
-        command = command_line(out, against, options) + flags
+        report = k2t.verify(out, against, **options, allow_unsafe=allow_unsafe, progress=say)
         if html is not None:
             try:
                 write_html_report(report, out, html, command)
             except OSError as error:
                 raise K2TError(f"{html}: cannot write the report there: {error.strerror or error}") from error
-    if as_json:
-        print(json.dumps(facts(report, out, command), indent=2, ensure_ascii=False))
-    else:
-        _print_report(report)
+    print_json(facts(report, out, command)) if as_json else print_report(report)
     if not report.passed:
         raise typer.Exit(DIFFERS)
 
@@ -231,7 +205,26 @@ def run_app(
     rules: Rules = None,
 ) -> None:
     """Open the app in the browser, on a model file or a bundled example."""
-    from k2t_core.project.bundled import app_folder, examples
+    from k2t_core.project.bundled import app_folder
+
+    arguments = app_arguments(model, example)
+    script = app_folder() / "app.py"
+    if not script.is_file():
+        raise K2TError(f"{script}: missing; install k2t again")
+    if rules is not None and not rules.is_file():
+        raise K2TError(f"rules {rules}: no such file")
+    environment = {**os.environ, "K2T_RULES": str(rules.resolve())} if rules else None
+    command = [sys.executable, "-m", "streamlit", "run", str(script), "--", *arguments]
+    try:  # Streamlit reads its settings from .streamlit/ beside the script
+        code = subprocess.call(command, env=environment)
+    except KeyboardInterrupt:  # Streamlit got it too and has stopped
+        code = 0
+    raise typer.Exit(code)
+
+
+def app_arguments(model: Path | None, example: str | None) -> list[str]:
+    """What app.py is given to open. Raises K2TError where that is not there, or both are asked for."""
+    from k2t_core.project.bundled import examples
 
     if model is not None and example is not None:
         raise K2TError("give a model file or --example, not both")
@@ -239,110 +232,27 @@ def run_app(
         raise K2TError(f"{model}: no such file")
     if example is not None and example not in examples().EXAMPLES:
         raise K2TError(f"no bundled example {example!r}; one of {', '.join(examples().EXAMPLES)}")
-    script = app_folder() / "app.py"
-    if not script.is_file():
-        raise K2TError(f"{script}: missing; install k2t again")
-    arguments = [str(model.resolve())] if model else ["--example", example] if example else []
-    if rules is not None and not rules.is_file():
-        raise K2TError(f"rules {rules}: no such file")
-    environment = {**os.environ, "K2T_RULES": str(rules.resolve())} if rules else None
-    try:  # Streamlit reads its settings from .streamlit/ beside the script
-        code = subprocess.call(
-            [sys.executable, "-m", "streamlit", "run", str(script), "--", *arguments], env=environment
-        )
-    except KeyboardInterrupt:  # Streamlit got it too and has stopped
-        code = 0
-    raise typer.Exit(code)
+    return [str(model.resolve())] if model else ["--example", example] if example else []
 
 
-def _print_card(card: dict[str, Any]) -> None:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    console = _console()
-    console.print(
-        Text(
-            f"{card['model']}: {card['format']} of Keras {card['keras_version']}, {card['parameters']:,} parameters, {size_text(card['bytes'])}",
-            style="bold",
-        )
-    )
-    for title in ("inputs", "outputs"):
-        tensors = ", ".join(f"{side['name']} {_shape(side['shape'])} {side['dtype']}" for side in card[title])
-        console.print(Text(f"{title}: {tensors}"))
-    table = Table(box=box.SIMPLE_HEAD)
-    for column in ("Keras", "type", "shape", "PyTorch", "shape", "variables", "status"):
-        table.add_column(column, overflow="fold")
-    styles = {"unsupported": "red", "ambiguous": "yellow", "inert": "dim"}
-    for row in card["layers"]:
-        shape = (
-            row["torch_shape"]
-            if row["torch_layout"] == row["keras_layout"]
-            else f"{row['torch_shape']} {row['torch_layout']}"
-        )
-        cells = [
-            row["call"],
-            row["type"],
-            row["keras_shape"],
-            row["module"],
-            shape,
-            "\n".join(row["weights"]),
-            row["status"],
-        ]
-        table.add_row(*map(Text, cells), style=styles.get(row["status"]))
-    console.print(table)
-
-
-def _print_report(report: Any) -> None:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    console = _console()
-    table = Table(box=box.SIMPLE_HEAD)
-    for column in ("weights", "inputs", "output", "shape", "max abs", "mean abs", "max relative", ""):
-        table.add_column(column, overflow="fold")
-    for run in report.runs:
-        for output in run.outputs:
-            difference = output.difference
-            verdict = "agrees" if output.passed else "differs"
-            cells = [
-                run.weights,
-                run.inputs,
-                output.name,
-                _shape(output.keras_shape),
-                f"{difference.max_abs:.2e}",
-                f"{difference.mean_abs:.2e}",
-                f"{difference.relative:.2e}",
-                verdict,
-            ]
-            table.add_row(*map(Text, cells), style=None if output.passed else "red")
-    console.print(table)
-    for weakness in report.weaknesses:
-        console.print(Text(f"cannot tell a wrong transpose: {weakness.variable}: {weakness.reason}", style="yellow"))
-    for note in report.notes:
-        console.print(Text(note, style="yellow"))
-    for effect in report.effects:
-        console.print(Text(f"override of {effect.describe()}", style=None if effect.agrees else "red"))
-    for cause in report.causes[:3]:
-        console.print(Text(f"{cause.layer}: {cause.describe()}", style="yellow"))
-    console.print(
-        Text(
-            report.verdict,
-            style="bold green" if report.passed and report.proves else "bold yellow" if report.passed else "bold red",
-        )
-    )
-
-
-def _console() -> Any:
-    """Terminal width on a terminal; in a pipe or file, lines as long as they need to be."""
-    from rich.console import Console
-
-    return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=100_000)
+def print_json(data: Any) -> None:
+    print(json.dumps(data, indent=2, ensure_ascii=False))
 
 
 @contextmanager
-def progress() -> Iterator[Callable[[float, str], None]]:
+def at_work(rules: Path | None) -> Iterator[Progress]:
+    """Where a command works: Keras is loaded, the rules of a user's own are registered, and `progress` is shown."""
+    with progress() as say:
+        load_frameworks(say)
+        import k2t_core as k2t
+
+        if rules is not None:
+            k2t.load_rules(rules)
+        yield say
+
+
+@contextmanager
+def progress() -> Iterator[Progress]:
     """A progress bar on stderr, where that is a terminal: yields ``say(share done, what is being done)``.
 
     What others print meanwhile (a model.py, rules, a Lambda) goes to stderr: stdout has the results alone.
@@ -351,49 +261,37 @@ def progress() -> Iterator[Callable[[float, str], None]]:
         yield from _progress()
 
 
-def _progress() -> Iterator[Callable[[float, str], None]]:
+def _progress() -> Iterator[Progress]:
     if not sys.stderr.isatty():
-        yield lambda share, text: None
+        yield silent
         return
+    from rich import progress as bars
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     # A handle of its own: `load_frameworks` turns off what others write to stderr.
     with os.fdopen(os.dup(2), "w") as terminal:
         console = Console(file=terminal, force_terminal=True)
-        with Progress(
-            TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console, transient=True
-        ) as bar:
+        columns = (bars.TextColumn("{task.description}"), bars.BarColumn(), bars.TimeElapsedColumn())
+        with bars.Progress(*columns, console=console, transient=True) as bar:
             task = bar.add_task("Starting", total=1.0)
             yield lambda share, text: bar.update(task, completed=share, description=text)
 
 
-def load_frameworks(say: Callable[[float, str], None] = lambda share, text: None) -> None:
+def load_frameworks(say: Progress = silent) -> None:
     """Import Keras on TensorFlow without its start-up messages, which no setting silences; errors are shown."""
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     os.environ["KERAS_BACKEND"] = "tensorflow"  # the reference, whatever the user's own default is
     say(0.0, "Starting TensorFlow")
     sys.stderr.flush()
     kept = os.dup(2)
-    silent = os.open(os.devnull, os.O_WRONLY)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(silent, 2)
+        os.dup2(nowhere, 2)
         import keras  # noqa: F401
     finally:
         os.dup2(kept, 2)
         os.close(kept)
-        os.close(silent)
-
-
-def _use_rules(path: Path | None) -> None:
-    from k2t_core.keras_side.loading import load_rules
-
-    if path is not None:
-        load_rules(path)
-
-
-def _shape(shape: Any) -> str:
-    return "(" + ", ".join("?" if n is None else str(n) for n in shape) + ("," if len(shape) == 1 else "") + ")"
+        os.close(nowhere)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -408,10 +306,8 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"k2t: {error}", file=sys.stderr)
         sys.exit(BAD_INPUT)
     except MemoryError as error:
-        print(
-            f"k2t: not enough memory ({one_line(error) or 'an allocation failed'}); give fewer samples, or a machine with more",
-            file=sys.stderr,
-        )
+        reason = one_line(error) or "an allocation failed"
+        print(f"k2t: not enough memory ({reason}); give fewer samples, or a machine with more", file=sys.stderr)
         sys.exit(BAD_INPUT)
     except BrokenPipeError:  # the reader of a pipe has gone: nothing more to say
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

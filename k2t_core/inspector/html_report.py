@@ -7,7 +7,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -88,15 +87,6 @@ def write_html_report(report: Report, folder: str | Path, path: str | Path, comm
     staging = path.with_name(f".{path.name}.new")
     staging.write_text(html_report(report, folder, command), encoding="utf-8")
     os.replace(staging, path)
-
-
-def command_line(folder: str | Path, model: str | Path, options: dict[str, object]) -> str:
-    """The ``k2t verify`` line with these options; None and True/False options as flags are written."""
-    words = ["k2t", "verify", str(folder), "--against", str(model)]
-    for name, value in options.items():
-        if value is not None:
-            words += [f"--{name}", str(value)]
-    return shlex.join(words)
 
 
 def _versions() -> dict[str, str]:
