@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from k2t_core.project.store import write_whole
-from k2t_core.verification.report import Report, read_report, report_key, write_report
+from k2t_core.verification.report import Report
+from k2t_core.verification.report_file import read_report, report_key, write_report
 
 KEPT_RUNS = 50  # past verifications in the table
 

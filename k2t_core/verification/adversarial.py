@@ -1,4 +1,4 @@
-"""Search for inputs on which the two sides disagree most: gradient steps that enlarge the difference, from several starts."""
+"""Search for inputs on which the two sides disagree most, by gradient steps that enlarge the difference."""
 
 from __future__ import annotations
 
@@ -30,8 +30,9 @@ def worst_batch(
 ) -> tuple[list[np.ndarray], float]:
     """The batch with the largest relative output difference that was met, and that difference.
 
-    arrays: a batch in Keras's layout; the first start is the batch itself, the others are it plus noise of its own size,
-    three times as large for each further start: where the two sides agree there is no slope to follow, only ground to cover.
+    arrays: a batch in Keras's layout; the first start is the batch itself, the others are it plus noise of its own
+    size, three
+    times as large for each further start: where the two sides agree there is no slope to follow, only ground to cover.
     Each step goes along the sign of d/dx ½‖keras(x) − torch(x)‖², the difference of the two sides' own gradients.
     Integer inputs stay as they are.
     """
@@ -84,14 +85,17 @@ def _disagreement(
     }
     if not any(np.any(f) and np.isfinite(f).all() for f in factors.values()):
         return relative, None
-    factors = {
-        k: f / np.abs(f).max() for k, f in factors.items() if np.any(f) and np.isfinite(f).all()
-    }  # near float32's own rounding, tiny factors would vanish
+    # Near float32's own rounding, tiny factors would vanish.
+    factors = {k: f / np.abs(f).max() for k, f in factors.items() if np.any(f) and np.isfinite(f).all()}
     by_keras, _ = running.gradients(traced, arrays, factors)
-    total: Any = sum((got[k] * to_tensor(sides[k].to_torch(f))).sum() for k, f in factors.items())
+    weighted = {k: to_tensor(sides[k].to_torch(f)) for k, f in factors.items()}
+    total: Any = sum((got[k] * f).sum() for k, f in weighted.items())
     written.guard(total.backward, "backward()")
-    slopes = []
+    slopes: list[np.ndarray | None] = []
     for x, want, side in zip(inputs, by_keras, written.manifest.inputs):
-        slopes.append(None if want is None or x.grad is None else want - side.to_keras(to_array(x.grad)))
+        if want is None or x.grad is None:
+            slopes.append(None)
+        else:
+            slopes.append(want - side.to_keras(to_array(x.grad)))
     written.module.zero_grad()
     return relative, slopes

@@ -1,12 +1,14 @@
 """One layer by itself: what it computes under a recipe, on Keras's own input, without the rest of the model.
 
-A probe runs Keras once; after that a candidate mapping is planned, written and compared in a few hundredths of a second.
+A probe runs Keras once; after that a candidate mapping is planned, written and compared in a few hundredths of a
+second.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,29 +26,25 @@ from k2t_core.planning.planner import plan
 from k2t_core.recipe import Recipe
 from k2t_core.tensors import default_dtype, to_array, to_tensor
 from k2t_core.transforms import is_float
-from k2t_core.verification import closeups
+from k2t_core.verification.check import Case
+from k2t_core.verification.checks import LAYER_CHECKS
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True, eq=False)
 class Verdict:
     """A layer's outputs under one recipe: the largest difference among them, and whether all agree.
 
-    values: what torch computed, in Keras's order of axes. shapes: how an output's shape differs, in words; mostly empty.
+    values: what torch computed, in Keras's order of axes. shapes: how an output's shape differs, in words; mostly
+    empty.
     """
 
     difference: Difference
     passed: bool
     values: tuple[np.ndarray, ...] = ()
     shapes: str = ""
-
-
-@dataclass(frozen=True, eq=False)
-class Case:
-    """What Keras gave a layer and what it made of it. zeroed: variables that are taken to be 0 in both."""
-
-    inputs: tuple[np.ndarray, ...]
-    expected: tuple[np.ndarray, ...]
-    zeroed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +56,7 @@ class Probe:
     inputs: tuple[np.ndarray, ...]
     expected: tuple[np.ndarray, ...]
     arriving: tuple[Layout, ...]  # the layouts of the inputs in the whole model
-    closer: tuple[Case, ...] = ()  # a normalisation where its epsilon decides
+    closer: tuple[Case, ...] = ()  # where what ordinary numbers hide is seen: `LayerCheck.cases`
 
     def plan(self, recipe: Recipe) -> Plan:
         """The layer's own plan. Raises OverrideError for an override that is impossible."""
@@ -68,72 +66,82 @@ class Probe:
         """What the layer computes under ``recipe``. Raises K2TError where it cannot be converted so or does not run."""
         planned = self.plan(recipe)
         source = write_source(planned).text
-        verdicts, values = [], ()
+        verdicts: list[Verdict] = []
+        values: tuple[np.ndarray, ...] = ()
         for case in (Case(self.inputs, self.expected), *self.closer):
-            got, exact = self._run(planned, source, case), self._run(planned, source, case, double=True)
+            got, exact = self._run(planned, source, case), self._run_in_float64(planned, source, case)
             values = values or tuple(got)  # of Keras's own input, which comes first
             for index, (want, have) in enumerate(zip(case.expected, got)):
                 difference = Difference.of(want, have)
-                rounding = (
-                    Rounding.of(want, have, exact[index])
-                    if exact is not None and is_float(want.dtype) and want.shape == have.shape
-                    else None
-                )
+                rounding = None
+                if exact is not None and is_float(want.dtype) and want.shape == have.shape:
+                    rounding = Rounding.of(want, have, exact[index])
                 verdicts.append(Verdict(difference, layer_passes(difference, rounding, want.dtype)))
-        shapes = next(
-            (
-                f"it gives {have.shape}, Keras {want.shape}"
-                for want, have in zip(self.expected, values)
-                if want.shape != have.shape
-            ),
-            "",
-        )
-        return Verdict(
-            max((v.difference for v in verdicts), key=lambda d: d.relative),
-            all(v.passed for v in verdicts),
-            values,
-            shapes,
-        )
+        odd = ((want.shape, have.shape) for want, have in zip(self.expected, values) if want.shape != have.shape)
+        shapes = next((f"it gives {have}, Keras {want}" for want, have in odd), "")
+        largest = max((v.difference for v in verdicts), key=lambda d: d.relative)
+        return Verdict(largest, all(v.passed for v in verdicts), values, shapes)
 
     def outputs(self, recipe: Recipe) -> list[np.ndarray]:
         """The layer's outputs under ``recipe``, in Keras's layout. Raises K2TError as `judge` does."""
         planned = self.plan(recipe)
         return self._run(planned, write_source(planned).text, Case(self.inputs, self.expected))
 
-    def _run(self, planned: Plan, source: str, case: Case, double: bool = False) -> list[np.ndarray] | None:
+    def _run_in_float64(self, planned: Plan, source: str, case: Case) -> list[np.ndarray] | None:
         """None where code that insists on a dtype does not run in float64."""
+        state, tensors = self._given(planned, case)
+        try:
+            outputs = _called(planned, source, state, tensors, double=True)
+        except RAISED:
+            return None
+        return self._in_keras_order(planned, outputs, case)
+
+    def _run(self, planned: Plan, source: str, case: Case) -> list[np.ndarray]:
+        state, tensors = self._given(planned, case)
+        try:
+            outputs = _called(planned, source, state, tensors)
+        except RAISED as error:  # an override can be anything
+            raise K2TError(f"layer {self.node.layer.path!r}: {named(error)}") from error
+        return self._in_keras_order(planned, outputs, case)
+
+    def _given(self, planned: Plan, case: Case) -> tuple[dict[str, torch.Tensor], list[torch.Tensor]]:
+        """The state_dict of the layer's own module, and what it is called on."""
+
+        def value(path: str) -> np.ndarray:
+            return self.traced.value(path) * (path not in case.zeroed)
+
+        state = {key: to_tensor(array) for key, array in weight_arrays(planned, value).items()}
+        layouts = planned.root.input_layouts
+        return state, [to_tensor(layout.to_torch(a), copy=True) for layout, a in zip(layouts, case.inputs)]
+
+    def _in_keras_order(self, planned: Plan, outputs: Any, case: Case) -> list[np.ndarray]:
+        """Raises K2TError where the outputs are other tensors than Keras's, or none."""
         import torch
 
-        state = {
-            key: to_tensor(array)
-            for key, array in weight_arrays(
-                planned, lambda path: self.traced.value(path) * (path not in case.zeroed)
-            ).items()
-        }
-        tensors = [
-            to_tensor(layout.to_torch(a), copy=True) for layout, a in zip(planned.root.input_layouts, case.inputs)
-        ]
-        with default_dtype(torch.float64 if double else None), torch.no_grad():
-            try:
-                model = compile_module(source, double)[planned.root.class_name]().eval()
-                model.load_state_dict(
-                    {k: v.double() if double and v.is_floating_point() else v for k, v in state.items()}
-                )
-                outputs = model(*(x.double() if double and x.is_floating_point() else x for x in tensors))
-            except RAISED as error:  # an override can be anything
-                if double:
-                    return None
-                raise K2TError(f"layer {self.node.layer.path!r}: {named(error)}") from error
         outputs = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
+        layer = self.node.layer.path
         for want, y in zip(case.expected, outputs):
             if not isinstance(y, torch.Tensor) or y.dim() != want.ndim:
                 what = f"a tensor of shape {tuple(y.shape)}" if isinstance(y, torch.Tensor) else f"a {type(y).__name__}"
-                raise K2TError(f"layer {self.node.layer.path!r}: gives {what}, where Keras gives {want.shape}")
+                raise K2TError(f"layer {layer!r}: gives {what}, where Keras gives {want.shape}")
         if len(outputs) != len(case.expected):
-            raise K2TError(
-                f"layer {self.node.layer.path!r}: gives {len(outputs)} tensors, where Keras gives {len(case.expected)}"
-            )
+            raise K2TError(f"layer {layer!r}: gives {len(outputs)} tensors, where Keras gives {len(case.expected)}")
         return [layout.to_keras(to_array(y)) for layout, y in zip(planned.root.output_layouts, outputs)]
+
+
+def _called(
+    planned: Plan, source: str, state: dict[str, torch.Tensor], tensors: list[torch.Tensor], double: bool = False
+) -> Any:
+    """What the layer's own module returns, in float64 where that is asked for; raises whatever its code does."""
+    import torch
+
+    def wide(x: torch.Tensor) -> torch.Tensor:
+        return x.double() if double and x.is_floating_point() else x
+
+    with default_dtype(torch.float64 if double else None), torch.no_grad():
+        model = compile_module(source, double)[planned.root.class_name]().eval()
+        model.load_state_dict({key: wide(v) for key, v in state.items()})
+        return model(*map(wide, tensors))
 
 
 def probe(traced: Traced, layer: str, arrays: Sequence[np.ndarray], whole: Plan | None = None) -> Probe:
@@ -143,23 +151,16 @@ def probe(traced: Traced, layer: str, arrays: Sequence[np.ndarray], whole: Plan 
 
     Raises K2TError where the model has no such layer, or it is a nested model as a whole.
     """
-    found = next(
-        (
-            (scope, graph, node)
-            for scope, graph, node in traced.graph.walk()
-            if node.layer.path == layer and node.layer.graph is None
-        ),
-        None,
-    )
-    if found is None:
+    calls = (found for found in traced.graph.walk() if found[2].layer.path == layer and found[2].layer.graph is None)
+    scope, graph, node = next(calls, (None, None, None))
+    if scope is None or graph is None or node is None:
         raise K2TError(f"layer {layer!r}: not a layer of this model that can be looked at alone")
-    scope, graph, node = found
     given = tuple(dict.fromkeys(node.inputs))
     needed = {"".join(running.source(traced.graph, scope, t)) for t in given}
     record = running.tensors(traced, arrays, needed | {scope + t for t in node.outputs})
     if any(scope + t not in record for t in node.outputs):
         raise K2TError(f"layer {layer!r}: a weight by itself, which computes nothing: look at the layers that use it")
-    inputs = tuple(running.arguments(traced, scope, node, arrays, record).values())
+    inputs = running.arguments(traced, scope, node, arrays, record)
     # The batch size of a call by itself is free, whatever the graph says.
     tensors = {t: Tensor(t, graph.tensors[t].shape, graph.tensors[t].dtype) for t in (*given, *node.outputs)}
     alone = Graph(node.layer.name, given, node.outputs, (node,), tensors, given, node.outputs)
@@ -168,19 +169,8 @@ def probe(traced: Traced, layer: str, arrays: Sequence[np.ndarray], whole: Plan 
     return Probe(
         replace(traced, graph=alone),
         node,
-        inputs,
+        tuple(inputs.values()),
         tuple(record[scope + t] for t in node.outputs),
         tuple(layouts[t] for t in given),
-        _closer(traced, scope, node, dict(zip(given, inputs))),
+        tuple(case for check in LAYER_CHECKS for case in check.cases(traced, scope, node, inputs)),
     )
-
-
-def _closer(traced: Traced, scope: str, node: Node, inputs: dict[str, np.ndarray]) -> tuple[Case, ...]:
-    """The comparisons of `closeups`, for a layer that is a normalisation."""
-    first = node.inputs[0]
-    if node.layer.kind not in closeups.NORMALISATIONS or inputs[first].dtype != np.float32:
-        return ()
-    expected = (closeups.expected(traced, scope, node, inputs, False),)
-    if node.layer.kind == "BatchNormalization":
-        return (Case(tuple(inputs.values()), expected, frozenset({node.layer.variable("moving_variance").path})),)
-    return (Case((inputs[first] * np.float32(closeups.SMALL), *list(inputs.values())[1:]), expected),)

@@ -41,9 +41,9 @@ def diagnose(
 ) -> list[Cause]:
     """Changes that bring the layer nearer to Keras, best first; empty where none of the known causes does.
 
-    arrays: a batch of model inputs in Keras's layout. actual: what the written module gives as the layer's first output on
-    Keras's own input; where the layer as k2t writes it is right, the files were changed since, and the known cause that gives
-    the same is what was changed. Raises K2TError where the layer cannot be looked at alone.
+    arrays: a batch of model inputs in Keras's layout. actual: what the written module gives as the layer's first output
+    on Keras's own input; where the layer as k2t writes it is right, the files were changed since, and the known cause
+    that gives the same is what was changed. Raises K2TError where the layer cannot be looked at alone.
     """
     patient = probe(traced, layer, arrays)
     before = patient.judge(recipe)
@@ -76,24 +76,17 @@ def _by_hand(patient: Probe, recipe: Recipe, right: Difference, actual: np.ndarr
         except K2TError:
             continue
         if near.relative <= min(LAYER_TOLERANCE, wrong.relative / 10):
-            found.append(
-                (
-                    near.relative,
-                    Cause(
-                        patient.node.layer.path,
-                        f"convert again: the files were changed by hand since, and give what this would: {text}",
-                        recipe,
-                        wrong,
-                        right,
-                        True,
-                    ),
-                )
-            )
+            words = f"convert again: the files were changed by hand since, and give what this would: {text}"
+            cause = Cause(patient.node.layer.path, words, recipe, wrong, right, True)
+            found.append((near.relative, cause))
     return [cause for _, cause in sorted(found, key=lambda pair: pair[0])]
 
 
 def candidates(patient: Probe, recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
-    """Other readings of a layer: (what is changed, the recipe with the change), each differing from ``recipe`` in one decision about the layer."""
+    """Other readings of a layer: (what is changed, the recipe with the change).
+
+    Each differs from ``recipe`` in one decision about the layer.
+    """
     path = patient.node.layer.path
     own = recipe.of(path)
     for override in own:
@@ -115,53 +108,40 @@ def candidates(patient: Probe, recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
         if variable is None or len(variable.shape) < 2:
             continue
         shape = chain_shape(weight.steps, variable.shape)
-        current = next(
-            (tuple(step.axes) for step in weight.steps if isinstance(step, Permute)), tuple(range(len(shape)))
-        )
+        permutes = (tuple(step.axes) for step in weight.steps if isinstance(step, Permute))
+        current = next(permutes, tuple(range(len(shape))))
         for axes in itertools.islice(itertools.permutations(range(len(variable.shape))), PERMUTATIONS):
             if len(axes) == len(shape) and axes != current:
-                yield (
-                    f"{weight.key} transposed by {axes}",
-                    recipe.with_override(_override(path, "permutation", {"key": weight.key, "axes": list(axes)})),
-                )
-    for a, b in itertools.combinations([w for w in mapping.weights if w.source], 2):
-        one, other = (patient.node.layer.variable(w.source) for w in (a, b))
-        if (
-            one is not None
-            and other is not None
-            and one.shape == other.shape
-            and one is not other
-            and a.steps == b.steps
-        ):
+                change = _override(path, "permutation", {"key": weight.key, "axes": list(axes)})
+                yield f"{weight.key} transposed by {axes}", recipe.with_override(change)
+    sources = [(w, patient.node.layer.variable(w.source)) for w in mapping.weights if w.source]
+    for (a, one), (b, other) in itertools.combinations(sources, 2):
+        if one is None or other is None or one is other:
+            continue
+        if one.shape == other.shape and a.steps == b.steps:
             yield (
                 f"{a.key} from {other.name} and {b.key} from {one.name}, swapped",
                 recipe.with_override(_override(path, "weights", {a.key: other.name, b.key: one.name})),
             )
-    count = next(
-        (
-            GATES[layer.kind]
-            for layer in (patient.node.layer, *patient.node.layer.children.values())
-            if layer.kind in GATES
-        ),
-        0,
-    )
+    layers = (patient.node.layer, *patient.node.layer.children.values())
+    count = next((GATES[layer.kind] for layer in layers if layer.kind in GATES), 0)
     for order in itertools.permutations(range(count)):
         if order != tuple(range(count)):
             yield f"gates in the order {order}", recipe.with_override(_override(path, "gates", list(order)))
     for name, value in (mapping.module.args if mapping.module else {}).items():
-        for other in ARGUMENTS.get(name, ()):
-            if other != value:
-                yield f"{name}={other!r} instead of {value!r}", recipe.with_override(_argument(own, path, name, other))
-    axes = range(max((len(t.shape) for t in patient.traced.graph.tensors.values()), default=0))
+        for option in ARGUMENTS.get(name, ()):
+            if option != value:
+                change = _argument(own, path, name, option)
+                yield f"{name}={option!r} instead of {value!r}", recipe.with_override(change)
+    rank = max((len(t.shape) for t in patient.traced.graph.tensors.values()), default=0)
     for text in [mapping.forward] if isinstance(mapping.forward, str) else mapping.forward:
         for name, values in keywords(text).items():
-            for other in axes if name == "dim" else ARGUMENTS.get(name, ()):
-                if other not in values and not (
-                    name == "dim" and any(isinstance(v, int) and v % len(axes) == other for v in values)
-                ):
+            taken = {v % rank for v in values if isinstance(v, int)} if name == "dim" and rank else set()
+            for option in range(rank) if name == "dim" else ARGUMENTS.get(name, ()):
+                if option not in values and option not in taken:
                     yield (
-                        f"{name}={other!r} instead of {', '.join(map(repr, values))}",
-                        recipe.with_override(_argument(own, path, name, other)),
+                        f"{name}={option!r} instead of {', '.join(map(repr, values))}",
+                        recipe.with_override(_argument(own, path, name, option)),
                     )
 
 
@@ -171,5 +151,5 @@ def _override(path: str, kind: str, value: Any) -> Override:
 
 def _argument(own: Sequence[Override], path: str, name: str, value: Any) -> Override:
     """The layer's arguments override with one more argument in it."""
-    before = next((o.value for o in own if o.kind == "arguments"), {})
+    before: dict[str, Any] = next((o.value for o in own if o.kind == "arguments"), {})
     return _override(path, "arguments", {**before, name: value})

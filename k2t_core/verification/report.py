@@ -1,19 +1,19 @@
-"""A verification report on disk: report.json with the numbers, arrays.npz with the outputs."""
+"""What a verification found, and its JSON in both directions. On disk it is kept by `report_file`.
+
+Long because every part of a report stands here: what it says of itself in words, and how it is written and read again.
+"""
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from k2t_core.difference import OUTPUT_TOLERANCE, Difference, Rounding, coarseness, measures
 from k2t_core.recipe import Override, Recipe
-from k2t_core.transforms import float_dtype, is_float
+from k2t_core.transforms import is_float
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +32,31 @@ class OutputResult:
     def allowed(self, tolerance: float) -> float:
         """The tolerance, which is stated for float32, in the output's own dtype."""
         return tolerance * coarseness(self.keras.dtype) if is_float(self.keras.dtype) else 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Without the arrays, but with what they measure."""
+        return {
+            "name": self.name,
+            "shape": list(self.keras_shape),
+            "torch_shape": list(self.torch_shape),
+            "passed": self.passed,
+            **asdict(self.difference),
+            "rounding": self.rounding and asdict(self.rounding),
+            **measures(self.keras, self.torch),
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any], keras: np.ndarray, torch: np.ndarray) -> OutputResult:
+        return cls(
+            data["name"],
+            tuple(data["shape"]),
+            tuple(data["torch_shape"]),
+            _difference(data),
+            data["passed"],
+            keras,
+            torch,
+            _rounding(data["rounding"]),
+        )
 
 
 @dataclass(frozen=True)
@@ -55,11 +80,10 @@ class TimeStep:
 
 @dataclass(frozen=True)
 class LayerResult:
-    """One Keras tensor. ``cumulative``: as computed on torch's own inputs; ``isolated``: on Keras's inputs to this layer.
+    """One Keras tensor.
 
-    A tensor named ``… before softmax`` is what the layer computes before its own activation, which could hide an error;
-    ``… of a thousandth`` what a normalisation makes of its input made small, ``… without variance`` what a batch
-    normalisation makes of it with variances of 0: there its epsilon is seen.
+    cumulative: as computed on torch's own inputs; isolated: on Keras's inputs to this layer. A name with more words
+    than the tensor's is the result of a check (`checks`): ``… before softmax``, ``… of a thousandth``.
     """
 
     tensor: str
@@ -71,10 +95,35 @@ class LayerResult:
     double: Difference | None = None  # both sides in float64, where the float32 ones did not settle it
     steps: tuple[TimeStep, ...] = ()  # of the first layer that diverges, where it runs over time
 
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "layer": self.layer,
+            "tensor": self.tensor,
+            "passed": self.passed,
+            "cumulative": self.cumulative and asdict(self.cumulative),
+            "isolated": self.isolated and asdict(self.isolated),
+            "rounding": self.rounding and asdict(self.rounding),
+            "double": self.double and asdict(self.double),
+            "steps": [asdict(step) for step in self.steps],
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> LayerResult:
+        return cls(
+            data["tensor"],
+            data["layer"],
+            data["cumulative"] and _difference(data["cumulative"]),
+            data["isolated"] and _difference(data["isolated"]),
+            data["passed"],
+            _rounding(data["rounding"]),
+            data["double"] and _difference(data["double"]),
+            tuple(TimeStep(**step) for step in data["steps"]),
+        )
+
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """A gradient, or a statistic after a step in training mode, in torch's layout of the weight or Keras's of the input."""
+    """A gradient, or a statistic of training mode; in torch's layout of the weight or Keras's of the input."""
 
     what: str
     name: str
@@ -82,10 +131,20 @@ class TrainingResult:
     difference: Difference
     passed: bool
 
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> TrainingResult:
+        return cls(**{**data, "difference": _difference(data["difference"])})
+
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One comparison: one set of weights, one batch. ``batch``: its first samples, an array for each input in Keras's order of axes."""
+    """One comparison: one set of weights, one batch.
+
+    batch: its first samples, an array for each input in Keras's order of axes.
+    """
 
     weights: str
     inputs: str
@@ -123,8 +182,42 @@ class Run:
                 else f"output {o.name!r} is 0 throughout in Keras"
             )
         if o.passed and o.difference.relative > o.allowed(self.tolerance):
-            return "what lies beyond the tolerance is rounding: every layer alone agrees, and a run in float64 bears it out"
+            return (
+                "what lies beyond the tolerance is rounding: every layer alone agrees, and a run in float64 bears it "
+                "out"
+            )
         return ""
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What `to_json` leaves out: both sides of each output and the batch."""
+        found = {f"{k}.{side}": getattr(o, side) for k, o in enumerate(self.outputs) for side in ("keras", "torch")}
+        return found | {f"input.{k}": array for k, array in enumerate(self.batch)}
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "weights": self.weights,
+            "inputs": self.inputs,
+            "passed": self.passed,
+            "tolerance": self.tolerance,
+            "first_divergence": self.first_divergence,
+            "outputs": [o.to_json() for o in self.outputs],
+            "layers": [r.to_json() for r in self.layers],
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> Run:
+        return cls(
+            data["weights"],
+            data["inputs"],
+            tuple(
+                OutputResult.from_json(o, arrays[f"{k}.keras"], arrays[f"{k}.torch"])
+                for k, o in enumerate(data["outputs"])
+            ),
+            tuple(map(LayerResult.from_json, data["layers"])),
+            data["first_divergence"],
+            data["tolerance"],
+            tuple(arrays[name] for name in (f"input.{k}" for k in range(len(arrays))) if name in arrays),
+        )
 
 
 @dataclass(frozen=True)
@@ -133,6 +226,13 @@ class Weakness:
 
     variable: str
     reason: str
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Weakness:
+        return cls(**data)
 
 
 @dataclass(frozen=True)
@@ -156,15 +256,25 @@ class Cause:
 
     def describe(self) -> str:
         """One line for a person."""
-        return f"{self.text} ({'explains the difference' if self.explains else 'comes nearer'}: {self.before.relative:.1e} → {self.after.relative:.1e})"
+        effect = "explains the difference" if self.explains else "comes nearer"
+        return f"{self.text} ({effect}: {self.before.relative:.1e} → {self.after.relative:.1e})"
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Cause:
+        recipe = Recipe(tuple(Override(**o) for o in data["recipe"]["overrides"]))
+        before, after = _difference(data["before"]), _difference(data["after"])
+        return cls(data["layer"], data["text"], recipe, before, after, data["explains"])
 
 
 @dataclass(frozen=True)
 class Effect:
     """What an override does: its layer's error, alone on Keras's own input, with it and without it.
 
-    default is None where the layer cannot be converted without the override, or as it stands cannot be judged alone; then
-    ``note`` says why.
+    default is None where the layer cannot be converted without the override, or as it stands cannot be judged alone;
+    then ``note`` says why.
     """
 
     override: Override
@@ -178,7 +288,22 @@ class Effect:
         if self.chosen is None:
             return f"{self.override.describe()}: {self.note}"
         against = f"by default {self.default.relative:.1e}" if self.default is not None else f"no default: {self.note}"
-        return f"{self.override.describe()}: {'agrees' if self.agrees else 'differs'}, the layer's error is {self.chosen.relative:.1e} with it, {against}"
+        verdict = "agrees" if self.agrees else "differs"
+        error = f"the layer's error is {self.chosen.relative:.1e} with it"
+        return f"{self.override.describe()}: {verdict}, {error}, {against}"
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Effect:
+        return cls(
+            Override(**data["override"]),
+            data["chosen"] and _difference(data["chosen"]),
+            data["default"] and _difference(data["default"]),
+            data["agrees"],
+            data["note"],
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,7 +326,7 @@ class Report:
 
     @property
     def proves(self) -> bool:
-        """Whether the evidence can tell a right mapping from a wrong one: weights without weaknesses, or randomised ones."""
+        """Whether the evidence tells a right mapping from a wrong one: weights without weaknesses, or random ones."""
         return not self.weaknesses or any(run.weights == "randomised" for run in self.runs)
 
     @property
@@ -227,7 +352,7 @@ class Report:
 
     @property
     def diverges_from(self) -> str:
-        """From which time step the first layer that differs does so, in words; empty where it does not run over time."""
+        """From which time step the first layer that differs does so, in words; mostly empty."""
         steps = next((r.steps for r in self.layers if r.layer == self.first_divergence and r.steps), ())
         return " and ".join(step.describe() for step in steps)
 
@@ -236,35 +361,59 @@ class Report:
         """How Keras was run, in words."""
         if not self.compiled:
             return "operation by operation"
-        return f"operation by operation, and compiled by XLA where TensorFlow has no kernel on this processor: {listed(self.compiled)}"
+        where = "compiled by XLA where TensorFlow has no kernel on this processor"
+        return f"operation by operation, and {where}: {listed(self.compiled)}"
 
     @property
     def verdict(self) -> str:
         """One line for a person."""
+        if not self.passed:
+            return f"differs {self._what_differs}"
+        if not self.proves:
+            return (
+                "agrees, but proves nothing: the weights cannot tell a right mapping from a wrong one "
+                f"({self._numbers}); verify with randomised weights"
+            )
+        ran = f"compiled by XLA in {listed(self.compiled)}" if self.compiled else "operation by operation"
+        return f"agrees ({self._numbers}; evidence: {self._evidence}; Keras ran {ran})"
+
+    @property
+    def _numbers(self) -> str:
         run = self.deciding
         worst, allowed = run.worst, run.worst.allowed(run.tolerance)
         told = "" if allowed == run.tolerance else f" in {worst.keras.dtype.name}"
-        numbers = f"largest relative difference {worst.difference.relative:.2g}, tolerance {allowed:.2g}{told}" + (
-            f"; {run.why_worst}" if run.why_worst else ""
-        )
-        if not self.passed:
-            when = f", {self.diverges_from}" if self.diverges_from else ""
-            where = f"; layer {self.first_divergence!r} diverges first{when}" if self.first_divergence else ""
-            wrong = [result for result in self.training if not result.passed]
-            if run.passed and wrong:
-                return f"differs in training ({wrong[0].what} {wrong[0].name!r}: relative difference {wrong[0].difference.relative:.2g}; in inference it agrees)"
-            return f"differs ({run.weights} weights: {numbers}{where})"
-        if not self.proves:
-            return f"agrees, but proves nothing: the weights cannot tell a right mapping from a wrong one ({numbers}); verify with randomised weights"
+        numbers = f"largest relative difference {worst.difference.relative:.2g}, tolerance {allowed:.2g}{told}"
+        return f"{numbers}; {run.why_worst}" if run.why_worst else numbers
+
+    @property
+    def _what_differs(self) -> str:
+        run = self.deciding
+        wrong = next((result for result in self.training if not result.passed), None)
+        if run.passed and wrong is not None:
+            number = f"relative difference {wrong.difference.relative:.2g}"
+            return f"in training ({wrong.what} {wrong.name!r}: {number}; in inference it agrees)"
+        when = f", {self.diverges_from}" if self.diverges_from else ""
+        where = f"; layer {self.first_divergence!r} diverges first{when}" if self.first_divergence else ""
+        return f"({run.weights} weights: {self._numbers}{where})"
+
+    @property
+    def _evidence(self) -> str:
         kinds = list(dict.fromkeys(r.weights for r in self.runs))
-        edges = len(self.runs) - len(kinds)
-        edges = f", {edges} edge cases" if edges else ""
-        trained = ", gradients and training statistics" if self.training else ""
-        evidence = " and ".join(f"{kind} weights" for kind in kinds) + edges + trained
+        evidence = " and ".join(f"{kind} weights" for kind in kinds)
+        if edges := len(self.runs) - len(kinds):
+            evidence += f", {edges} edge cases"
+        if self.training:
+            evidence += ", gradients and training statistics"
         if self.weaknesses:
-            evidence += "; the randomised weights carry the verdict: some of the model's own cannot tell a right mapping from a wrong one"
-        ran = f"compiled by XLA in {listed(self.compiled)}" if self.compiled else "operation by operation"
-        return f"agrees ({numbers}; evidence: {evidence}; Keras ran {ran})"
+            evidence += (
+                "; the randomised weights carry the verdict: some of the model's own cannot tell a right mapping from "
+                "a wrong one"
+            )
+        return evidence
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What `to_json` leaves out, for `from_json`."""
+        return {f"{k}.{name}": array for k, run in enumerate(self.runs) for name, array in run.arrays().items()}
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for --json and the report file, without the arrays."""
@@ -277,48 +426,41 @@ class Report:
             "reference": self.reference,
             "execution": self.execution,
             "compiled": list(self.compiled),
-            "weaknesses": [asdict(w) for w in self.weaknesses],
+            "weaknesses": [w.to_json() for w in self.weaknesses],
             "notes": list(self.notes),
-            "training": [asdict(r) for r in self.training],
-            "causes": [asdict(c) for c in self.causes],
-            "overrides": [asdict(e) for e in self.effects],
-            "runs": [_run_json(run) for run in self.runs],
+            "training": [r.to_json() for r in self.training],
+            "causes": [c.to_json() for c in self.causes],
+            "overrides": [e.to_json() for e in self.effects],
+            "runs": [run.to_json() for run in self.runs],
         }
 
+    @classmethod
+    def from_json(cls, data: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> Report:
+        """The report that `to_json` and `arrays` tell of."""
 
-def _run_json(run: Run) -> dict[str, Any]:
-    return {
-        "weights": run.weights,
-        "inputs": run.inputs,
-        "passed": run.passed,
-        "tolerance": run.tolerance,
-        "first_divergence": run.first_divergence,
-        "outputs": [
-            {
-                "name": o.name,
-                "shape": list(o.keras_shape),
-                "torch_shape": list(o.torch_shape),
-                "passed": o.passed,
-                **asdict(o.difference),
-                "rounding": o.rounding and asdict(o.rounding),
-                **measures(o.keras, o.torch),
-            }
-            for o in run.outputs
-        ],
-        "layers": [
-            {
-                "layer": r.layer,
-                "tensor": r.tensor,
-                "passed": r.passed,
-                "cumulative": r.cumulative and asdict(r.cumulative),
-                "isolated": r.isolated and asdict(r.isolated),
-                "rounding": r.rounding and asdict(r.rounding),
-                "double": r.double and asdict(r.double),
-                "steps": [asdict(step) for step in r.steps],
-            }
-            for r in run.layers
-        ],
-    }
+        def of(run: int) -> dict[str, np.ndarray]:
+            start = f"{run}."
+            return {name.removeprefix(start): a for name, a in arrays.items() if name.startswith(start)}
+
+        return cls(
+            tuple(Run.from_json(run, of(k)) for k, run in enumerate(data["runs"])),
+            tuple(map(Weakness.from_json, data["weaknesses"])),
+            tuple(data["notes"]),
+            data["reference"],
+            tuple(map(TrainingResult.from_json, data["training"])),
+            tuple(map(Effect.from_json, data["overrides"])),
+            tuple(map(Cause.from_json, data["causes"])),
+            tuple(data["compiled"]),
+        )
+
+
+def _difference(data: dict[str, Any]) -> Difference:
+    """The Difference among what else an output says."""
+    return Difference(**{name: data[name] for name in ("max_abs", "mean_abs", "relative", "keras_max")})
+
+
+def _rounding(data: dict[str, Any] | None) -> Rounding | None:
+    return Rounding(**data) if data else None
 
 
 def listed(names: Sequence[str], most: int = 3) -> str:
@@ -328,7 +470,7 @@ def listed(names: Sequence[str], most: int = 3) -> str:
 
 
 def first_failure(layers: Sequence[LayerResult], outputs_passed: bool) -> str | None:
-    """The first layer that is wrong on Keras's own input; failing that, the first whose accumulated error is too large."""
+    """The first layer that is wrong on Keras's own input; else the first whose accumulated error is too large."""
     for layer in layers:
         if not layer.passed:
             return layer.layer
@@ -337,134 +479,3 @@ def first_failure(layers: Sequence[LayerResult], outputs_passed: bool) -> str | 
             if layer.cumulative is not None and layer.cumulative.relative > OUTPUT_TOLERANCE:
                 return layer.layer
     return None
-
-
-REPORT_VERSION = 9
-
-
-def write_report(report: Report, folder: Path, key: str) -> None:
-    """Write a report, so that `read_report` gives an equal one. ``key`` says what it was a report on."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "report.json").unlink(missing_ok=True)  # without it there is no report: never half of two
-    arrays = {
-        f"{r}.{o}.{side}": getattr(output, side)
-        for r, run in enumerate(report.runs)
-        for o, output in enumerate(run.outputs)
-        for side in ("keras", "torch")
-    }
-    arrays.update({f"{r}.input.{k}": array for r, run in enumerate(report.runs) for k, array in enumerate(run.batch)})
-    exotic = {
-        name: str(array.dtype)
-        for name, array in arrays.items()
-        if array.dtype.kind == "V" or array.dtype.name == "bfloat16"
-    }
-    np.savez(
-        folder / "arrays.npz",
-        **{name: array.astype("float32") if name in exotic else array for name, array in arrays.items()},
-    )
-    data = {"k2t_report": REPORT_VERSION, "key": key, "dtypes": exotic, **report.to_json()}
-    staging = folder / "report.json.new"
-    staging.write_text(json.dumps(data, indent=2, ensure_ascii=False), encoding="utf-8")
-    os.replace(staging, folder / "report.json")
-
-
-def read_report(folder: Path) -> Report | None:
-    """The report in a folder, None where there is none of this version."""
-    data = _read_json(folder)
-    if data is None:
-        return None
-    with np.load(folder / "arrays.npz", allow_pickle=False) as file:
-        arrays = {
-            name: file[name].astype(float_dtype(data["dtypes"][name])) if name in data["dtypes"] else file[name]
-            for name in file.files
-        }
-        runs = tuple(_run_of(run, index, arrays) for index, run in enumerate(data["runs"]))
-    return Report(
-        runs,
-        tuple(Weakness(**w) for w in data["weaknesses"]),
-        tuple(data["notes"]),
-        data["reference"],
-        tuple(map(_training_of, data["training"])),
-        tuple(map(_effect_of, data["overrides"])),
-        tuple(map(_cause_of, data["causes"])),
-        tuple(data["compiled"]),
-    )
-
-
-def report_key(folder: Path) -> str | None:
-    """What the report in a folder was a report on."""
-    data = _read_json(folder)
-    return data and data["key"]
-
-
-def _read_json(folder: Path) -> dict[str, Any] | None:
-    path = folder / "report.json"
-    if not path.is_file():
-        return None
-    data = json.loads(path.read_text(encoding="utf-8"))
-    return data if data.get("k2t_report") == REPORT_VERSION else None
-
-
-def _run_of(run: dict[str, Any], index: int, arrays: dict[str, np.ndarray]) -> Run:
-    outputs = tuple(
-        OutputResult(
-            o["name"],
-            tuple(o["shape"]),
-            tuple(o["torch_shape"]),
-            _difference_of(o),
-            o["passed"],
-            arrays[f"{index}.{k}.keras"],
-            arrays[f"{index}.{k}.torch"],
-            _rounding_of(o),
-        )
-        for k, o in enumerate(run["outputs"])
-    )
-    layers = tuple(
-        LayerResult(
-            r["tensor"],
-            r["layer"],
-            _difference_of(r["cumulative"]),
-            _difference_of(r["isolated"]),
-            r["passed"],
-            _rounding_of(r),
-            _difference_of(r["double"]),
-            tuple(TimeStep(**step) for step in r["steps"]),
-        )
-        for r in run["layers"]
-    )
-    batch = tuple(arrays[name] for name in (f"{index}.input.{k}" for k in range(len(arrays))) if name in arrays)
-    return Run(run["weights"], run["inputs"], outputs, layers, run["first_divergence"], run["tolerance"], batch)
-
-
-def _difference_of(data: dict[str, Any] | None) -> Difference | None:
-    return data and Difference(**{name: data[name] for name in ("max_abs", "mean_abs", "relative", "keras_max")})
-
-
-def _training_of(data: dict[str, Any]) -> TrainingResult:
-    return TrainingResult(data["what"], data["name"], data["layer"], _difference_of(data["difference"]), data["passed"])
-
-
-def _cause_of(data: dict[str, Any]) -> Cause:
-    recipe = Recipe(tuple(Override(**o) for o in data["recipe"]["overrides"]))
-    return Cause(
-        data["layer"],
-        data["text"],
-        recipe,
-        _difference_of(data["before"]),
-        _difference_of(data["after"]),
-        data["explains"],
-    )
-
-
-def _effect_of(data: dict[str, Any]) -> Effect:
-    return Effect(
-        Override(**data["override"]),
-        _difference_of(data["chosen"]),
-        _difference_of(data["default"]),
-        data["agrees"],
-        data["note"],
-    )
-
-
-def _rounding_of(data: dict[str, Any]) -> Rounding | None:
-    return data["rounding"] and Rounding(**data["rounding"])

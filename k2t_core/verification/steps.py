@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -32,20 +31,19 @@ EACH_STEP = 32
 def diverging_steps(
     written: TorchSide, traced: Traced, arrays: Sequence[np.ndarray], tensor: str
 ) -> tuple[TimeStep, ...]:
-    """The first step from which the layer that gives ``tensor`` differs, on Keras's own input; empty where it does not run over time.
+    """The first step from which the layer that gives ``tensor`` differs, on Keras's own input.
 
+    Empty where it does not run over time.
     Of an output with an axis of time each step is compared; of the last output alone, what shorter sequences lead to.
     Raises OutputError where the module does not run on a shorter sequence.
     """
-    found = next(
-        (
-            (scope, node, k)
-            for scope, _, node in traced.graph.walk()
-            for k, t in enumerate(node.outputs)
-            if scope + t == tensor
-        ),
-        None,
+    outputs = (
+        (scope, node, index)
+        for scope, _, node in traced.graph.walk()
+        for index, t in enumerate(node.outputs)
+        if scope + t == tensor
     )
+    found = next(outputs, None)
     if found is None or found[1].layer.kind not in OVER_TIME:
         return ()
     scope, node, index = found
@@ -64,11 +62,8 @@ def diverging_steps(
         return differs(running.call(traced, scope, node, cut)[index], written.alone(traced, arrays, scope, cut, tensor))
 
     if index > 0 or not (layer.config.get("return_sequences") or node.layer.kind == "TimeDistributed"):
-        first = (
-            next((k for k in range(1, count + 1) if shorter(k)), None)
-            if count <= EACH_STEP
-            else _halving(shorter, count)
-        )
+        every = (k for k in range(1, count + 1) if shorter(k))
+        first = next(every, None) if count <= EACH_STEP else _halving(shorter, count)
         return () if first is None else (TimeStep(first, count, backwards),)
     want, got = record[tensor], written.alone(traced, arrays, scope, given, tensor)
     if want.shape != got.shape:
@@ -89,7 +84,7 @@ def diverging_steps(
     return tuple(steps)
 
 
-def _halving(shorter: Any, count: int) -> int | None:
+def _halving(shorter: Callable[[int], bool], count: int) -> int | None:
     """The shortest sequence that differs, where those longer than one that differs do too."""
     if not shorter(count):
         return None

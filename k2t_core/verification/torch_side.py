@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from k2t_core.layout import Layout
 from k2t_core.tensors import to_array, to_tensor, torch_to_itself
 from k2t_core.verification.taps import TappedModel
 
+if TYPE_CHECKING:
+    import torch
+
 
 class _Enough(Exception):
     """The tensor that was wanted is there."""
@@ -26,11 +29,14 @@ class _Enough(Exception):
 
 @dataclass(eq=False)
 class TorchSide:
-    """The folder's module, three times: as a user loads it, with taps, and with taps in float64."""
+    """The folder's module, three times: as a user loads it, with taps, and with taps in float64.
+
+    exact: None from where it turns out not to run in float64.
+    """
 
     folder: Path
     manifest: Manifest
-    module: Any
+    module: torch.nn.Module
     tapped: TappedModel
     exact: TappedModel | None
 
@@ -48,12 +54,12 @@ class TorchSide:
         _load_state(exact.model, {k: v.double() if v.is_floating_point() else v for k, v in tensors.items()}, folder)
         return cls(folder, manifest, module, tapped, exact)
 
-    def inputs(self, arrays: Sequence[np.ndarray]) -> list[Any]:
+    def inputs(self, arrays: Sequence[np.ndarray]) -> list[torch.Tensor]:
         """The batch as the module takes it, in memory of its own: forward() may work in place."""
         return [to_tensor(side.to_torch(a), copy=True) for a, side in zip(arrays, self.manifest.inputs)]
 
-    def outputs(self, inputs: list[Any]) -> tuple[Any, ...]:
-        """What the module gives. Raises OutputError where its forward() does."""
+    def outputs(self, inputs: Sequence[torch.Tensor]) -> tuple[Any, ...]:
+        """What the module gives, whatever that is. Raises OutputError where its forward() raises."""
         import torch
 
         with torch.no_grad():
@@ -63,7 +69,9 @@ class TorchSide:
     def alone(
         self, traced: Traced, arrays: Sequence[np.ndarray], scope: str, values: Mapping[str, np.ndarray], tensor: str
     ) -> np.ndarray:
-        """What the module makes of ``values``, by the ids of its input tensors, in the layer that gives ``tensor``; in Keras's layout.
+        """What the layer that gives ``tensor`` makes of ``values``; both in Keras's layout.
+
+        values: by the ids of its input tensors, scope: where these are (see `running.source`).
 
         Raises OutputError where forward() raises or the tensor is not computed any more.
         """
@@ -76,7 +84,7 @@ class TorchSide:
                 given[place + name] = value
         found: list[np.ndarray] = []
 
-        def observe(key: str, layer: str, layout: Layout, value: Any) -> Any:
+        def observe(key: str, layer: str, layout: Layout, value: torch.Tensor) -> torch.Tensor:
             if key == tensor:
                 found.append(layout.to_keras(to_array(value)))
                 raise _Enough
@@ -95,6 +103,7 @@ class TorchSide:
 
     @torch_to_itself
     def guard(self, run: Callable[[], Any], what: str = "forward()") -> tuple[Any, ...]:
+        """What ``run`` returns, as a tuple. Raises OutputError, which names ``what``, for anything it raises."""
         try:
             outputs = run()
         except RAISED as error:  # hand-edited or overridden code can raise anything
@@ -102,7 +111,9 @@ class TorchSide:
         return tuple(outputs) if isinstance(outputs, (tuple, list)) else (outputs,)
 
 
-def _load_state(module: Any, tensors: dict[str, Any], folder: Path, shared: bool = False) -> None:
+def _load_state(
+    module: torch.nn.Module, tensors: Mapping[str, torch.Tensor], folder: Path, shared: bool = False
+) -> None:
     """``shared``: the module holds the tensors themselves and no copies."""
     try:
         module.load_state_dict(tensors, assign=shared)
@@ -113,13 +124,13 @@ def _load_state(module: Any, tensors: dict[str, Any], folder: Path, shared: bool
 
 
 @contextmanager
-def arriving(model: Any, paths: set[str]) -> Iterator[dict[str, Any]]:
-    """Module path → the last thing it was called on."""
+def arriving(model: torch.nn.Module, paths: set[str]) -> Iterator[dict[str, torch.Tensor]]:
+    """Module path → the last thing it was called on, of the modules at ``paths``; it fills while the model runs."""
     modules = dict(model.named_modules())
-    found: dict[str, Any] = {}
+    found: dict[str, torch.Tensor] = {}
 
-    def keep(path: str) -> Callable[[Any, tuple], None]:
-        def hook(module: Any, args: tuple) -> None:  # what a hook returns would replace the arguments
+    def keep(path: str) -> Callable[[torch.nn.Module, tuple], None]:
+        def hook(module: torch.nn.Module, args: tuple) -> None:  # what a hook returns would replace the arguments
             found[path] = args[0]
 
         return hook

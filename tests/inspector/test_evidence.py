@@ -14,7 +14,7 @@ from k2t_core.cli import main
 from k2t_core.keras_side.batches import implied_batch
 from k2t_core.keras_side.randomise import randomise
 from k2t_core.keras_side.tracing import trace
-from k2t_core.verification.report import read_report, write_report
+from k2t_core.verification.report_file import read_report, write_report
 
 L = layers
 

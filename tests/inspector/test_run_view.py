@@ -23,7 +23,7 @@ from k2t_core.inspector.run_view import (
     per_class,
     predictions,
 )
-from k2t_core.verification.report import read_report, write_report
+from k2t_core.verification.report_file import read_report, write_report
 from tests.inspector.reports import output, run
 
 

@@ -11,7 +11,7 @@ from keras import layers
 
 import k2t_core as k2t
 from k2t_core.keras_side.randomise import randomise
-from k2t_core.verification.report import read_report, write_report
+from k2t_core.verification.report_file import read_report, write_report
 
 STEPS = 9
 LATE = "(x * (torch.arange(x.shape[1]) < 4).float().reshape(1, -1, *[1] * (x.dim() - 2)))"  # steps 5 to 9 read zeros
@@ -40,7 +40,8 @@ LAYERS = {
         lambda: layers.Bidirectional(layers.LSTM(4, return_sequences=True), name="rnn"),
         (STEPS, 3),
         LATE,
-        "from time step 5 of 9 of its forward half on and from time step 1 of 9 of its backward half on, counted from the end",
+        "from time step 5 of 9 of its forward half on "
+        "and from time step 1 of 9 of its backward half on, counted from the end",
     ),
     "TimeDistributed": (
         lambda: layers.TimeDistributed(layers.Dense(4), name="rnn"),

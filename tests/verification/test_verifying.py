@@ -270,6 +270,56 @@ def test_options_that_do_not_exist(options, converted, example):
         k2t.verify(converted("dense"), example("dense"), **options)
 
 
+@pytest.mark.parametrize("weights", ["model", "randomised", "both"])
+def test_a_model_without_weights_is_compared_as_it_is(weights, tmp_path):
+    """ "randomised" had nothing to randomise, and no comparison at all."""
+    x = keras.Input((4, 3))
+    model = keras.Model(x, layers.Flatten()(layers.Activation("tanh")(x)))
+    k2t.convert(model, tmp_path)
+    report = k2t.verify(tmp_path, model, weights=weights)
+    assert report.passed and report.proves and {run.weights for run in report.runs} == {"model"}
+
+
+def test_comparisons_end_with_the_first_that_differs_where_that_is_enough(example, tmp_path):
+    with_override(example("square"), tmp_path, "square2", "permutation", {"key": "weight", "axes": [0, 1]})
+    report = k2t.verify(tmp_path, example("square"), stop_early=True, training=True, explain=False)
+    assert len(report.runs) == 1 and not report.passed and report.training == () and report.causes == ()
+    assert report.first_divergence == k2t.verify(tmp_path, example("square"), explain=False).first_divergence
+
+
+def test_progress_goes_up_to_the_end(converted, example):
+    told: list[tuple[float, str]] = []
+    k2t.verify(converted("dense"), example("dense"), progress=lambda share, text: told.append((share, text)))
+    shares = [share for share, _ in told]
+    assert shares == sorted(shares) and shares[0] == 0 and told[-1] == (1.0, "Done")
+    assert any("Comparing with the model’s weights on normal, batch of 4" in text for _, text in told)
+
+
+def test_the_cause_is_looked_for_with_the_weights_of_the_run_that_differs(tmp_path, monkeypatch):
+    """The model's own weights give negative numbers on pixels only; the randomised ones come last, and are others."""
+    from k2t_core.verification import verifying
+
+    x = keras.Input((4, 4, 3))
+    y = layers.Dense(2, name="dense")(layers.Flatten()(layers.Rescaling(1 / 255.0)(x)))
+    model = keras.Model(x, layers.LeakyReLU(0.2, name="leaky")(y))
+    own = np.random.default_rng(0).uniform(-0.5, -0.1, (48, 2)).astype("float32")
+    model.get_layer("dense").set_weights([own, np.ones(2, "float32")])
+    wrong = k2t.Recipe().with_override(k2t.Override("leaky", "snippet", "F.leaky_relu(x, 0.3)", "to be caught"))
+    k2t.convert(model, tmp_path, wrong)
+    seen = []
+    explained = verifying.explained
+
+    def look(report, recipe, written, traced, arrays, say):
+        seen.append(written.module.state_dict()["dense.weight"].numpy().T)
+        return explained(report, recipe, written, traced, arrays, say)
+
+    monkeypatch.setattr(verifying, "explained", look)
+    report = k2t.verify(tmp_path, model, seed=2)
+    assert report.runs[0].passed and report.deciding is report.runs[1], "pixels show it, ordinary numbers do not"
+    assert np.array_equal(seen[0], own) and report.first_divergence == "leaky"
+    assert report.causes[0].explains and "without your override" in report.causes[0].text
+
+
 # Folders that do not fit
 
 
@@ -446,7 +496,7 @@ def test_a_batch_that_keras_cannot_run_is_said_in_one_line(tmp_path):
 
 @pytest.mark.parametrize("merged", [keras.ops.add, lambda a, b: layers.Add()([a, b])], ids=["ops", "layer"])
 def test_what_keras_does_to_a_single_sample_alone_is_no_difference(merged, tmp_path):
-    """Squared distances of all pairs: given one sample, Keras adds the (1, 1, 7) of the columns to the (1, 7, 1) of the rows as a bias."""
+    """Squared distances of all pairs: of one sample, Keras takes the columns' (1, 1, 7) for a bias of the (1, 7, 1)."""
     x = keras.Input((7, 3))
     squares = keras.ops.sum(x * x, axis=-1)
     model = keras.Model(
@@ -519,7 +569,7 @@ def test_a_folder_of_images(converted, example, tmp_path):
 
 
 def test_two_verifications_at_once(example, tmp_path):
-    """Two people on one server: what is process-wide in torch, its default dtype, must not leak from one thread into the other."""
+    """Two people on one server: torch's default dtype, which is the process's, must not leak between their threads."""
     from threading import Thread
 
     traced = {name: k2t.trace(k2t.load(example(name))) for name in ("convnet", "lstm")}

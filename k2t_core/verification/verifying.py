@@ -1,0 +1,323 @@
+"""A verification from end to end: the comparisons as a list, one loop over them, then the evidence that follows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from k2t_core.difference import OUTPUT_TOLERANCE
+from k2t_core.emit.manifest import Manifest
+from k2t_core.errors import InputError, K2TError
+from k2t_core.graph import Graph
+from k2t_core.keras_side.batches import check_inputs, edge_batches, implied_batch, random_batch, read_inputs
+from k2t_core.keras_side.copying import randomised_copy, randomised_entry
+from k2t_core.keras_side.cutting import cut
+from k2t_core.keras_side.reading import read
+from k2t_core.keras_side.running import compiled_layers
+from k2t_core.keras_side.tracing import Traced, with_closed
+from k2t_core.progress import Progress, silent
+from k2t_core.recipe import Recipe, read_recipe
+from k2t_core.rules.merging import bias_of_one_sample
+from k2t_core.transforms import is_float
+from k2t_core.verification.adversarial import worst_batch
+from k2t_core.verification.check import Trial
+from k2t_core.verification.checks import TRAINING_CHECKS
+from k2t_core.verification.compare import compare
+from k2t_core.verification.evidence import effects, explained
+from k2t_core.verification.report import Report, Run, TrainingResult
+from k2t_core.verification.taps import is_untouched
+from k2t_core.verification.torch_side import TorchSide
+from k2t_core.verification.weakness import find_weaknesses
+
+SEARCH_STEPS = 10
+KEPT_SAMPLES = 64  # of a batch, to look at afterwards
+WEIGHTS = ("both", "model", "randomised")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What `verify` compares and on what; its docstring tells what each means.
+
+    Raises K2TError for a value that means nothing; batch and distribution are judged where a random batch is drawn
+    (`random_batch`).
+    """
+
+    inputs: str | Path | Sequence[np.ndarray] | None = None
+    batch: int = 4
+    seed: int = 0
+    distribution: str = "normal"
+    weights: str = "both"
+    tolerance: float = OUTPUT_TOLERANCE
+    edge_cases: bool = True
+    explain: bool = True
+    stop_early: bool = False
+    training: bool = False
+    search: int = 0
+
+    def __post_init__(self) -> None:
+        if self.weights not in WEIGHTS:
+            raise K2TError(f"weights must be one of {', '.join(WEIGHTS)}, not {self.weights!r}")
+        if not 0 <= self.tolerance < float("inf"):
+            raise K2TError(f"the tolerance is {self.tolerance}; it must be a number from 0 up")
+        if self.search < 0:
+            raise K2TError(f"the search has {self.search} starts; it must be a number from 0 up")
+
+
+def verify(
+    out: str | Path,
+    model: Any,
+    *,
+    inputs: str | Path | Sequence[np.ndarray] | None = None,
+    batch: int = 4,
+    seed: int = 0,
+    distribution: str = "normal",
+    weights: str = "both",
+    tolerance: float = OUTPUT_TOLERANCE,
+    edge_cases: bool = True,
+    explain: bool = True,
+    stop_early: bool = False,
+    training: bool = False,
+    search: int = 0,
+    allow_unsafe: bool = False,
+    progress: Progress | None = None,
+) -> Report:
+    """Compare the conversion in the folder ``out`` with the Keras model it came from, in inference mode.
+
+    model: path, keras.Model, loaded `Source` or `Traced`.
+    inputs: None for a random batch (``batch``, ``seed``, ``distribution``), a .npy/.npz path, or arrays in Keras's
+    layout.
+    weights: "model" as they are, "randomised" in a copy of both sides (the user's model is left alone), or "both". A
+        model without weights is compared as it is.
+    tolerance: largest allowed max|torch − keras| / max|keras| of an output.
+    edge_cases: compare on zeros, tiny and large numbers, a batch of 1 and other sizes (`edge_batches`), and in the
+        ranges that the model's preprocessing implies (`implied_batch`).
+    training: compare gradients by inputs and weights, and BatchNorm's statistics after a step in training mode, as
+    well.
+    search: look for the input of largest disagreement by gradient steps from this many starts (`worst_batch`), and
+        compare on it.
+    stop_early: end with the first comparison that differs; what the verdict says of it is the same.
+    explain: where they differ, try the known causes on the first layer that diverges (`Report.causes`).
+
+    Raises OutputError for a folder that does not load, InputError for inputs that do not fit, K2TError where the folder
+    was converted from another model.
+    """
+    options = Options(
+        inputs=inputs,
+        batch=batch,
+        seed=seed,
+        distribution=distribution,
+        weights=weights,
+        tolerance=tolerance,
+        edge_cases=edge_cases,
+        explain=explain,
+        stop_early=stop_early,
+        training=training,
+        search=search,
+    )
+    say = progress or silent
+    folder = Path(out)
+    manifest = Manifest.read(folder)
+    say(0.0, "Reading the Keras model")
+    traced = read(model, allow_unsafe=allow_unsafe, compared=False)
+    traced = cut(with_closed(traced, manifest.closed), manifest.cut)
+    _check_same_model(manifest, traced, folder)
+    if weights != "randomised":
+        _check_finite(manifest, traced)
+    arrays, described = _batch(options, traced.graph)
+    notes = _notes(folder, manifest, traced.graph)
+    sides = _Sides(folder, manifest, traced, seed)
+    comparisons = _comparisons(options, sides, arrays, described, say)
+    runs, batches = _run(comparisons, options, sides, notes, say)
+    trained: list[TrainingResult] = []
+    if training and not (stop_early and not runs[-1].passed):
+        say(0.93, "Gradients and training mode")
+        trial = Trial(sides.written, sides.keras, arrays, seed)
+        trained = [result for check in TRAINING_CHECKS for result in check(trial)]
+    recipe = _recipe(folder)
+    report = Report(
+        tuple(runs),
+        find_weaknesses(manifest.variables.values(), traced.value),
+        tuple(notes),
+        dict(manifest.reference),
+        tuple(trained),
+        effects(recipe, sides.keras, arrays, lambda text: say(0.94, text)) if explain else (),
+        compiled=tuple(dict.fromkeys(compiled_layers(traced) + compiled_layers(sides.keras))),
+    )
+    if explain and report.deciding.first_divergence is not None:
+        sides.take(report.deciding.weights)
+        batch_of_it = batches[report.runs.index(report.deciding)]
+        report = explained(report, recipe, sides.written, sides.keras, batch_of_it, say)
+    say(1.0, "Done")
+    return report
+
+
+@dataclass(eq=False)
+class _Sides:
+    """Both frameworks with one set of weights at a time: the torch side holds three copies of it."""
+
+    folder: Path
+    manifest: Manifest
+    traced: Traced  # the model as the user has it
+    seed: int
+    weights: str = ""
+    written: TorchSide = field(init=False)
+    keras: Traced = field(init=False)
+
+    def take(self, weights: str) -> None:
+        """From here on ``written`` and ``keras`` have these weights, "model" or "randomised"."""
+        if weights == self.weights:
+            return
+        state = None
+        if weights == "randomised":
+            self.keras = randomised_copy(self.traced, self.seed)
+            state = {
+                key: randomised_entry(variable.source, variable.steps, self.traced, self.seed)
+                for key, variable in self.manifest.variables.items()
+            }
+        else:
+            self.keras = self.traced
+        self.written = TorchSide.load(self.folder, self.manifest, state)
+        self.weights = weights
+
+
+@dataclass(frozen=True, eq=False)
+class _Comparison:
+    """One set of weights and one batch, or how it is found once the weights are there.
+
+    own: a batch of k2t's own making, which the model need not be made for.
+    """
+
+    weights: str
+    inputs: str  # the batch in words
+    batch: list[np.ndarray] | Callable[[_Sides], list[np.ndarray]]
+    own: bool = False
+
+
+def _comparisons(
+    options: Options, sides: _Sides, arrays: list[np.ndarray], described: str, say: Progress
+) -> list[_Comparison]:
+    """Everything that is compared, in order. Edge cases and the search go with the last of the weights."""
+    traced, seed = sides.traced, options.seed
+    random = options.weights != "model" and bool(sides.manifest.variables)
+    weights = ["model"] * (options.weights != "randomised" or not random) + ["randomised"] * random
+    # The range that the model itself expects is compared with its own weights too: there they are used.
+    drawn = options.edge_cases and options.inputs is None
+    implied = implied_batch(traced.graph, traced.value, options.batch, seed) if drawn else None
+    found = []
+    for name in weights:
+        found.append(_Comparison(name, described, arrays))
+        if implied:
+            found.append(_Comparison(name, *implied))
+    if options.edge_cases:
+        found += [_Comparison(weights[-1], *edge, own=True) for edge in edge_batches(traced.graph, seed)]
+    if options.search:
+        starts = f"{options.search} {'start' if options.search == 1 else 'starts'}"
+        words = f"worst found by search, {starts} of {SEARCH_STEPS} steps"
+        found.append(_Comparison(weights[-1], words, partial(_searched, arrays, options, say)))
+    return found
+
+
+def _searched(arrays: list[np.ndarray], options: Options, say: Progress, sides: _Sides) -> list[np.ndarray]:
+    found, _ = worst_batch(
+        sides.written,
+        sides.keras,
+        arrays,
+        options.search,
+        SEARCH_STEPS,
+        options.seed,
+        lambda share, text: say(0.9, text),
+    )
+    return found
+
+
+def _run(
+    comparisons: list[_Comparison], options: Options, sides: _Sides, notes: list[str], say: Progress
+) -> tuple[list[Run], list[list[np.ndarray]]]:
+    """A run for each comparison, until one differs where that is enough; and the batch of each."""
+    runs: list[Run] = []
+    batches: list[list[np.ndarray]] = []
+    for comparison in comparisons:
+        if options.stop_early and runs and not runs[-1].passed:
+            break
+        sides.take(comparison.weights)
+        batch = comparison.batch if isinstance(comparison.batch, list) else comparison.batch(sides)
+        share = 0.1 + 0.9 * len(runs) / len(comparisons)
+        whose = "the model’s" if comparison.weights == "model" else comparison.weights
+        text = f"Comparing with {whose} weights on {comparison.inputs}"
+        say(share, text)
+
+        def told(part: float, detail: str, share: float = share, text: str = text) -> None:
+            say(share + 0.9 * part / len(comparisons), f"{text}: {detail}")
+
+        try:
+            found, more = compare(
+                sides.written, sides.keras, batch, comparison.weights, comparison.inputs, options.tolerance, told
+            )
+        except InputError as error:
+            if not comparison.own:
+                raise
+            notes.append(f"Not compared on {comparison.inputs}: {error}.")
+            continue
+        runs.append(replace(found, batch=tuple(array[:KEPT_SAMPLES] for array in batch)))
+        batches.append(batch)
+        notes.extend(note for note in more if note not in notes)
+    return runs, batches
+
+
+def _batch(options: Options, graph: Graph) -> tuple[list[np.ndarray], str]:
+    """The batch that was asked for, in Keras's layout, and what it is in words."""
+    inputs = options.inputs
+    if inputs is None:
+        words = f"{options.distribution}, batch of {options.batch}, seed {options.seed}"
+        return random_batch(graph, options.batch, options.seed, options.distribution), words
+    if isinstance(inputs, (str, Path)):
+        return read_inputs(inputs, graph), Path(inputs).name
+    return check_inputs([inputs] if isinstance(inputs, np.ndarray) else list(inputs), graph), "arrays"
+
+
+def _notes(folder: Path, manifest: Manifest, graph: Graph) -> list[str]:
+    """What is to be known before anything is compared."""
+    notes = []
+    if not is_untouched(folder, manifest):
+        notes.append(
+            "model.py was edited by hand since k2t wrote it: outputs are compared, and layers where forward() still "
+            "assigns what it did."
+        )
+    if odd := bias_of_one_sample(graph):
+        notes.append(
+            f"Given a single sample, Keras on TensorFlow takes what layer {odd!r} adds for a bias, along another axis "
+            "than with more samples; compared on batches of 1 it differs, so there are none but your own."
+        )
+    return notes
+
+
+def _recipe(folder: Path) -> Recipe:
+    path = folder / "recipe.json"
+    return replace(read_recipe(path), fingerprint=None) if path.is_file() else Recipe()
+
+
+def _check_same_model(manifest: Manifest, traced: Traced, folder: Path) -> None:
+    missing = [v.source for v in manifest.variables.values() if v.source and v.source not in traced.variables]
+    shapes = [side.keras_shape for side in manifest.inputs]
+    if missing or shapes != [traced.graph.tensors[t].shape for t in traced.graph.inputs]:
+        detail = f"it has no variable {missing[0]!r}" if missing else "its inputs differ"
+        raise K2TError(
+            f"{folder}: converted from another model than {traced.source.name}: {detail}; convert this model again"
+        )
+
+
+def _check_finite(manifest: Manifest, traced: Traced) -> None:
+    for path in dict.fromkeys(v.source for v in manifest.variables.values() if v.source):
+        value = traced.value(path)
+        if is_float(value.dtype) and not np.isfinite(value).all():
+            bad = int((~np.isfinite(value)).sum())
+            raise K2TError(
+                f"{traced.source.name}: its variable {path!r} holds NaN or infinity in {bad} of {value.size} places, "
+                "through which nothing can be compared; verify the mapping with randomised weights (“Randomised, in a "
+                "copy” in the app, --weights randomised, weights='randomised')"
+            )
