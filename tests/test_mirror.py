@@ -60,12 +60,6 @@ MISSING: frozenset[str] = frozenset(
         "rules/ops_common",
         "rules/registry",
         "tensors",
-        "verification/alone",
-        "verification/compare",
-        "verification/report",
-        "verification/taps",
-        "verification/torch_side",
-        "verification/weakness",
     }
 )
 
