@@ -38,7 +38,7 @@ def graph_data(plan: Plan, report: Report | None = None) -> dict[str, Any]:
     - ``keras`` and ``torch``: each ``name``, ``type``, ``shape``.
     - ``status``, ``overridden``, ``first`` (whether the last verification found it to diverge first).
     - ``text``: of ``error``, ``alone`` and ``parameters`` a number. ``heat``: its place from 0 to 1, where it has one.
-    - A fold (model, block, sequence) comes before what is in it, and has its ``size`` in layers, ``entries``, ``exits``.
+    - A fold (model, block, sequence) precedes what is in it, and has its ``size`` in layers, ``entries``, ``exits``.
 
     An edge: [parent, source, exit, target, entry, what torch does on the way]. Source or target is "" for the parent's
     own port.

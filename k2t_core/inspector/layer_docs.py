@@ -88,7 +88,7 @@ def documentation_of_keras(layer: Layer) -> Documentation | None:
 
 
 def documentation_of_torch(source: str, lines: Iterable[int]) -> list[Documentation]:
-    """The docstrings of what the ``lines`` (from 1) of a generated file use: torch's, modules first, and its helpers."""
+    """The docstrings of what the ``lines`` (from 1) of a generated file use: torch's, modules first, and helpers'."""
     tree, wanted = ast.parse(source), set(lines)
     helpers = {
         item.name: text
