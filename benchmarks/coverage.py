@@ -1,13 +1,13 @@
 """Every case of the conformance suite, as one table: class × cases × right / refused / wrong; writes docs/coverage.md.
 
     python benchmarks/coverage.py                     everything, two processes
-    python benchmarks/coverage.py Conv2D LSTM         these classes; prints their table and leaves docs/coverage.md alone
+    python benchmarks/coverage.py Conv2D LSTM         these classes; prints their table, leaves docs/coverage.md alone
     python benchmarks/coverage.py --every 8           every 8th case of each class
     python benchmarks/coverage.py --results FILE      keeps the results, and goes on with them after an interruption
     python benchmarks/coverage.py --list Dot          what became of each case that is not simply right
 
-A combination of options that Keras itself cannot build or run is counted as "not in Keras" and is no case. Exit code 1 where a
-case is wrong, or ends otherwise than tests/conformance/cases.py expects.
+A combination of options that Keras itself cannot build or run is counted as "not in Keras" and is no case. Exit code 1
+where a case is wrong, or ends otherwise than tests/conformance/cases.py expects.
 """
 
 from __future__ import annotations
@@ -37,10 +37,11 @@ DOCUMENT = """# Coverage: every class of keras.layers
 
 Written by `python benchmarks/coverage.py` with {versions}.
 
-Each case is a model of one layer with one combination of options, input shapes, masks and dtype policy, every variable random: Keras
-on TensorFlow and the generated module compute the same batch. *right*: equal within the tolerance of the dtype, shapes and dtypes
-included. *refused*: k2t says before converting what it cannot do and what to do about it. *wrong*: converted, and the numbers
-disagree, or an error without explanation. *not in Keras*: combinations that Keras itself rejects; they are no cases.
+Each case is a model of one layer with one combination of options, input shapes, masks and dtype policy, every variable
+random: Keras on TensorFlow and the generated module compute the same batch. *right*: equal within the tolerance of the
+dtype, shapes and dtypes included. *refused*: k2t says before converting what it cannot do and what to do about it.
+*wrong*: converted, and the numbers disagree, or an error without explanation. *not in Keras*: combinations that Keras
+itself rejects; they are no cases.
 
 {summary}
 
@@ -57,7 +58,7 @@ disagree, or an error without explanation. *not in Keras*: combinations that Ker
 
 
 def work() -> None:
-    """A worker: reads the number of a case on each line, and answers with (kind, message, why it is not what the case says)."""
+    """A worker: reads a case's number on each line, answers with (kind, message, why it is not as the case says)."""
     answers, sys.stdout = sys.stdout, sys.stderr
     import tensorflow as tf
     import torch
@@ -78,27 +79,27 @@ def work() -> None:
 
 
 def sweep(numbers: queue.SimpleQueue, done: queue.SimpleQueue, folder: str, until: float) -> None:
-    """Hand cases to a worker until none is left; a case that kills its worker, or takes too long, is wrong, and another worker goes on."""
+    """Hand cases to a worker until none is left.
+
+    A case that kills its worker, or takes too long, is wrong, and another worker goes on.
+    """
     worker, handed = None, 0
     while time.perf_counter() < until and (number := numbers.get()) is not None:
         if worker is None:
             command = [sys.executable, str(Path(__file__).resolve()), "--worker"]
-            worker, handed = (
-                subprocess.Popen(
-                    command,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.DEVNULL,
-                    text=True,
-                    env={**os.environ, "TMPDIR": folder},
-                ),
-                0,
+            handed = 0
+            worker = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                env={**os.environ, "TMPDIR": folder},
             )
         worker.stdin.write(f"{number}\n")
         worker.stdin.flush()
-        timer = threading.Timer(
-            SECONDS + 60 * (handed == 0), worker.kill
-        )  # the first waits for the frameworks to be imported
+        # The first waits for the frameworks to be imported.
+        timer = threading.Timer(SECONDS + 60 * (handed == 0), worker.kill)
         timer.start()
         answer = worker.stdout.readline()
         timer.cancel()
@@ -119,7 +120,7 @@ def sweep(numbers: queue.SimpleQueue, done: queue.SimpleQueue, folder: str, unti
 
 
 def reason(message: str) -> str:
-    """A refusal without the name of the layer and with numbers and quoted names left open, so that like ones fall together."""
+    """A refusal without the layer's name, with numbers and quoted names left open, so that like ones fall together."""
     text = re.sub(r"^.*?layer '[^']*' \(([\w.]*?)(\w+)\): ", "", message)
     return re.sub(r"\(?\d[\d, ()]*", "… ", text).replace("  ", " ").strip()
 
@@ -210,11 +211,9 @@ def main() -> int:
         for thread in threads:
             thread.join()
     seconds = time.perf_counter() - started
-    counts, reasons, unexpected = (
-        collections.defaultdict(collections.Counter),
-        collections.defaultdict(collections.Counter),
-        0,
-    )
+    counts: dict[str, collections.Counter] = collections.defaultdict(collections.Counter)
+    reasons: dict[str, collections.Counter] = collections.defaultdict(collections.Counter)
+    unexpected = 0
     for index, (kind, message, why) in results.items():
         counts[every[index].layer][kind] += 1
         unexpected += why is not None
@@ -237,7 +236,11 @@ def main() -> int:
         if len(results) == len(every)
         else f" This is a sample: {len(results)} of the {len(every)} cases were run (`{' '.join(sys.argv[1:])}`)."
     )
-    summary = f"{len(counts)} classes, {total.total() - total[ABSENT]} cases: {total[RIGHT]} right, {total[REFUSED]} refused, {total[WRONG]} wrong ({total[ABSENT]} combinations are not in Keras).{share}"
+    summary = (
+        f"{len(counts)} classes, {total.total() - total[ABSENT]} cases: "
+        f"{total[RIGHT]} right, {total[REFUSED]} refused, {total[WRONG]} wrong "
+        f"({total[ABSENT]} combinations are not in Keras).{share}"
+    )
     summary += f" {seconds / 60:.0f} minutes with {PROCESSES} processes on {os.cpu_count()} cores."
     print(table, why_refused, summary, sep="\n\n")
     if not arguments.layers:

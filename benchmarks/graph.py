@@ -58,11 +58,17 @@ COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
 UNFOLD = """graph => new Promise(done => {
     const start = performance.now(), before = graph.dataset.drawn;
     graph.querySelector('[aria-label="Unfold all"]').click();
-    const look = () => graph.dataset.drawn === before ? requestAnimationFrame(look) : done((performance.now() - start) / 1000);
+    const look = () => graph.dataset.drawn === before
+        ? requestAnimationFrame(look) : done((performance.now() - start) / 1000);
     look();
 })"""
 # Milliseconds between the frames while the mouse moves.
-FRAMES = """() => { const times = window.times = []; let last = performance.now(); const tick = now => { times.push(now - last); last = now; window.ticking = requestAnimationFrame(tick); }; window.ticking = requestAnimationFrame(tick); }"""
+FRAMES = """() => {
+    const times = window.times = [];
+    let last = performance.now();
+    const tick = now => { times.push(now - last); last = now; window.ticking = requestAnimationFrame(tick); };
+    window.ticking = requestAnimationFrame(tick);
+}"""
 
 
 def transformer() -> Any:
@@ -126,7 +132,8 @@ def first(page: Page) -> dict[str, Any]:
     """The component's own measurement: from its first data to the frame that shows it."""
     page.wait_for_selector(".k2t-graph[data-drawn]")
     entry = page.evaluate(
-        "performance.getEntriesByName('k2t graph drawn').map(e => ({seconds: e.duration / 1000, boxes: e.detail.boxes}))"
+        "performance.getEntriesByName('k2t graph drawn')"
+        ".map(e => ({seconds: e.duration / 1000, boxes: e.detail.boxes}))"
     )
     assert len(entry) == 1, entry
     page.wait_for_timeout(2000)
@@ -157,20 +164,22 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def report(rows: list[dict[str, Any]]) -> str:
+    machine = f"{os.cpu_count()} cores ({platform.machine()})"
     return f"""# How long the graph takes
 
-Written by `python benchmarks/graph.py`: the app's own Load page in headless Chromium, without a GPU, on {os.cpu_count()} cores ({platform.machine()})
+Written by `python benchmarks/graph.py`: the app's own Load page in headless Chromium, without a GPU, on {machine}
 that the server, the browser and whatever else ran had to share (load average {os.getloadavg()[0]:.0f}).
 
 {table(rows)}
 
-*Drawn* counts from the moment the browser has the data, in a page that was just opened, to the frame that shows the graph: the layout engine
-is started, every fold is laid out, the boxes are drawn. *On Mapping* is the same with all unfolded, while the page loads its table and
-charts and the server judges the selected layer. *From the click* counts from Unfold all to the frame that shows all of the model. *Dragged*
-is the median time between two frames of the page's main thread while the mouse drags the graph, at reading size and with all of it in view.
+*Drawn* counts from the moment the browser has the data, in a page that was just opened, to the frame that shows the
+graph: the layout engine is started, every fold is laid out, the boxes are drawn. *On Mapping* is the same with all
+unfolded, while the page loads its table and charts and the server judges the selected layer. *From the click* counts
+from Unfold all to the frame that shows all of the model. *Dragged* is the median time between two frames of the page's
+main thread while the mouse drags the graph, at reading size and with all of it in view.
 
-A repeated block is laid out once, by itself, and stands in the graph around it as one box; so the time follows the number of
-different blocks and not of layers. Boxes out of view are not drawn.
+A repeated block is laid out once, by itself, and stands in the graph around it as one box; so the time follows the
+number of different blocks and not of layers. Boxes out of view are not drawn.
 """
 
 

@@ -1,6 +1,6 @@
 """What closed sessions leave behind in a server's memory: prints a table.
 
-    python benchmarks/memory.py            five sessions after each other, a model of 400 MB in each, converted and verified
+    python benchmarks/memory.py    five sessions after each other, a model of 400 MB in each, converted and verified
 
 A session's project is dropped as Streamlit drops it, and the memory of the process is read before and after.
 """
@@ -47,9 +47,8 @@ def main() -> None:
             build(path)
             os._exit(0)
         os.waitpid(child, 0)
-        print(
-            f"before: {resident():,.0f} MB\n\n| session | open, MB | closed, MB | its model is gone |\n| --: | --: | --: | :-: |"
-        )
+        print(f"before: {resident():,.0f} MB\n")
+        print("| session | open, MB | closed, MB | its model is gone |\n| --: | --: | --: | :-: |")
         for number in range(arguments.sessions):
             project = Project.create()
             project.load(path)
@@ -58,9 +57,8 @@ def main() -> None:
             model, most = weakref.ref(project.traced.source.model), resident()
             del project
             gc.collect()
-            print(
-                f"| {number + 1} | {most:,.0f} | {resident():,.0f} | {'yes' if model() is None else 'no'} |", flush=True
-            )
+            gone = "yes" if model() is None else "no"
+            print(f"| {number + 1} | {most:,.0f} | {resident():,.0f} | {gone} |", flush=True)
 
 
 if __name__ == "__main__":

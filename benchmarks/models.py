@@ -1,14 +1,14 @@
 """Convert and verify real networks, and write the table of docs/models.md.
 
     python benchmarks/models.py                    the bundled examples and six networks of keras.applications
-    python benchmarks/models.py --all              every network of keras.applications, those beside the six on small images
+    python benchmarks/models.py --all              every network of keras.applications, beside the six on small images
     python benchmarks/models.py ResNet50 lstm      these; prints the table and leaves docs/models.md alone
     python benchmarks/models.py keras2/ResNet50    the network as Keras 2 has it, saved by tf_keras
     python benchmarks/models.py --size 96          smaller images, where the network allows them
     python benchmarks/models.py --all --rows FILE  keep the rows in FILE: an interrupted run goes on from there
 
-The networks have ``weights=None`` and then a random value in every variable, BatchNorm statistics included. Each is saved,
-converted and verified in another process, a few networks to a process, through the same two functions that a
+The networks have ``weights=None`` and then a random value in every variable, BatchNorm statistics included. Each is
+saved, converted and verified in another process, a few networks to a process, through the same two functions that a
 user calls. docs/models.md is written after every row. Exit code 1 where a network is refused, differs or fails.
 """
 
@@ -35,12 +35,15 @@ NETWORKS = ("ResNet50", "MobileNetV2", "VGG16", "InceptionV3", "EfficientNetB0",
 # As Keras 2 has them, on small images. Its ConvNeXt has a layer of its own, LayerScale, and is refused.
 KERAS2 = tuple(
     f"keras2/{name}"
-    for name in (*NETWORKS, "EfficientNetV2B0", "MobileNet", "MobileNetV3Small", "NASNetMobile", "ResNet50V2", "Xception")
-)  # fmt: skip
+    for name in (
+        *NETWORKS,
+        *("EfficientNetV2B0", "MobileNet", "MobileNetV3Small", "NASNetMobile", "ResNet50V2", "Xception"),
+    )
+)
 # These go last and one to a process, for their memory.
 LARGE = (
-    "ResNet101", "ResNet101V2", "ConvNeXtBase", "DenseNet201", "EfficientNetV2M", "EfficientNetB5", "EfficientNetB6", "ResNet152", "ResNet152V2",
-    "EfficientNetB7", "EfficientNetV2L", "NASNetLarge", "ConvNeXtLarge", "ConvNeXtXLarge",
+    "ResNet101", "ResNet101V2", "ConvNeXtBase", "DenseNet201", "EfficientNetV2M", "EfficientNetB5", "EfficientNetB6",
+    "ResNet152", "ResNet152V2", "EfficientNetB7", "EfficientNetV2L", "NASNetLarge", "ConvNeXtLarge", "ConvNeXtXLarge",
 )  # fmt: skip
 SMALL_SIZE, SMALL_BATCH = 96, 1  # of the networks that --all adds to the six
 BATCH = 2
@@ -243,19 +246,23 @@ def document(
     import tensorflow
     import torch
 
-    versions = f"Keras {keras.__version__} on TensorFlow {tensorflow.__version__}, torch {torch.__version__}, Python {platform.python_version()}, {os.cpu_count()} CPU cores"
+    versions = (
+        f"Keras {keras.__version__} on TensorFlow {tensorflow.__version__}, torch {torch.__version__}, "
+        f"Python {platform.python_version()}, {os.cpu_count()} CPU cores"
+    )
     left = f"\n\nNot run yet: {', '.join(missing)}." if missing else ""
     return f"""# Models converted and verified
 
 Written by `{command}` with {versions}.
 
-Every variable of every model is random, BatchNorm statistics included (k2t_core/keras_side/randomise.py), so that no wrong transpose can
-hide. Both frameworks run on the CPU in float32. *max abs* is the largest absolute difference of any output, *max relative* that
-over the largest absolute Keras output. *worst layer* is the largest relative difference of any layer on the way, everything before
-it accumulated (a softmax at the end makes differences small), *worst layer alone* that of any layer on Keras's own input.
-*input* and *batch* are those of the row: networks beside the usual six are built for small images, which changes neither
-their layers nor their weights, so that the whole list runs on a small machine. *layers* counts calls of layers and operations. *convert* is `k2t.convert` on the saved file, from reading it to the four files
-on disk, in one process with the frameworks loaded.
+Every variable of every model is random, BatchNorm statistics included (k2t_core/keras_side/randomise.py), so that no
+wrong transpose can hide. Both frameworks run on the CPU in float32. *max abs* is the largest absolute difference of any
+output, *max relative* that over the largest absolute Keras output. *worst layer* is the largest relative difference of
+any layer on the way, everything before it accumulated (a softmax at the end makes differences small), *worst layer
+alone* that of any layer on Keras's own input. *input* and *batch* are those of the row: networks beside the usual six
+are built for small images, which changes neither their layers nor their weights, so that the whole list runs on a small
+machine. *layers* counts calls of layers and operations. *convert* is `k2t.convert` on the saved file, from reading it
+to the four files on disk, in one process with the frameworks loaded.
 
 ## The bundled examples
 

@@ -1,13 +1,14 @@
 """Break conversions on purpose and count what verification catches; write docs/mutations.md.
 
     python benchmarks/mutations.py                          every model, every layer, three sets of weights
-    python benchmarks/mutations.py unet gelu_mlp            these models; prints the tables and leaves docs/mutations.md alone
-    python benchmarks/mutations.py --layers 4               at most four layers a kind of mutant in the networks of keras.applications
+    python benchmarks/mutations.py unet gelu_mlp            these models; prints, leaves docs/mutations.md alone
+    python benchmarks/mutations.py --layers 4               in keras.applications, at most four layers a kind of mutant
     python benchmarks/mutations.py --jobs 2 --results FILE  two processes; a run that was interrupted goes on
 
-A mutant is one layer's mapping with one fault in it, planned, written and verified like any conversion. It is caught where
-the conversion is refused, the module does not run, or the verdict is "differs"; located where the layer that is named is
-the mutant. Without mutants every model must agree: the rest are false alarms. Exit code 1 where one is missed or alarms.
+A mutant is one layer's mapping with one fault in it, planned, written and verified like any conversion. It is caught
+where the conversion is refused, the module does not run, or the verdict is "differs"; located where the layer that is
+named is the mutant. Without mutants every model must agree: the rest are false alarms. Exit code 1 where one is missed
+or alarms.
 """
 
 from __future__ import annotations
@@ -31,9 +32,8 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 os.environ["KERAS_BACKEND"] = "tensorflow"
-os.environ["OMP_NUM_THREADS"] = (
-    "1"  # torch's threads wait for each other in turns: on a busy machine twenty times longer than one alone takes
-)
+# torch's threads wait for each other in turns: on a busy machine twenty times longer than one alone takes.
+os.environ["OMP_NUM_THREADS"] = "1"
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 REPORT = ROOT / "docs" / "mutations.md"
@@ -300,7 +300,7 @@ KINDS: dict[str, Callable] = {
     "torch's leaky slope": slope_of_torch,
 }
 
-# Models: the bundled examples, small ones for every family of mutants, and networks of keras.applications at small size.
+# Models: the bundled examples, small ones for every family of mutants, and networks of keras.applications, small too.
 
 
 def models() -> dict[str, Callable[[], Any]]:
@@ -593,23 +593,30 @@ def measure(name: str, weights: str, most: int | None) -> list[dict[str, Any]]:
     return rows
 
 
+def score(mutants: Sequence[dict[str, Any]]) -> tuple[int, int]:
+    """How many are caught, and how many of those located."""
+    return sum(r["caught"] for r in mutants), sum(r["caught"] and r["located"] for r in mutants)
+
+
 def table(rows: list[dict[str, Any]], most: int | None) -> str:
     clean = [r for r in rows if r["kind"] is None]
     mutants = [r for r in rows if r["kind"]]
-    caught, located = sum(r["caught"] for r in mutants), sum(r["caught"] and r["located"] for r in mutants)
+    kinds, models_of_both = {r["kind"] for r in mutants}, [{r["model"] for r in some} for some in (mutants, clean)]
+    caught, located = score(mutants)
+    count = max(len(mutants), 1)
+    some = f" (in the networks of keras.applications, in at most {most} layers a kind, spread over the depth)"
     lines = [
         "# Mutation score",
         "",
-        "Written by `python benchmarks/mutations.py`. A mutant is a conversion with one fault put into one layer on purpose, in every layer that can have it"
-        + (
-            f" (in the networks of keras.applications, in at most {most} layers a kind, spread over the depth)."
-            if most
-            else "."
-        ),
+        "Written by `python benchmarks/mutations.py`. A mutant is a conversion with one fault put into one layer on "
+        f"purpose, in every layer that can have it{some if most else ''}.",
         "",
-        f"{len(mutants)} mutants of {len({r['kind'] for r in mutants})} kinds in {len({r['model'] for r in mutants})} models, each with natural (random), all-ones and Keras's initial weights: "
-        f"**{caught} caught ({caught / max(len(mutants), 1):.1%}), {located} located ({located / max(len(mutants), 1):.1%})**. "
-        f"Without mutants: {len(clean)} verifications of {len({r['model'] for r in clean})} models, with edge cases (and gradients, where there are mutants), **{sum(not r['passed'] for r in clean)} false alarms**.",
+        f"{len(mutants)} mutants of {len(kinds)} kinds in {len(models_of_both[0])} models, "
+        "each with natural (random), all-ones and Keras's initial weights: "
+        f"**{caught} caught ({caught / count:.1%}), {located} located ({located / count:.1%})**. "
+        f"Without mutants: {len(clean)} verifications of {len(models_of_both[1])} models, "
+        "with edge cases (and gradients, where there are mutants), "
+        f"**{sum(not r['passed'] for r in clean)} false alarms**.",
         "",
         "| kind | mutants | caught | located |",
         "|---|--:|--:|--:|",
@@ -617,22 +624,18 @@ def table(rows: list[dict[str, Any]], most: int | None) -> str:
     for kind in KINDS:
         own = [r for r in mutants if r["kind"] == kind]
         if own:
-            lines.append(
-                f"| {kind} | {len(own)} | {sum(r['caught'] for r in own)} | {sum(r['caught'] and r['located'] for r in own)} |"
-            )
+            lines.append(f"| {kind} | {len(own)} | {' | '.join(map(str, score(own)))} |")
     lines += ["", "| model | mutants | caught | located | false alarms |", "|---|--:|--:|--:|--:|"]
     for name in dict.fromkeys(r["model"] for r in rows):
         own = [r for r in mutants if r["model"] == name]
         alarms = sum(not r["passed"] for r in clean if r["model"] == name)
-        lines.append(
-            f"| {name} | {len(own)} | {sum(r['caught'] for r in own)} | {sum(r['caught'] and r['located'] for r in own)} | {alarms} |"
-        )
+        lines.append(f"| {name} | {len(own)} | {' | '.join(map(str, score(own)))} | {alarms} |")
     missed = Counter(
         (r["model"], r["kind"], r["layer"], "missed" if not r["caught"] else "located elsewhere", r["detail"])
         for r in mutants
         if not (r["caught"] and r["located"])
     )
-    alarms = [r for r in clean if not r["passed"]]
+    alarmed = [r for r in clean if not r["passed"]]
     lines += [
         "",
         "## Missed, or located elsewhere",
@@ -643,13 +646,16 @@ def table(rows: list[dict[str, Any]], most: int | None) -> str:
         "",
         "## False alarms",
         "",
-        *([f"- {r['model']} ({r['weights']} weights): {r['detail']}" for r in alarms] or ["None."]),
+        *([f"- {r['model']} ({r['weights']} weights): {r['detail']}" for r in alarmed] or ["None."]),
     ]
     return "\n".join(lines) + "\n"
 
 
 def worker(name: str, weights: Sequence[str], most: int | None) -> list[dict[str, Any]]:
-    """`measure` with these sets of weights, in a process of its own. Raises RuntimeError with the end of its stderr where that fails."""
+    """`measure` with these sets of weights, in a process of its own.
+
+    Raises RuntimeError with the end of its stderr where that fails.
+    """
     command = [sys.executable, __file__, "--worker", name, *weights] + (["--layers", str(most)] if most else [])
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
@@ -705,9 +711,11 @@ def main() -> int:
                 with options.results.open("a", encoding="utf-8") as file:
                     file.writelines(json.dumps(row) + "\n" for row in found)
             mutants = [r for r in found if r["kind"]]
+            caught, located = score(mutants)
+            alarms = sum(not r["passed"] for r in found if not r["kind"])
             print(
-                f"{time.strftime('%H:%M:%S')} {name}: {len(mutants)} mutants, {sum(r['caught'] for r in mutants)} caught, "
-                f"{sum(r['caught'] and r['located'] for r in mutants)} located, {sum(not r['passed'] for r in found if not r['kind'])} false alarms",
+                f"{time.strftime('%H:%M:%S')} {name}: {len(mutants)} mutants, {caught} caught, {located} located, "
+                f"{alarms} false alarms",
                 flush=True,
             )
     order = {name: index for index, name in enumerate([*models(), *unbroken()])}

@@ -216,8 +216,10 @@ def write(rows: list[tuple[str, list[float]]]) -> None:
     lines = [
         "# How fast the pages are",
         "",
-        f"Written by `benchmarks/pages.py` with Streamlit {streamlit.__version__} and headless Chromium, on {os.cpu_count()} cores of a {platform.machine()} machine at a load of {os.getloadavg()[0]:.0f}. "
-        "Each time is from the click or the address to what is named on the screen; the median, and the slowest, of the repetitions. "
+        f"Written by `benchmarks/pages.py` with Streamlit {streamlit.__version__} and headless Chromium, "
+        f"on {os.cpu_count()} cores of a {platform.machine()} machine at a load of {os.getloadavg()[0]:.0f}. "
+        "Each time is from the click or the address to what is named on the screen; "
+        "the median, and the slowest, of the repetitions. "
         f"The first paint of a server that is up is to stay below {FIRST_PAINT:g} s.",
         "",
         "| What | Times | Median (s) | Slowest (s) |",

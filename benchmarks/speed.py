@@ -4,8 +4,8 @@
     python benchmarks/speed.py convnet ResNet50  these; prints the table and leaves docs/speed.md alone
 
 Keras runs `Model.predict_on_batch`, its compiled graph; torch runs the module as `load_model` gives it, under
-`torch.inference_mode`. Runs alternate, so that whatever else the machine does falls on both; the ratio is the median over the
-pairs. Ratios carry over to other machines better than times.
+`torch.inference_mode`. Runs alternate, so that whatever else the machine does falls on both; the ratio is the median
+over the pairs. Ratios carry over to other machines better than times.
 """
 
 from __future__ import annotations
@@ -22,14 +22,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 REPORT = ROOT / "docs" / "speed.md"
-MODELS = {
-    "dense": 64,
-    "convnet": 64,
-    "lstm": 64,
-    "transformer": 64,
-    "MobileNetV2": 4,
-    "ResNet50": 4,
-}  # with their batch
+# With their batch.
+MODELS = {"dense": 64, "convnet": 64, "lstm": 64, "transformer": 64, "MobileNetV2": 4, "ResNet50": 4}
 WARM_UP = 3
 SAMPLE = 0.1  # seconds: a timed sample repeats a run that is shorter
 
@@ -37,8 +31,8 @@ DOCUMENT = """# Keras and the generated module, side by side
 
 Written by `python benchmarks/speed.py` with {versions}.
 
-Median time of one batch on the CPU, in float32; runs of both sides alternate. *torch / Keras* is the median ratio of the pairs:
-below 1, torch is faster. Keras runs `predict_on_batch`, torch the generated module as it is, not compiled.
+Median time of one batch on the CPU, in float32; runs of both sides alternate. *torch / Keras* is the median ratio of
+the pairs: below 1, torch is faster. Keras runs `predict_on_batch`, torch the generated module as it is, not compiled.
 
 {table}
 """
@@ -118,12 +112,16 @@ def main() -> None:
         batch = MODELS.get(name, 4)
         row = measure(name, batch, arguments.pairs)
         lines.append(
-            f"| {name} | {batch} | {row['keras'] * 1000:.1f} | {row['torch'] * 1000:.1f} | {row['ratio']:.2f} | {row['low']:.2f} to {row['high']:.2f} |"
+            f"| {name} | {batch} | {row['keras'] * 1000:.1f} | {row['torch'] * 1000:.1f} | {row['ratio']:.2f} "
+            f"| {row['low']:.2f} to {row['high']:.2f} |"
         )
         print(lines[-1], file=sys.stderr, flush=True)
     print("\n".join(lines))
     if not arguments.names:
-        versions = f"Keras {keras.__version__} on TensorFlow {tensorflow.__version__}, torch {torch.__version__}, {cores} CPU cores"
+        versions = (
+            f"Keras {keras.__version__} on TensorFlow {tensorflow.__version__}, "
+            f"torch {torch.__version__}, {cores} CPU cores"
+        )
         REPORT.write_text(DOCUMENT.format(versions=versions, table="\n".join(lines)), encoding="utf-8")
         print(f"written: {REPORT.relative_to(ROOT)}", file=sys.stderr)
 

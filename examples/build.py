@@ -61,7 +61,8 @@ def dense():
 @example(
     "convnet",
     "Convolution, then Flatten",
-    "Conv2D(32, 3×3) on 28×28×3 → Flatten → Dense(10): the Dense kernel is re-ordered, because Flatten runs through other axes.",
+    "Conv2D(32, 3×3) on 28×28×3 → Flatten → Dense(10): the Dense kernel is re-ordered, "
+    "because Flatten runs through other axes.",
 )
 def convnet():
     import keras
@@ -89,7 +90,8 @@ def lstm():
 @example(
     "unet",
     "U-Net",
-    "Skip connections, a transposed convolution and an upsampling: channels first throughout, concatenated on the channel axis.",
+    "Skip connections, a transposed convolution and an upsampling: channels first throughout, "
+    "concatenated on the channel axis.",
 )
 def unet():
     import keras
@@ -114,7 +116,8 @@ def unet():
 @example(
     "text_classifier",
     "Bidirectional LSTM on text",
-    "Embedding(mask_zero=True) → Bidirectional(LSTM) → Dense: padding is masked in both directions, texts may be of any length.",
+    "Embedding(mask_zero=True) → Bidirectional(LSTM) → Dense: padding is masked in both directions, "
+    "texts may be of any length.",
 )
 def text_classifier():
     import keras
@@ -131,7 +134,8 @@ def text_classifier():
 @example(
     "transformer",
     "Transformer encoder",
-    "Token and position embeddings, two encoder blocks with MultiHeadAttention and LayerNormalization, GlobalAveragePooling1D.",
+    "Token and position embeddings, two encoder blocks with MultiHeadAttention and LayerNormalization, "
+    "GlobalAveragePooling1D.",
 )
 def transformer():
     import keras
@@ -201,7 +205,8 @@ def two_in_two_out():
 @example(
     "all_ones",
     "All-ones weights",
-    "Every weight is 1, so every wrong transpose gives the right answer: a comparison proves nothing until the weights are randomised.",
+    "Every weight is 1, so every wrong transpose gives the right answer: "
+    "a comparison proves nothing until the weights are randomised.",
     randomised=False,
 )
 def all_ones():
