@@ -198,14 +198,14 @@ def worker(names: Sequence[str], size: int | None, batch: int | None) -> None:
     quiet()
     import keras
 
-    from k2t_core.errors import K2TError, UnsupportedError
+    import k2t_core as k2t
 
     for name in names:
         try:
             row = measure(name, *scale(name, size, batch))
-        except UnsupportedError as error:
+        except k2t.UnsupportedError as error:
             row = {"name": name, "problem": "refused: " + " | ".join(shortened(problem) for problem in error.problems)}
-        except K2TError as error:
+        except k2t.K2TError as error:
             row = {"name": name, "problem": f"refused: {error}"}
         print(json.dumps(row), flush=True)
         keras.backend.clear_session()

@@ -547,14 +547,13 @@ def measure(name: str, weights: str, most: int | None) -> list[dict[str, Any]]:
     import k2t_core as k2t
     from k2t_core.emit.source import write_source
     from k2t_core.keras_side.remembering import remembering
-    from k2t_core.keras_side.tracing import trace
 
     keras.backend.clear_session()
     keras.utils.set_random_seed(3)
     broken = name in models()
     model = {**models(), **unbroken()}[name]()
     set_weights(model, weights)
-    traced = trace(k2t.load(model))
+    traced = k2t.trace(k2t.load(model))
     plan = k2t.plan(traced)
     with tempfile.TemporaryDirectory() as folder:
         text = k2t.convert(plan, folder).code.text

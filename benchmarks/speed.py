@@ -46,14 +46,13 @@ def measure(name: str, batch: int, pairs: int) -> dict[str, float]:
     import k2t_core as k2t
     from benchmarks.models import build
     from k2t_core.emit.module import load_module
-    from k2t_core.keras_side.batches import random_batch
     from k2t_core.project.bundled import examples
 
     with tempfile.TemporaryDirectory(prefix="k2t-benchmark-") as folder:
         path = examples().build(name, folder) if name in examples().EXAMPLES else build(name, None, folder)
         result = k2t.convert(path, Path(folder) / "out")
         module = load_module(result.folder)
-    arrays = random_batch(result.plan.root.graph, batch)
+    arrays = k2t.random_batch(result.plan.root.graph, batch)
     tensors = [
         torch.from_numpy(np.ascontiguousarray(layout.to_torch(a)))
         for layout, a in zip(result.plan.root.input_layouts, arrays)
