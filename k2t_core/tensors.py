@@ -72,7 +72,7 @@ def unfilled() -> Any:
 
     class Unfilled(TorchFunctionMode):
         def __torch_function__(self, function, types, args=(), kwargs=None):
-            if getattr(function, "__name__", "") in ("normal_", "uniform_", "trunc_normal_"):
+            if getattr(function, "__name__", "") in ("normal_", "uniform_", "kaiming_uniform_", "trunc_normal_"):
                 return args[0] if args else kwargs["tensor"]
             return function(*args, **(kwargs or {}))
 

@@ -143,8 +143,8 @@ def page(browser, tmp_path):
     assert asked and not outside, outside
 
 
-# Rest is a stretch of time, not a moment: several quick inputs make several runs, one after the other, and between two of
-# them the page is "not running" while it still holds elements of the one before, some of them twice.
+# Rest is a stretch of time, not a moment: several quick inputs make several runs, one after the other, and between two
+# of them the page is "not running" while it still holds elements of the one before, some of them twice.
 AT_REST = """() => {
     const resting = document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning'
         && !document.querySelector('[data-testid=stSkeleton], [data-testid=stElementContainer][data-stale=true]');
