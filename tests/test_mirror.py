@@ -54,7 +54,6 @@ MISSING: frozenset[str] = frozenset(
         "rules/common",
         "rules/opened",
         "rules/ops_common",
-        "rules/registry",
     }
 )
 

@@ -193,7 +193,7 @@ def _frozen(scope: PlannedScope) -> list[str]:
 
 
 def _only_buffers(planned: PlannedNode) -> bool:
-    return planned.mapping.module is None or planned.mapping.module.cls in ("FrozenBatchNorm", "Standardize")
+    return planned.mapping.module is None or not planned.mapping.module.learns
 
 
 def _whole(frozen: dict[str, bool], depth: int = 1) -> list[str]:

@@ -6,7 +6,7 @@ kernel of a hundred million entries is as quick to look at as a small one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from k2t_core.graph import Layer
 from k2t_core.planning.plan import PlannedWeight
+from k2t_core.rules import registry
 from k2t_core.transforms import Cast, Permute, ReorderBlocks, ReorderFlatten, Reshape, SqrtAtLeast, Take, Transform
 
 Index = tuple[np.ndarray, ...]  # of many elements of an array: their places along each axis
@@ -21,20 +22,6 @@ Index = tuple[np.ndarray, ...]  # of many elements of an array: their places alo
 WINDOW = 48  # rows and columns drawn
 SAMPLE = 100_000  # values counted in a histogram
 SPACE = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
-# Blocks along the last axis of a recurrent kernel: keras/src/layers/rnn/lstm.py and gru.py; torch.nn.LSTM and nn.GRU.
-GATES = {"LSTM": (("i", "f", "c", "o"), ("i", "f", "g", "o")), "GRU": (("z", "r", "h"), ("r", "z", "n"))}
-# What a gate does, whatever a framework calls it: one colour for both sides.
-MEANINGS = {
-    "i": "input",
-    "f": "forget",
-    "c": "cell",
-    "g": "cell",
-    "o": "output",
-    "z": "update",
-    "r": "reset",
-    "h": "new",
-    "n": "new",
-}
 
 
 @dataclass(frozen=True)
@@ -130,17 +117,19 @@ def weight_picture(
         return values
 
     names = keras_axes(weight, layer)
-    gates = _gates(layer)
+    gates = registry.gates_of(layer) if layer is not None else None
+    meanings = gates.meanings if gates is not None else {}
     return WeightPicture(
         # A matrix in Keras has its outputs last, in torch first.
-        _side(array.shape, names, source, len(array.shape) - 1, from_keras, gates and gates[0]),
+        _side(array.shape, names, source, len(array.shape) - 1, from_keras, gates and gates.keras, meanings),
         _side(
             weight.shape,
             torch_axes(weight, names),
             element,
             min(1, len(weight.shape) - 1),
             from_torch,
-            gates and gates[1],
+            gates and gates.torch,
+            meanings,
         ),
     )
 
@@ -161,11 +150,17 @@ def keras_axes(weight: PlannedWeight, layer: Layer | None) -> tuple[str, ...]:
     """What each axis of the Keras variable counts, as Keras's documentation of the layer names it."""
     assert weight.source is not None and weight.keras_shape is not None, "a weight without a variable is not drawable"
     name, rank, kind = weight.source.rsplit("/", 1)[-1], len(weight.keras_shape), layer.kind if layer else ""
-    if _gates(layer) is not None and rank <= 2 and ("kernel" in name or "bias" in name):
+    if (
+        layer is not None
+        and registry.gates_of(layer) is not None
+        and rank <= 2
+        and ("kernel" in name or "bias" in name)
+    ):
         return ({"recurrent_kernel": "units", "bias": "input and recurrent"}.get(name, "in"), "gates")[-rank:]
+    role = registry.known(kind).role
     if rank == 1:
         return ("units",)
-    if "Conv" in kind and rank - 2 in SPACE:
+    if role == "convolution" and rank - 2 in SPACE:
         ends = (
             ("channels", "multiplier")
             if "depthwise" in name or kind.startswith("Depthwise")
@@ -178,7 +173,7 @@ def keras_axes(weight: PlannedWeight, layer: Layer | None) -> tuple[str, ...]:
         return ("token", "features")
     if name.endswith("kernel") and rank == 2:
         return ("in", "out")
-    if kind.endswith("Attention") and rank == 3:
+    if role == "attention" and rank == 3:
         return ("head", "head size", "out") if "output" in weight.source else ("in", "head", "head size")
     return tuple(f"axis {axis}" for axis in range(rank))
 
@@ -225,6 +220,7 @@ def _side(
     split: int,
     values: Callable[[Index], np.ndarray],
     gates: Sequence[str] | None,
+    meanings: Mapping[str, str],
 ) -> Side:
     """Axes before ``split`` run down, the others across."""
     height, width = prod(shape[:split]), prod(shape[split:])
@@ -245,8 +241,8 @@ def _side(
         (top.index(row), left.index(column)),
         np.asarray(values(np.unravel_index(every, shape)), "float64"),
         len(top) < height or len(left) < width,
-        _bands(len(top), down),
-        _bands(len(left), across),
+        _bands(len(top), down, meanings),
+        _bands(len(left), across, meanings),
     )
 
 
@@ -264,11 +260,11 @@ def _around(at: int, size: int, most: int) -> range:
     return range(start, min(size, start + most))
 
 
-def _bands(count: int, gates: Sequence[str] | None) -> tuple[Band, ...]:
+def _bands(count: int, gates: Sequence[str] | None, meanings: Mapping[str, str]) -> tuple[Band, ...]:
     if not gates:
         return ()
     each = count // len(gates)
-    return tuple(Band(gate, MEANINGS[gate], k * each, (k + 1) * each) for k, gate in enumerate(gates))
+    return tuple(Band(gate, meanings[gate], k * each, (k + 1) * each) for k, gate in enumerate(gates))
 
 
 def _labels(positions: list[int], shape: tuple[int, ...], gates: Sequence[str] | None) -> tuple[str, ...]:
@@ -278,13 +274,6 @@ def _labels(positions: list[int], shape: tuple[int, ...], gates: Sequence[str] |
         units = shape[0] // len(gates)
         return tuple(f"{gates[p // units]}{p % units}" for p in positions)
     return tuple(",".join(map(str, place)) for place in zip(*np.unravel_index(np.asarray(positions), shape)))
-
-
-def _gates(layer: Layer | None) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
-    if layer is None:
-        return None
-    kinds = [layer.kind, *(child.kind for child in layer.children.values())]
-    return next((GATES[kind] for kind in kinds if kind in GATES), None)
 
 
 def _permute(step: Permute, index: Index, before: tuple[int, ...], after: tuple[int, ...]) -> Index:

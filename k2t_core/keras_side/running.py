@@ -20,8 +20,9 @@ from k2t_core.graph import Graph, Node, Ref, policy_name
 from k2t_core.keras_side import compiling
 from k2t_core.keras_side.opened import Opened, StandIn, calls_of
 from k2t_core.keras_side.remembering import holding_the_model, refusing_bad_batches, remembered
-from k2t_core.keras_side.tracing import MASKED_MERGES, LiveScope, Traced, bound_arguments
+from k2t_core.keras_side.tracing import LiveScope, Traced, bound_arguments
 from k2t_core.progress import check
+from k2t_core.rules import registry
 
 
 @remembered
@@ -124,7 +125,7 @@ def call(
     if isinstance(operation, StandIn):  # a variable or a constant inside an opened layer
         return [np.asarray(operation.value if operation.variable is None else operation.variable)]
     arguments = _filled(node.arguments, values)
-    masks = arguments.pop("masks", None) if node.layer.kind in MASKED_MERGES else None
+    masks = arguments.pop("masks", None) if registry.known(node.layer.kind).takes_masks else None
     if masks is not None:
         from keras.src.backend import set_keras_mask
 

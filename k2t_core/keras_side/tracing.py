@@ -29,7 +29,6 @@ FORMS = ("sparse", "ragged")  # attributes of a KerasTensor
 CHILD_ATTRIBUTES = ("layer", "forward_layer", "backward_layer")
 CHILD_CONFIG = ("layer", "backward_layer", "layers", "cell")
 # Merging layers that read the masks of their inputs to compute values (keras/src/layers/merging).
-MASKED_MERGES = ("Maximum", "Minimum", "Multiply")
 
 _lock = threading.Lock()  # symbolic calls touch the shared layers' node lists
 
@@ -598,7 +597,7 @@ def _symbolic_call(op: Any, args: tuple, kwargs: dict) -> _Call:
             [f"layer {op.name!r} ({type(op).__name__}) cannot be traced: Keras did not call it on symbolic tensors"]
         )
     arguments = _bind(op, *seen[0])
-    if type(op).__name__ in MASKED_MERGES and any(m is not None for m in attached):
+    if registry.known(type(op).__name__).takes_masks and any(m is not None for m in attached):
         arguments["masks"] = attached
     if isinstance(op, keras.layers.TimeDistributed) and not op.layer._call_has_mask_arg:
         arguments.pop("mask", None)  # it hands the mask on to such layers only (time_distributed.py)

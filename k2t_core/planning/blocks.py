@@ -7,28 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from k2t_core.rules import registry
 from k2t_core.rules.registry import Module
-
-# Constructor arguments that say how wide a tensor is: they are named and passed alike.
-WIDTHS = {
-    "in_channels",
-    "out_channels",
-    "in_features",
-    "out_features",
-    "num_features",
-    "num_channels",
-    "normalized_shape",
-    "groups",
-    "query_size",
-    "value_size",
-    "input_size",
-    "hidden_size",
-    "embedding_dim",
-    "channels",
-    "size",
-    "shape",
-    "features",
-}
 
 
 @dataclass(frozen=True)
@@ -82,4 +62,5 @@ class Use:
 
 def is_width(key: str) -> bool:
     """Whether a constructor argument says how wide a tensor is."""
-    return re.sub(r"_\d+$", "", key) in WIDTHS | {"hidden_channels", "hidden_features"}
+    name = re.sub(r"_\d+$", "", key)
+    return name in ("hidden_channels", "hidden_features") or registry.is_width(name)

@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import accumulate, count
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from k2t_core.graph import Graph
 from k2t_core.planning.block_parameters import Parameters
 from k2t_core.planning.blocks import Block, BlockModule, Use
 from k2t_core.planning.names import Names, common_beginning, common_prefix, snake_case
+from k2t_core.rules import registry
 from k2t_core.rules.registry import Module
 from k2t_core.rules.slots import is_slot
 
@@ -35,7 +37,6 @@ CLASS_LINES = 8  # of a class beside its statements
 NESTED_SHARE = 0.88  # a block of blocks must be this much shorter: it sends the reader from class to class
 MOTIF_USES = 4
 LASTING = 6  # calls after which a tensor that was read already is read again from afar
-MERGES = {"Add", "ops.Add"}
 ACTIVATIONS = {
     "relu": "ReLU",
     "relu6": "ReLU6",
@@ -87,6 +88,10 @@ class _Unit:
     name: str
     kinds: frozenset[str]
     statements: int
+
+    @cached_property
+    def roles(self) -> set[str | None]:
+        return {registry.known(kind).role for kind in self.kinds}
 
 
 Runs = list[tuple[int, int]]  # (first unit, last unit + 1) of each occurrence of a pattern
@@ -167,19 +172,15 @@ class _Folder:
         found: dict[Any, Runs] = {}
         readers = _readers(units)
         for index, unit in enumerate(units):
-            if (
-                unit.module is None
-                or isinstance(unit.part, Use)
-                or not any(part in "".join(unit.kinds) for part in ("Conv", "Dense"))
-            ):
+            if unit.module is None or isinstance(unit.part, Use) or not unit.roles & {"convolution", "dense"}:
                 continue
             stop = index + 1
             while stop < min(index + 3, len(units)):
                 following = units[stop]
-                wanted = {"BatchNormalization"} if stop == index + 1 else {"Activation", "ReLU", "LeakyReLU", "ELU"}
+                wanted = "normalization" if stop == index + 1 else "activation"
                 given = units[stop - 1].outputs
                 if (
-                    not following.kinds & wanted
+                    wanted not in following.roles
                     or following.inputs != given
                     or readers[given[0]] != [stop]
                     or given[0] in self.graph.outputs
@@ -328,7 +329,7 @@ class _Folder:
         """First unit of each run → the unit that stands for the run."""
         first = units[runs[0][0] : runs[0][1]]
         names = (
-            ["conv" if "Conv" in "".join(first[0].kinds) else "linear", "bn", "act"]
+            ["conv" if "convolution" in first[0].roles else "linear", "bn", "act"]
             if chain
             else _inner_names(first, self.reserved)
         )
@@ -353,27 +354,28 @@ class _Folder:
 
     def _title(self, first: Sequence[_Unit], run: tuple[int, int]) -> str:
         kinds = {kind for unit in first for kind in unit.kinds}
+        roles = {role for unit in first for role in unit.roles}
         inside = {t for unit in first for t in unit.outputs}
-        if kinds & {"MultiHeadAttention", "GroupQueryAttention", "Attention"}:
+        if "attention" in roles:
             return "TransformerBlock"
-        if kinds & MERGES:
-            adds = [unit for unit in first if unit.kinds & MERGES and isinstance(unit.part, int)]
+        if "add" in roles:
+            adds = [unit for unit in first if "add" in unit.roles and isinstance(unit.part, int)]
             return (
                 "ResidualBlock"
                 if not adds or any(t not in inside for unit in adds for t in unit.inputs)
                 else "ProjectionBlock"
             )
-        if "Concatenate" in kinds:
+        if "concatenate" in roles:
             return "ConcatBlock"
-        if "Multiply" in kinds:
+        if "multiply" in roles:
             return (
                 "SqueezeExcite"
                 if any("Global" in kind or kind == "ops.Mean" for kind in kinds)
                 and len(first) <= 2 * MIN_PATTERN
-                and first[-1].kinds == {"Multiply"}
+                and first[-1].roles == {"multiply"}
                 else "GatedBlock"
             )
-        convolves = any("Conv" in kind for kind in kinds)
+        convolves = "convolution" in roles
         if convolves and any("Pooling" in kind for kind in kinds):
             return "DownBlock"
         return "ConvBlock" if convolves else "Block"
@@ -386,14 +388,14 @@ class _Folder:
             else "ConvTranspose"
             if "Transpose" in kernel
             else "Conv"
-            if "Conv" in kernel
+            if "convolution" in first[0].roles
             else "Linear"
         ) + "BN"
         if len(first) < 3:
             return title
         config = self.nodes[first[2].start].node.layer.config
         kind = next(iter(first[2].kinds))
-        return title + (ACTIVATIONS.get(config.get("activation"), "Act") if kind == "Activation" else kind)
+        return title + (ACTIVATIONS.get(str(config["activation"]), "Act") if "activation" in config else kind)
 
 
 def _is_stateless(planned: PlannedNode) -> bool:

@@ -11,7 +11,6 @@ from k2t_core.errors import K2TError, OverrideError
 from k2t_core.graph import Layer
 from k2t_core.layout import identity
 from k2t_core.rules import registry
-from k2t_core.rules.recurrent import GATES
 from k2t_core.rules.registry import SELF, Call, Mapping, Module, Weight
 from k2t_core.rules.slots import formula, keywords, with_keyword, with_slots
 from k2t_core.transforms import Permute, ReorderBlocks, chain_shape
@@ -97,11 +96,10 @@ def fed(weights: tuple[Weight, ...], sources: dict[str, str], call: Call) -> tup
 
 def in_gate_order(weights: tuple[Weight, ...], order: Sequence[int], call: Call) -> tuple[Weight, ...]:
     """The weights with the blocks of their gates, as they stand, in another order."""
-    count = GATES.get(call.layer.kind) or next(
-        (GATES[c.kind] for c in call.layer.children.values() if c.kind in GATES), None
-    )
-    if count is None:
+    gates = registry.gates_of(call.layer)
+    if gates is None:
         raise OverrideError(f"layer {call.layer.path!r}: {call.layer.kind} has no gates")
+    count = len(gates.keras)
     if sorted(order) != list(range(count)):
         raise OverrideError(f"layer {call.layer.path!r}: the order of its gates {tuple(order)} is no order of {count}")
     step = ReorderBlocks(0, tuple(order), ", ".join(map(str, range(count))), ", ".join(map(str, order)))

@@ -138,7 +138,7 @@ def _axis(layout: Layout, keras_axis: int) -> int:
     return -1 if axis == layout.rank - 1 else axis
 
 
-@rule("Activation", demand=ANY, flat="pass")
+@rule("Activation", demand=ANY, flat="pass", role="activation")
 def activation(call: Call) -> Mapping:
     """By name, or by a layer used as a function. On a flattened axis all but glu do the same in any order."""
     identifier = call.option("activation")
@@ -210,7 +210,8 @@ LAYER_EXPRESSIONS: dict[str, Callable[[str, Option, Layout], str]] = {
 }
 
 
-@rule("ReLU", "activations.ReLU", demand=ANY, flat="pass")
+@rule("ReLU", demand=ANY, flat="pass", role="activation")
+@rule("activations.ReLU", demand=ANY, flat="pass")
 def relu(call: Call) -> Mapping:
     """max_value, negative_slope and threshold together need a helper; alone they are torch functions."""
     x = call.x
@@ -226,7 +227,7 @@ def relu(call: Call) -> Mapping:
     )
 
 
-@rule("LeakyReLU", demand=ANY, flat="pass")
+@rule("LeakyReLU", demand=ANY, flat="pass", role="activation")
 def leaky_relu(call: Call) -> Mapping:
     x = call.x
     forward = _leaky_relu(str(x), call.option, x.layout)
@@ -242,7 +243,7 @@ def leaky_relu(call: Call) -> Mapping:
     )
 
 
-@rule("ELU", demand=ANY, flat="pass")
+@rule("ELU", demand=ANY, flat="pass", role="activation")
 def elu(call: Call) -> Mapping:
     x = call.x
     forward = _elu(str(x), call.option, x.layout)
@@ -281,7 +282,7 @@ def softmax(call: Call) -> Mapping:
 # --- PReLU -----------------------------------------------------------------------------------------------------
 
 
-@rule("PReLU", demand=ANY)
+@rule("PReLU", demand=ANY, widths=("shape",))
 def prelu(call: Call) -> Mapping:
     """alpha has the input's shape without the batch, 1 along shared axes. nn.PReLU has one slope for each channel, or one in all."""
     x = call.x

@@ -188,7 +188,7 @@ def _equations(rank: int, axes: tuple[int, ...]) -> tuple[str, str]:
     return f"{source},{target}->{scores}", f"{scores},{source}->{target}"
 
 
-@rule("MultiHeadAttention", demand=LAST)
+@rule("MultiHeadAttention", demand=LAST, role="attention", widths=("query_size", "value_size"))
 def multi_head_attention(call: Call) -> Mapping:
     """Projections become nn.Linear; the softmax is torch's scaled_dot_product_attention wherever that is exact."""
     query, value, key = _inputs(call)
@@ -261,7 +261,7 @@ def _about_masks(mask: _Mask, zero: bool) -> str:
     )
 
 
-@rule("GroupedQueryAttention", demand=LAST)
+@rule("GroupedQueryAttention", demand=LAST, role="attention", widths=("query_size", "value_size"))
 def grouped_query_attention(call: Call) -> Mapping:
     """MultiHeadAttention with fewer key and value heads, each repeated."""
     query, value, key = _inputs(call)
@@ -322,7 +322,8 @@ def _dot_module(call: Call, masks: list[Slot | None], scores: bool, causal: bool
     return None if plain else Module("DotAttention", args), weights
 
 
-@rule("Attention", "AdditiveAttention", demand=LAST)
+@rule("Attention", demand=LAST, role="attention")
+@rule("AdditiveAttention", demand=LAST, widths=("size",))
 def attention(call: Call) -> Mapping:
     """Luong's and Bahdanau's attention: no projections, no 1/√d."""
     inputs, masks = call.argument("inputs"), list(call.argument("mask") or [None, None])

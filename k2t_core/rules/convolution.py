@@ -20,6 +20,8 @@ from k2t_core.rules.registry import (
 )
 from k2t_core.transforms import Permute, Reshape
 
+WIDTHS = ("in_channels", "out_channels", "groups")
+
 SYMMETRIC = Alternative(
     "symmetric padding",
     "pad both sides alike, as torch's padding= does",
@@ -115,7 +117,7 @@ def _same_note(call: Call, padding, kernel) -> str:
     return " SAME with this stride and size may pad one more at the end than at the start." if asymmetric else ""
 
 
-@rule("Conv1D", "Conv2D", "Conv3D", demand=demand_channels_first)
+@rule("Conv1D", "Conv2D", "Conv3D", demand=demand_channels_first, role="convolution", widths=WIDTHS)
 def convolution(call: Call) -> Mapping:
     """Kernel (space…, in/groups, out) → (out, in/groups, space…)."""
     rank = call.option("rank", int(call.layer.kind[4]))
@@ -151,7 +153,7 @@ def convolution(call: Call) -> Mapping:
     )
 
 
-@rule("DepthwiseConv1D", "DepthwiseConv2D", demand=demand_channels_first)
+@rule("DepthwiseConv1D", "DepthwiseConv2D", demand=demand_channels_first, role="convolution", widths=WIDTHS)
 def depthwise_convolution(call: Call) -> Mapping:
     """Kernel (space…, in, multiplier) → (in · multiplier, 1, space…): both run the multiplier fastest."""
     rank = call.option("rank", int(call.layer.kind[-2]))
@@ -195,7 +197,7 @@ def _depthwise_steps(kernel: tuple[int, ...], channels: int, multiplier: int) ->
     )
 
 
-@rule("ops.Conv", "ops.DepthwiseConv", demand=demand_channels_first)
+@rule("ops.Conv", "ops.DepthwiseConv", demand=demand_channels_first, role="convolution", widths=WIDTHS)
 def convolution_with_any_kernel(call: Call) -> Mapping:
     """keras.ops.conv: the kernel is a tensor, such as a weight that the layer's own code has normalised, or constant numbers."""
     depthwise = call.layer.kind == "ops.DepthwiseConv"
@@ -240,7 +242,7 @@ def convolution_with_any_kernel(call: Call) -> Mapping:
     )
 
 
-@rule("SeparableConv1D", "SeparableConv2D", demand=demand_channels_first)
+@rule("SeparableConv1D", "SeparableConv2D", demand=demand_channels_first, role="convolution", widths=WIDTHS)
 def separable_convolution(call: Call) -> Mapping:
     """Stride, padding and dilation belong to the depthwise part, bias and activation to the pointwise part."""
     rank = call.option("rank", int(call.layer.kind[-2]))
@@ -284,7 +286,14 @@ def separable_convolution(call: Call) -> Mapping:
     )
 
 
-@rule("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose", demand=demand_channels_first)
+@rule(
+    "Conv1DTranspose",
+    "Conv2DTranspose",
+    "Conv3DTranspose",
+    demand=demand_channels_first,
+    role="convolution",
+    widths=WIDTHS,
+)
 def transposed_convolution(call: Call) -> Mapping:
     """Kernel (space…, out, in) → (in, out, space…).
 

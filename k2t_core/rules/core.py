@@ -10,7 +10,7 @@ from k2t_core.rules.registry import ANY, LAST, OUT, SELF, Call, Mapping, Module,
 from k2t_core.transforms import Permute, ReorderFlatten, Reshape
 
 
-@rule("Dense", demand=LAST, flat="absorb")
+@rule("Dense", demand=LAST, flat="absorb", role="dense", widths=("in_features", "out_features"))
 def dense(call: Call) -> Mapping:
     """Kernel (in, out) → weight (out, in). Works on the last Keras axis, whatever the rank."""
     units, use_bias = call.option("units"), call.option("use_bias")
@@ -36,7 +36,7 @@ def dense(call: Call) -> Mapping:
     )
 
 
-@rule("EinsumDense", demand=LAST)
+@rule("EinsumDense", demand=LAST, role="dense", widths=("in_features", "out_features"))
 def einsum_dense(call: Call) -> Mapping:
     """nn.Linear where the equation contracts the last axes into new last ones, as in attention; else torch.einsum."""
     call.refuse(

@@ -17,7 +17,7 @@ def indices(x: Slot) -> str:
     return str(x) if x.dtype in ("int32", "int64") else f"{x}.int()"
 
 
-@rule("Embedding")
+@rule("Embedding", widths=("embedding_dim",))
 def embedding(call: Call) -> Mapping:
     """Rows of a table. An index out of range raises in torch; Keras on TensorFlow counts negative ones from the end."""
     x = call.x
@@ -35,7 +35,7 @@ def embedding(call: Call) -> Mapping:
     )
 
 
-@rule("ReversibleEmbedding")
+@rule("ReversibleEmbedding", widths=("embedding_dim",))
 def reversible_embedding(call: Call) -> Mapping:
     """Indices to vectors, or with reverse=True vectors to logits by the same table (tied) or by one of its own."""
     x, reverse = call.x, bool(call.argument("reverse", False))

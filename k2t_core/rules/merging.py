@@ -70,7 +70,10 @@ def bias_of_one_sample(graph: Graph) -> str | None:
 BIAS_ADD = "Keras on TensorFlow adds its second input along another axis than NumPy broadcasting would (it takes it for a bias); broadcast that input to the full shape first"
 
 
-@rule("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", demand=ANY)
+@rule("Add", demand=ANY, role="add")
+@rule("Subtract", "Average", demand=ANY)
+@rule("Multiply", demand=ANY, role="multiply", takes_masks=True)
+@rule("Maximum", "Minimum", demand=ANY, takes_masks=True)
 def merge(call: Call) -> Mapping:
     """Elementwise over a list; lower ranks get their missing axes after the batch axis."""
     kind = call.layer.kind
@@ -135,7 +138,7 @@ def _masked(call: Call, inputs: list[Slot], masks: list[Slot | None], common: di
     return Mapping(expression, wants=operands.wants, gives=(layout,), why="Masked steps do not take part.", **common)
 
 
-@rule("Concatenate", demand=ANY)
+@rule("Concatenate", demand=ANY, role="concatenate")
 def concatenate(call: Call) -> Mapping:
     """The axis is Keras's; torch's is where the layout holds it."""
     inputs = _inputs(call)

@@ -19,7 +19,7 @@ THAWED = Alternative(
 )
 
 
-@rule("BatchNormalization", demand=ANY, flat="pass")
+@rule("BatchNormalization", demand=ANY, flat="pass", role="normalization", normalises="batch", widths=("num_features",))
 def batch_normalization(call: Call) -> Mapping:
     """nn.BatchNormNd over torch's axis 1, which holds Keras's ``axis``."""
     x, axis = call.x, call.option("axis")
@@ -44,7 +44,7 @@ def batch_normalization(call: Call) -> Mapping:
     init = ()
     expression = f"{SELF}({text})"
     if frozen and call.choice != THAWED.name:
-        module = Module("FrozenBatchNorm", {"num_features": size, "eps": call.option("epsilon")}, 1)
+        module = Module("FrozenBatchNorm", {"num_features": size, "eps": call.option("epsilon")}, 1, learns=False)
         why = "Keras froze it (trainable=False): it uses its stored statistics in training too, and learns nothing."
     else:
         dimensions = {2: 1, 3: 1, 4: 2, 5: 3}.get(x.rank, 1)
@@ -80,7 +80,7 @@ def _last_axis(layer: Layer) -> str:
     return LAST if layer.config.get("axis") in (-1, [-1], (-1,)) else ANY
 
 
-@rule("LayerNormalization", demand=_last_axis, flat="pass")
+@rule("LayerNormalization", demand=_last_axis, flat="pass", normalises="sample", widths=("normalized_shape", "shape"))
 def layer_normalization(call: Call) -> Mapping:
     """nn.LayerNorm over the last axes of torch's order, brought there where they are elsewhere."""
     x = call.x
@@ -133,7 +133,7 @@ def layer_normalization(call: Call) -> Mapping:
     return _at_least_float32(call, mapping)
 
 
-@rule("GroupNormalization", demand=ANY)
+@rule("GroupNormalization", demand=ANY, normalises="sample", widths=("num_channels",))
 def group_normalization(call: Call) -> Mapping:
     """nn.GroupNorm: groups of neighbouring channels, together with all of space."""
     x, axis = call.x, call.option("axis")
@@ -171,7 +171,7 @@ def group_normalization(call: Call) -> Mapping:
     return _at_least_float32(call, mapping)
 
 
-@rule("RMSNormalization", demand=_last_axis, flat="pass")
+@rule("RMSNormalization", demand=_last_axis, flat="pass", normalises="sample", widths=("normalized_shape", "shape"))
 def rms_normalization(call: Call) -> Mapping:
     """nn.RMSNorm where the axes are Keras's last ones; elsewhere Keras lines the scale up with the last axes all the same."""
     x = call.x

@@ -292,7 +292,8 @@ def pair(call: Call) -> tuple[Any, Any]:
     return call.argument("x1"), call.argument("x2")
 
 
-@ops(*ARITHMETIC, demand=ANY, flat="pass")
+@ops("Add", demand=ANY, flat="pass", role="add")
+@ops(*(name for name in ARITHMETIC if name != "Add"), demand=ANY, flat="pass")
 def arithmetic(call: Call) -> Mapping:
     name, result = name_of(call), result_dtype(call)
     operands = align(call, pair(call))

@@ -76,7 +76,7 @@ def _plain(value: float) -> str:
     return str(int(value)) if value == int(value) and abs(value) < 1e6 else number(value)
 
 
-@rule("Normalization", demand=ANY, flat="pass")
+@rule("Normalization", demand=ANY, flat="pass", widths=("shape",))
 def normalization(call: Call) -> Mapping:
     """(x − mean) / max(√variance, 1e-7): the divisor is computed once, in the weights file."""
     x, dtype = call.x, call.outputs[0].dtype
@@ -108,7 +108,7 @@ def normalization(call: Call) -> Mapping:
         )
     return Mapping(
         f"{SELF}({text})",
-        Module("Unstandardize" if invert else "Standardize", {"shape": shape}, 1),
+        Module("Unstandardize" if invert else "Standardize", {"shape": shape}, 1, learns=False),
         weights,
         why="The statistics follow the order of axes; std is max(√variance, 1e-7), so that a constant feature divides by 1e-7, as in Keras.",
         **common,
@@ -343,7 +343,7 @@ def _mel_filters(bands: int, bins: int, rate: float, low: float, high: float) ->
     return np.pad(np.maximum(slopes, 0), [(1, 0), (0, 0)])
 
 
-@rule("IntegerLookup", demand=ANY)
+@rule("IntegerLookup", demand=ANY, widths=("size",))
 def integer_lookup(call: Call) -> Mapping:
     """Token → its place in the vocabulary, after the mask's and the unknown tokens' places; or, with invert, back."""
     x, mode, vocabulary = call.x, call.option("output_mode"), call.option("vocabulary")

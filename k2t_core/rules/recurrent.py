@@ -22,6 +22,7 @@ from k2t_core.rules.registry import (
     Alternative,
     Call,
     Expression,
+    Gates,
     Mapping,
     Module,
     Slot,
@@ -41,6 +42,15 @@ GRU_GATES = Alternative(
     "the kernel's blocks read as reset, update, new, without re-ordering",
     "only where the weights came from torch and were never re-ordered; Keras stores z, r, h",
 )
+# keras/src/layers/rnn/lstm.py, the splits of z; torch.nn.LSTM, W_ii|W_if|W_ig|W_io: its g is Keras's c.
+LSTM = Gates(
+    ("i", "f", "c", "o"),
+    ("i", "f", "g", "o"),
+    {"i": "input", "f": "forget", "c": "cell", "g": "cell", "o": "output"},
+)
+# keras/src/layers/rnn/gru.py; torch.nn.GRU.
+GRU = Gates(("z", "r", "h"), ("r", "z", "n"), {"z": "update", "r": "reset", "h": "new", "n": "new"})
+WIDTHS = ("input_size", "hidden_size")
 TANH, SIGMOID = "torch.tanh", "torch.sigmoid"
 
 
@@ -444,13 +454,15 @@ def _single(call: Call, direction: Direction) -> Mapping:
     )
 
 
-@rule("LSTM", "GRU", "SimpleRNN", demand=LAST)
+@rule("LSTM", demand=LAST, over_time=True, gates=LSTM, widths=WIDTHS)
+@rule("GRU", demand=LAST, over_time=True, gates=GRU, widths=WIDTHS)
+@rule("SimpleRNN", demand=LAST, over_time=True, widths=WIDTHS)
 def recurrent(call: Call) -> Mapping:
     """nn.LSTM, nn.GRU and nn.RNN where their fixed activations are the layer's; dropout acts in training only."""
     return _single(call, read_direction(call, (read_cell(call, "", call.choice),)))
 
 
-@rule("RNN", demand=LAST)
+@rule("RNN", demand=LAST, over_time=True, widths=WIDTHS)
 def rnn(call: Call) -> Mapping:
     """A layer around a cell, or around a stack of cells, which torch's num_layers does where all are alike."""
     return _single(call, read_direction(call, _rnn_cells(call, call.layer, "")))
@@ -480,7 +492,7 @@ def _inner_direction(call: Call, name: str) -> Direction:
     return direction
 
 
-@rule("Bidirectional", demand=LAST)
+@rule("Bidirectional", demand=LAST, over_time=True, widths=WIDTHS)
 def bidirectional(call: Call) -> Mapping:
     """torch's bidirectional=True where both directions are alike, else two modules. The states are forward's, then backward's."""
     forward, backward = _inner_direction(call, "forward_layer"), _inner_direction(call, "backward_layer")
@@ -591,7 +603,15 @@ def _with_time(layout: Layout) -> Layout:
     return Layout((0, 1, *(axis + 1 for axis in layout.perm[1:])))
 
 
-@rule("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
+@rule(
+    "ConvLSTM1D",
+    "ConvLSTM2D",
+    "ConvLSTM3D",
+    over_time=True,
+    gates=LSTM,
+    role="convolution",
+    widths=("in_channels", "out_channels"),
+)
 def conv_lstm(call: Call) -> Mapping:
     """An LSTM whose products are convolutions; the recurrent one is SAME with stride 1 and no dilation. All channels first."""
     rank = int(call.layer.kind[-2])
@@ -673,14 +693,3 @@ def conv_lstm(call: Call) -> Mapping:
         torch="the same, channels first",
         alternatives=(LSTM_GATES,),
     )
-
-
-GATES = {
-    "LSTM": 4,
-    "LSTMCell": 4,
-    "GRU": 3,
-    "GRUCell": 3,
-    "ConvLSTM1D": 4,
-    "ConvLSTM2D": 4,
-    "ConvLSTM3D": 4,
-}  # blocks of a recurrent layer's kernels

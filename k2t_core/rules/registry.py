@@ -11,7 +11,7 @@ emitter chooses.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from k2t_core.graph import Graph, Layer, Node, Ref, Shape, Tensor, Variable
@@ -73,12 +73,14 @@ class Module:
 
     args: by parameter name, in order; the first ``positional`` are written without their names.
     dtype: of its weights; where the rule leaves it None, the planner sets it from the layer's dtype policy.
+    learns: whether its weights are parameters; False where all of them are buffers, which cannot be frozen.
     """
 
     cls: str
     args: dict[str, Any] = field(default_factory=dict)
     positional: int = 0
     dtype: str | None = None
+    learns: bool = True
 
 
 @dataclass(frozen=True)
@@ -225,38 +227,70 @@ def _with_slots(value: Any, slots: Any) -> Any:
 
 
 @dataclass(frozen=True)
+class Gates:
+    """The gates of a recurrent layer: the blocks of its kernels, a letter each, as they stand in Keras and in torch.
+
+    meanings: what the gate of a letter does, whatever a framework calls it.
+    """
+
+    keras: tuple[str, ...]
+    torch: tuple[str, ...]
+    meanings: dict[str, str] = field(hash=False)
+
+
+@dataclass(frozen=True)
 class Rule:
-    """A registered rule.
+    """A registered rule, and what else is known of its layers: the one place for it.
 
     demand: what its input votes for: FIRST, LAST, ANY (pass on what the output's consumers want), None (no vote);
     or a function of the Layer that says so. flat: "absorb" if it can take a flattened input in torch's order,
     "pass" if it treats every element alike.
+    widths: arguments of its modules that say how wide a tensor is: blocks name them and pass them on alike.
+    role: what it is in a block of layers: "convolution", "dense", "normalization", "activation", "attention", "add",
+    "multiply" or "concatenate".
+    gates: of a recurrent layer. over_time: whether it runs over axis 1 step by step.
+    normalises: by statistics of the "sample" or of the "batch", moving ones in inference.
+    draws: random numbers in training: "elements" or whole "channels" set to 0, or "noise".
+    takes_masks: whether it merges its inputs otherwise where they are masked.
     """
 
     function: Callable[[Call], Mapping]
     kinds: tuple[str, ...]
-    demand: str | None | Callable[[Layer], str | None]
-    flat: str | None
+    demand: str | None | Callable[[Layer], str | None] = None
+    flat: str | None = None
+    widths: tuple[str, ...] = ()
+    role: str | None = None
+    gates: Gates | None = None
+    over_time: bool = False
+    normalises: str | None = None
+    draws: str | None = None
+    takes_masks: bool = False
 
     def demand_of(self, layer: Layer) -> str | None:
         return self.demand(layer) if callable(self.demand) else self.demand
 
 
+# Of the process: a rule that has been registered holds for every model.
 registered: dict[str, Rule] = {}
+widths: set[str] = set()  # of all rules
 
 
-def rule(*kinds: str, demand: Any = None, flat: str | None = None, override: bool = False) -> Callable:
+def rule(
+    *kinds: str, demand: Any = None, flat: str | None = None, override: bool = False, **facts: Any
+) -> Callable[[Callable[[Call], Mapping]], Callable[[Call], Mapping]]:
     """Register a rule for Keras layer classes (``"Conv2D"``), operations (``"ops.Mean"``) or your own classes (full path).
 
-    Registering a kind twice raises ValueError unless ``override=True``.
+    facts: the other fields of `Rule`. Registering a kind twice raises ValueError unless ``override=True``; what is known
+    of the kind then stays known where ``facts`` do not say otherwise.
     """
 
     def register(function: Callable[[Call], Mapping]) -> Callable[[Call], Mapping]:
-        entry = Rule(function, kinds, demand, flat)
         for kind in kinds:
             if kind in registered and not override:
                 raise ValueError(f"a rule for {kind} is registered already; pass override=True to replace it")
-            registered[kind] = entry
+            before = registered.get(kind, NO_RULE)
+            registered[kind] = replace(before, function=function, kinds=kinds, demand=demand, flat=flat, **facts)
+            widths.update(registered[kind].widths)
         return function
 
     return register
@@ -265,6 +299,29 @@ def rule(*kinds: str, demand: Any = None, flat: str | None = None, override: boo
 def find(kind: str) -> Rule | None:
     """The rule for a kind, None where there is none."""
     return registered.get(kind)
+
+
+def _refused(call: Call) -> Mapping:
+    raise Unconvertible(f"k2t has no rule for {call.layer.kind}")
+
+
+NO_RULE = Rule(_refused, ())
+
+
+def known(kind: str) -> Rule:
+    """What is known of a kind: its rule, or `NO_RULE`, which says nothing."""
+    return registered.get(kind, NO_RULE)
+
+
+def gates_of(layer: Layer) -> Gates | None:
+    """The gates of a layer, or of a layer within it; a cell (``GRUCell``) has those of its layer."""
+    found = (known(inner.kind.removesuffix("Cell")).gates for inner in (layer, *layer.children.values()))
+    return next((gates for gates in found if gates is not None), None)
+
+
+def is_width(argument: str) -> bool:
+    """Whether a module's argument says how wide a tensor is, by any rule."""
+    return argument in widths
 
 
 def kinds() -> list[str]:

@@ -7,7 +7,7 @@ from k2t_core.rules.registry import ANY, INERT, SELF, Call, Mapping, Module, rul
 PASSES = "In inference it passes its input through"
 
 
-@rule("Dropout", demand=ANY, flat="pass")
+@rule("Dropout", demand=ANY, flat="pass", draws="elements")
 def dropout(call: Call) -> Mapping:
     return _dropout(
         call,
@@ -17,7 +17,7 @@ def dropout(call: Call) -> Mapping:
     )
 
 
-@rule("AlphaDropout", demand=ANY, flat="pass")
+@rule("AlphaDropout", demand=ANY, flat="pass", draws="noise")
 def alpha_dropout(call: Call) -> Mapping:
     return _dropout(
         call,
@@ -47,7 +47,7 @@ def _dropout(call: Call, plain: str, shared: str, why: str) -> Mapping:
     )
 
 
-@rule("SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", demand=ANY)
+@rule("SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", demand=ANY, draws="channels")
 def spatial_dropout(call: Call) -> Mapping:
     """nn.DropoutNd drops whole maps of axis 1: exact where torch's order has the channels there."""
     x, rate = call.x, float(call.option("rate"))
@@ -63,13 +63,13 @@ def spatial_dropout(call: Call) -> Mapping:
     )
 
 
-@rule("GaussianDropout", demand=ANY, flat="pass")
+@rule("GaussianDropout", demand=ANY, flat="pass", draws="noise")
 def gaussian_dropout(call: Call) -> Mapping:
     why = f"{PASSES}; in training it multiplies by noise of mean 1 and variance rate / (1 − rate)."
     return _inert(call, Module("GaussianDropout", {"rate": float(call.option("rate"))}, 1), why)
 
 
-@rule("GaussianNoise", demand=ANY, flat="pass")
+@rule("GaussianNoise", demand=ANY, flat="pass", draws="noise")
 def gaussian_noise(call: Call) -> Mapping:
     return _inert(
         call,

@@ -53,7 +53,7 @@ def _lifted(mapping: Mapping, child: Layer) -> tuple[Weight, ...]:
     )
 
 
-@rule("TimeDistributed")
+@rule("TimeDistributed", over_time=True)
 def time_distributed(call: Call) -> Mapping:
     """Each step goes through the same layer: time is folded into the batch, which no layer mixes in inference."""
     child, x = _wrapped(call), call.x

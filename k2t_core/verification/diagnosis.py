@@ -13,7 +13,7 @@ from k2t_core.errors import K2TError
 from k2t_core.keras_side.tracing import Traced
 from k2t_core.progress import Progress, silent
 from k2t_core.recipe import Override, Recipe
-from k2t_core.rules.recurrent import GATES
+from k2t_core.rules import registry
 from k2t_core.rules.slots import keywords
 from k2t_core.transforms import Permute, chain_shape
 from k2t_core.verification.alone import Probe, probe
@@ -123,8 +123,8 @@ def candidates(patient: Probe, recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
                 f"{a.key} from {other.name} and {b.key} from {one.name}, swapped",
                 recipe.with_override(_override(path, "weights", {a.key: other.name, b.key: one.name})),
             )
-    layers = (patient.node.layer, *patient.node.layer.children.values())
-    count = next((GATES[layer.kind] for layer in layers if layer.kind in GATES), 0)
+    gates = registry.gates_of(patient.node.layer)
+    count = len(gates.keras) if gates is not None else 0
     for order in itertools.permutations(range(count)):
         if order != tuple(range(count)):
             yield f"gates in the order {order}", recipe.with_override(_override(path, "gates", list(order)))

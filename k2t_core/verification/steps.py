@@ -10,20 +10,10 @@ from k2t_core.difference import LAYER_ROUNDINGS, roundings
 from k2t_core.graph import Node
 from k2t_core.keras_side import running
 from k2t_core.keras_side.tracing import Traced
+from k2t_core.rules import registry
 from k2t_core.verification.report import TimeStep
 from k2t_core.verification.torch_side import TorchSide
 
-OVER_TIME = (
-    "LSTM",
-    "GRU",
-    "SimpleRNN",
-    "RNN",
-    "Bidirectional",
-    "TimeDistributed",
-    "ConvLSTM1D",
-    "ConvLSTM2D",
-    "ConvLSTM3D",
-)
 # Up to so many steps, every shorter sequence is run; of more, those that halving the sequence leads to.
 EACH_STEP = 32
 
@@ -44,7 +34,7 @@ def diverging_steps(
         if scope + t == tensor
     )
     found = next(outputs, None)
-    if found is None or found[1].layer.kind not in OVER_TIME:
+    if found is None or not registry.known(found[1].layer.kind).over_time:
         return ()
     scope, node, index = found
     needed = {"".join(running.source(traced.graph, scope, t)) for t in node.inputs} | {tensor}
@@ -61,14 +51,14 @@ def diverging_steps(
         cut = {t: _cut(node, t, value, steps, backwards) for t, value in given.items()}
         return differs(running.call(traced, scope, node, cut)[index], written.alone(traced, arrays, scope, cut, tensor))
 
-    if index > 0 or not (layer.config.get("return_sequences") or node.layer.kind == "TimeDistributed"):
+    if index > 0 or not layer.config.get("return_sequences", True):
         every = (k for k in range(1, count + 1) if shorter(k))
         first = next(every, None) if count <= EACH_STEP else _halving(shorter, count)
         return () if first is None else (TimeStep(first, count, backwards),)
     want, got = record[tensor], written.alone(traced, arrays, scope, given, tensor)
     if want.shape != got.shape:
         return ()
-    if node.layer.kind == "Bidirectional" and node.layer.config.get("merge_mode") == "concat":
+    if node.layer.config.get("merge_mode") == "concat":
         half = want.shape[-1] // 2
         parts = [
             ("forward", want[..., :half], got[..., :half]),

@@ -7,10 +7,10 @@ from itertools import permutations
 import numpy as np
 
 from k2t_core.inspector.lessons.experiment import Answer, Experiment, Lesson
+from k2t_core.rules.recurrent import LSTM
 from k2t_core.tensors import torch_to_itself
 
-KERAS_GATES = ("i", "f", "c", "o")  # keras/src/layers/rnn/lstm.py: the splits of z
-TORCH_GATES = ("i", "f", "g", "o")  # torch.nn.LSTM: W_ii|W_if|W_ig|W_io; g is Keras's c
+KERAS_GATES, TORCH_GATES = LSTM.keras, LSTM.torch
 GATE_ORDERS = tuple(" ".join(order) for order in permutations(TORCH_GATES))
 BIASES = {
     "first": "all of it in bias_ih, zeros in bias_hh",

@@ -16,6 +16,7 @@ from k2t_core.difference import Difference
 from k2t_core.graph import Node
 from k2t_core.keras_side import memory, running
 from k2t_core.layout import Layout
+from k2t_core.rules import registry
 from k2t_core.tensors import to_array, torch_to_itself
 from k2t_core.verification.check import Trial
 from k2t_core.verification.report import TrainingResult
@@ -23,16 +24,6 @@ from k2t_core.verification.report import TrainingResult
 if TYPE_CHECKING:
     import torch
 
-DROPPING = (
-    "Dropout",
-    "SpatialDropout1D",
-    "SpatialDropout2D",
-    "SpatialDropout3D",
-    "GaussianNoise",
-    "GaussianDropout",
-    "AlphaDropout",
-)
-NOISE = ("GaussianNoise", "GaussianDropout", "AlphaDropout")
 DRAWS, MOST_ROWS = 4000, 512  # numbers that a dropout layer should draw, with no more samples than that
 DROPOUT_BYTES = 1 << 28  # nor with more than that in the layers
 
@@ -46,7 +37,7 @@ def dropouts(trial: Trial) -> list[TrainingResult]:
     nodes = {
         scope + node.outputs[0]: (scope, node)
         for scope, _, node in traced.graph.walk()
-        if node.layer.kind in DROPPING and node.layer.config.get("rate", node.layer.config.get("stddev", 1))
+        if registry.known(node.layer.kind).draws and node.layer.config.get("rate", node.layer.config.get("stddev", 1))
     }
     if not nodes:
         return []
@@ -73,7 +64,7 @@ def _of_ones(trial: Trial, nodes: dict[str, tuple[str, Node]]) -> dict[str, np.n
     per_sample = min(
         _draws(node, within.tensors[node.outputs[0]].shape)
         for _, within, node in graph.walk()
-        if node.layer.kind in DROPPING
+        if registry.known(node.layer.kind).draws
     )
     fit = DROPOUT_BYTES // max(memory.total(graph, 1), 1)
     rows = max(min(MOST_ROWS, -(-DRAWS // per_sample), fit), len(arrays[0]), 2)
@@ -99,7 +90,7 @@ def _of_ones(trial: Trial, nodes: dict[str, tuple[str, Node]]) -> dict[str, np.n
 def _draws(node: Node, shape: Sequence[int | None]) -> int:
     """How many numbers a dropout or noise layer draws for a sample; a free dimension counts as 1."""
     sizes = [n or 1 for n in shape]
-    if node.layer.kind.startswith("Spatial"):
+    if registry.known(node.layer.kind).draws == "channels":
         return sizes[-1]
     noise = node.layer.config.get("noise_shape") or [None] * len(sizes)
     return math.prod(own if drawn is None else drawn for own, drawn in zip(sizes[1:], noise[1:]))
@@ -107,7 +98,7 @@ def _draws(node: Node, shape: Sequence[int | None]) -> int:
 
 def _same_law(node: Node, want: np.ndarray, got: np.ndarray) -> list[TrainingResult]:
     """Two samples of what becomes of ones, compared."""
-    path, kind = node.layer.path, node.layer.kind
+    path = node.layer.path
     draws = want.shape[0] * _draws(node, want.shape)
 
     def result(what: str, a: float, b: float, allowed: float) -> TrainingResult:
@@ -119,7 +110,7 @@ def _same_law(node: Node, want: np.ndarray, got: np.ndarray) -> list[TrainingRes
         first = tuple(slice(None) if axis in (0, x.ndim - 1) else slice(1) for axis in range(x.ndim))
         return float(np.mean(x != x[first]))
 
-    if kind in NOISE:
+    if registry.known(node.layer.kind).draws == "noise":
         deviation = max(float(want.std()), 1e-12)
         chance = 6 * math.sqrt(2 / draws)
         return [

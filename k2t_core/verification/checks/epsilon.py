@@ -17,6 +17,7 @@ from k2t_core.difference import Difference
 from k2t_core.graph import Node
 from k2t_core.keras_side import remembering, running
 from k2t_core.keras_side.tracing import Traced
+from k2t_core.rules import registry
 from k2t_core.tensors import to_array, torch_to_itself
 from k2t_core.verification.check import Case, LayerCheck, Place, Stretch
 from k2t_core.verification.report import LayerResult
@@ -27,12 +28,11 @@ if TYPE_CHECKING:
 # A normalisation is compared on its input times this as well: its epsilon is most of the result.
 SMALL = 1e-3
 EPSILON_TOLERANCE = 1e-4
-NORMALISATIONS = ("LayerNormalization", "GroupNormalization", "RMSNormalization", "BatchNormalization")
 
 
 class Epsilon(LayerCheck):
     def watches(self, node: Node) -> bool:
-        return node.layer.kind in NORMALISATIONS
+        return registry.known(node.layer.kind).normalises is not None
 
     def run(self, stretch: Stretch) -> Iterator[tuple[str, LayerResult]]:
         """A module whose input is not Keras's, apart from layout, is not compared (a hand-edited file)."""
@@ -76,7 +76,7 @@ class Epsilon(LayerCheck):
 
 
 def _is_batch_norm(node: Node) -> bool:
-    return node.layer.kind == "BatchNormalization"
+    return registry.known(node.layer.kind).normalises == "batch"
 
 
 def _small(node: Node, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from k2t_core.graph import Node
+from k2t_core.rules import registry
 from k2t_core.tensors import to_array, torch_to_itself
 from k2t_core.verification.check import Trial, judged_in_training
 from k2t_core.verification.report import TrainingResult
@@ -31,7 +32,7 @@ def moving_averages(trial: Trial) -> list[TrainingResult]:
     written = trial.written
     nodes: dict[str, Node] = {}  # the first call of each layer
     for _, _, node in trial.traced.graph.walk():
-        if node.layer.kind == "BatchNormalization" and "mask" not in node.arguments:
+        if registry.known(node.layer.kind).normalises == "batch" and "mask" not in node.arguments:
             nodes.setdefault(node.layer.path, node)
     modules = dict(written.module.named_modules())
     places = {
