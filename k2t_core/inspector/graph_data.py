@@ -306,8 +306,10 @@ def _parameters(layers: Iterable[Layer]) -> int:
 def _errors(report: Report | None) -> dict[str, list[tuple[str, float]]]:
     """By tensor, nested scopes before it: ("error", on torch's own inputs) and ("alone", on Keras's), relative."""
     found: dict[str, list[tuple[str, float]]] = {}
+    tensor = ""
     for result in report.layers if report else ():
-        tensor = result.tensor.split(" ", 1)[0]  # "… before softmax" belongs to the same node
+        if result.cumulative is not None:
+            tensor = result.tensor  # of this node are the results of checks behind it too: "… before softmax"
         for kind, difference in (("error", result.cumulative), ("alone", result.isolated)):
             if difference is not None:
                 found.setdefault(tensor, []).append((kind, difference.relative))

@@ -221,6 +221,22 @@ def test_errors_are_those_of_the_report_and_rise_to_the_folds(example, tmp_path)
     assert graph_data(result.plan)["legends"].keys() == {"parameters"}
 
 
+def test_a_layer_with_a_blank_in_its_name_has_its_errors(tmp_path):
+    """Its own, and those of what was looked at before its activation."""
+    import keras
+    from keras import layers
+
+    x = keras.Input((4,))
+    model = keras.Model(x, layers.Dense(3, activation="softmax", name="my end")(layers.Dense(3, name="my layer")(x)))
+    result = k2t.convert(model, tmp_path)
+    report = k2t.verify(tmp_path, model, weights="randomised", edge_cases=False)
+    assert [r.tensor for r in report.layers] == ["my layer", "my end", "my end before softmax"]
+    nodes = graph_data(result.plan, report)["nodes"]
+    assert "error" in nodes["my layer"]["text"] and "error" in nodes["my end"]["text"]
+    before = report.layers[2].isolated.relative
+    assert float(nodes["my end"]["text"]["alone"]) >= float(f"{before:.1e}")
+
+
 def test_a_layer_without_a_counterpart_is_drawn_and_marks_its_folds():
     import keras
     import tensorflow as tf
