@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from k2t_core.difference import LAYER_TOLERANCE, Difference
 from k2t_core.errors import K2TError
+from k2t_core.graph import Layer
 from k2t_core.keras_side.tracing import Traced
 from k2t_core.progress import Progress, silent
 from k2t_core.recipe import Override, Recipe
 from k2t_core.rules import registry
+from k2t_core.rules.registry import Mapping
 from k2t_core.rules.slots import keywords
 from k2t_core.transforms import Permute, chain_shape
 from k2t_core.verification.alone import Probe, probe
@@ -49,10 +52,8 @@ def diagnose(
     before = patient.judge(recipe)
     if before.passed:
         return _by_hand(patient, recipe, before.difference, actual(patient), say) if actual is not None else []
-    tried = list(candidates(patient, recipe))
     found = []
-    for index, (text, changed) in enumerate(tried):
-        say(index / len(tried), f"Trying: {text}")
+    for text, changed in _trying(patient, recipe, say):
         try:
             after = patient.judge(changed)
         except K2TError:  # an impossible change explains nothing
@@ -67,10 +68,8 @@ def _by_hand(patient: Probe, recipe: Recipe, right: Difference, actual: np.ndarr
     wrong = Difference.of(patient.expected[0], actual)
     if wrong.relative <= LAYER_TOLERANCE:
         return []
-    tried = list(candidates(patient, recipe))
     found = []
-    for index, (text, changed) in enumerate(tried):
-        say(index / len(tried), f"Trying: {text}")
+    for text, changed in _trying(patient, recipe, say):
         try:
             near = Difference.of(actual, patient.outputs(changed)[0])
         except K2TError:
@@ -80,6 +79,14 @@ def _by_hand(patient: Probe, recipe: Recipe, right: Difference, actual: np.ndarr
             cause = Cause(patient.node.layer.path, words, recipe, wrong, right, True)
             found.append((near.relative, cause))
     return [cause for _, cause in sorted(found, key=lambda pair: pair[0])]
+
+
+def _trying(patient: Probe, recipe: Recipe, say: Progress) -> Iterator[tuple[str, Recipe]]:
+    """The `candidates`, each told before it is tried."""
+    tried = list(candidates(patient, recipe))
+    for index, (text, changed) in enumerate(tried):
+        say(index / len(tried), f"Trying: {text}")
+        yield text, changed
 
 
 def candidates(patient: Probe, recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
@@ -94,17 +101,39 @@ def candidates(patient: Probe, recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
     if any(o.kind == "snippet" for o in own):
         return
     planned = patient.plan(recipe).root.nodes[0]
-    mapping = planned.mapping
-    if mapping is None:
+    if planned.mapping is None:
         return
-    for alternative in mapping.alternatives:
-        if alternative.name != planned.choice:
-            yield (
-                f"{alternative.name}: {alternative.meaning}",
-                recipe.with_override(_override(path, "alternative", alternative.name)),
-            )
-    for weight in mapping.weights:
-        variable = patient.node.layer.variable(weight.source) if weight.source else None
+    rank = max((len(t.shape) for t in patient.traced.graph.tensors.values()), default=0)
+    reading = _Reading(patient.node.layer, planned.mapping, planned.choice, rank)
+    arguments: dict[str, Any] = next((o.value for o in own if o.kind == "arguments"), {})
+    for cause in CAUSES:
+        for text, kind, value in cause(reading):
+            changed = {**arguments, **value} if kind == "arguments" else value
+            yield text, recipe.with_override(Override(path, kind, changed, "found by k2t's diagnosis"))
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """How a layer is read: its mapping, and which of the alternatives that is."""
+
+    layer: Layer
+    mapping: Mapping
+    choice: str | None
+    rank: int  # the most axes of a tensor that it takes or gives
+
+
+_Changes = Iterator[tuple[str, str, Any]]  # (in words, kind of the override, its value)
+
+
+def _alternatives(reading: _Reading) -> _Changes:
+    for alternative in reading.mapping.alternatives:
+        if alternative.name != reading.choice:
+            yield f"{alternative.name}: {alternative.meaning}", "alternative", alternative.name
+
+
+def _permutations(reading: _Reading) -> _Changes:
+    for weight in reading.mapping.weights:
+        variable = reading.layer.variable(weight.source) if weight.source else None
         if variable is None or len(variable.shape) < 2:
             continue
         shape = chain_shape(weight.steps, variable.shape)
@@ -112,44 +141,53 @@ def candidates(patient: Probe, recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
         current = next(permutes, tuple(range(len(shape))))
         for axes in itertools.islice(itertools.permutations(range(len(variable.shape))), PERMUTATIONS):
             if len(axes) == len(shape) and axes != current:
-                change = _override(path, "permutation", {"key": weight.key, "axes": list(axes)})
-                yield f"{weight.key} transposed by {axes}", recipe.with_override(change)
-    sources = [(w, patient.node.layer.variable(w.source)) for w in mapping.weights if w.source]
+                value = {"key": weight.key, "axes": list(axes)}
+                yield f"{weight.key} transposed by {axes}", "permutation", value
+
+
+def _swapped_weights(reading: _Reading) -> _Changes:
+    sources = [(w, reading.layer.variable(w.source)) for w in reading.mapping.weights if w.source]
     for (a, one), (b, other) in itertools.combinations(sources, 2):
         if one is None or other is None or one is other:
             continue
         if one.shape == other.shape and a.steps == b.steps:
-            yield (
-                f"{a.key} from {other.name} and {b.key} from {one.name}, swapped",
-                recipe.with_override(_override(path, "weights", {a.key: other.name, b.key: one.name})),
-            )
-    gates = registry.gates_of(patient.node.layer)
+            text = f"{a.key} from {other.name} and {b.key} from {one.name}, swapped"
+            yield text, "weights", {a.key: other.name, b.key: one.name}
+
+
+def _gate_orders(reading: _Reading) -> _Changes:
+    gates = registry.gates_of(reading.layer)
     count = len(gates.keras) if gates is not None else 0
     for order in itertools.permutations(range(count)):
         if order != tuple(range(count)):
-            yield f"gates in the order {order}", recipe.with_override(_override(path, "gates", list(order)))
-    for name, value in (mapping.module.args if mapping.module else {}).items():
+            yield f"gates in the order {order}", "gates", list(order)
+
+
+def _module_arguments(reading: _Reading) -> _Changes:
+    for name, value in (reading.mapping.module.args if reading.mapping.module else {}).items():
         for option in ARGUMENTS.get(name, ()):
             if option != value:
-                change = _argument(own, path, name, option)
-                yield f"{name}={option!r} instead of {value!r}", recipe.with_override(change)
-    rank = max((len(t.shape) for t in patient.traced.graph.tensors.values()), default=0)
+                yield f"{name}={option!r} instead of {value!r}", "arguments", {name: option}
+
+
+def _keywords(reading: _Reading) -> _Changes:
+    """Of the functions that forward() calls."""
+    mapping, rank = reading.mapping, reading.rank
     for text in [mapping.forward] if isinstance(mapping.forward, str) else mapping.forward:
         for name, values in keywords(text).items():
             taken = {v % rank for v in values if isinstance(v, int)} if name == "dim" and rank else set()
             for option in range(rank) if name == "dim" else ARGUMENTS.get(name, ()):
                 if option not in values and option not in taken:
-                    yield (
-                        f"{name}={option!r} instead of {', '.join(map(repr, values))}",
-                        recipe.with_override(_argument(own, path, name, option)),
-                    )
+                    words = f"{name}={option!r} instead of {', '.join(map(repr, values))}"
+                    yield words, "arguments", {name: option}
 
 
-def _override(path: str, kind: str, value: Any) -> Override:
-    return Override(path, kind, value, "found by k2t's diagnosis")
-
-
-def _argument(own: Sequence[Override], path: str, name: str, value: Any) -> Override:
-    """The layer's arguments override with one more argument in it."""
-    before: dict[str, Any] = next((o.value for o in own if o.kind == "arguments"), {})
-    return _override(path, "arguments", {**before, name: value})
+# The known causes, in the order in which they are tried.
+CAUSES: tuple[Callable[[_Reading], _Changes], ...] = (
+    _alternatives,
+    _permutations,
+    _swapped_weights,
+    _gate_orders,
+    _module_arguments,
+    _keywords,
+)
