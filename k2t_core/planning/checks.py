@@ -26,7 +26,7 @@ def checked(mapping: Mapping, call: Call) -> Mapping:
         raise Unconvertible(
             "it carries a LoRA update beside its weights; save and load the model in Keras, which merges the two, and turn LoRA off"
         )
-    if lost and call.inner is None:
+    if lost and mapping.nested is None:
         raise Unconvertible(f"its variables {', '.join(lost)} have no place in the PyTorch module")
     return mapping
 

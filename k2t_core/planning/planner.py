@@ -112,8 +112,6 @@ class _Planner:
             wanted=tuple(layout_of(wanted.get(t), len(graph.tensors[t].shape)) for t in node.outputs),
             choice=choice,
             absorbs_flat=all(absorbs_flat(t, graph, consumers) for t in node.outputs),
-            inner=first.child if first is not None else None,
-            plan_child=self.scope,
         )
         child = None
         try:
@@ -131,7 +129,10 @@ class _Planner:
                 )
                 mapping, call = _ruled(rule, call)
                 mapping = in_dtype(checked(mapping, call), layer)
-                child = call.inner
+                if mapping.nested is not None:
+                    known = first.child if first is not None else None
+                    child = known or self.scope(mapping.nested.graph, mapping.nested.arriving)
+                    mapping = _around(mapping, mapping.nested, child)
             mapping = self.overridden(mapping, call)
             if (
                 first is not None
@@ -187,6 +188,16 @@ class _Planner:
                 raise OverrideError(
                     f"the recipe overrides layer {override.layer!r}, which this model does not have{' any more: it is cut off' if traced.cuts else ''}"
                 )
+
+
+def _around(mapping: Mapping, nested: registry.Nested, child: PlannedScope) -> Mapping:
+    """The mapping of a layer around a graph, with the class that the graph has become."""
+    return replace(
+        mapping,
+        module=Module(child.class_name),
+        wants=(nested.outer(child.input_layouts[0]), *mapping.wants[1:]),
+        gives=tuple(map(nested.outer, child.output_layouts)),
+    )
 
 
 def _nested(call: Call, child: PlannedScope) -> Mapping:

@@ -112,11 +112,25 @@ class Alternative:
 
 
 @dataclass(frozen=True)
+class Nested:
+    """A graph that becomes the module of a call: the planner plans it as it plans a nested model.
+
+    arriving: the layout of each input of the graph where nothing in it has a wish of its own. outer: from the layout of a
+    tensor of the graph to the call's tensor's; it raises Unconvertible where that has none.
+    """
+
+    graph: Graph
+    arriving: tuple[Layout, ...]
+    outer: Callable[[Layout], Layout]
+
+
+@dataclass(frozen=True)
 class Mapping:
     """The PyTorch counterpart of one call.
 
     forward: an expression over Slots and SELF; or statements, the outputs assigned to OUT.
     wants: the layout of each Slot, in order; empty: as they come. gives: the layout of each output; empty: Keras's own.
+    nested: in the place of ``module``; the planner adds the module, the layout of the first input and those of the outputs.
     init: statements after the module's construction. why, keras, torch: for the reader of the table.
     """
 
@@ -125,6 +139,7 @@ class Mapping:
     weights: tuple[Weight, ...] = ()
     wants: tuple[Layout, ...] = ()
     gives: tuple[Layout, ...] = ()
+    nested: Nested | None = None
     init: tuple[str, ...] = ()
     status: str = EXACT
     why: str = ""
@@ -150,8 +165,6 @@ class Call:
     wanted: Sequence[Layout | None] = ()
     choice: str | None = None
     absorbs_flat: bool = False
-    inner: Any = None  # the plan of a nested model
-    plan_child: Callable[..., Any] | None = None
     read_options: set[str] = field(default_factory=set)
     read_arguments: set[str] = field(default_factory=set)
 

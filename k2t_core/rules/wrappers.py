@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from k2t_core.graph import Graph, Layer, Node, Ref, Tensor
 from k2t_core.layout import Layout, channels_first, identity
-from k2t_core.rules.registry import ANY, FIRST, SELF, Call, Mapping, Module, Slot, Unconvertible, Weight, find, rule
+from k2t_core.rules.registry import ANY, FIRST, SELF, Call, Mapping, Nested, Slot, Unconvertible, Weight, find, rule
 from k2t_core.rules.slots import fill
 
 SEQUENCES = {"LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"}
@@ -84,15 +84,12 @@ def time_distributed(call: Call) -> Mapping:
         inner = Call(node, graph, arriving)
         mapping = _rule_of(child).function(inner)
         _all_read(inner, child)
-    if mapping is None or not isinstance(mapping.forward, str) or inner.inner is not None:
-        scope = call.inner or call.plan_child(child.graph or graph, arriving)
-        call.inner = scope
+    if mapping is None or not isinstance(mapping.forward, str) or mapping.nested is not None:
         operands = ", ".join(str(slot) for slot in slots)
         return Mapping(
             f"time_distributed({SELF}, {operands})",
-            Module(scope.class_name),
-            wants=(_outer(scope.input_layouts[0]), *rest),
-            gives=(_outer(scope.output_layouts[0]),),
+            wants=(identity(x.rank), *rest),
+            nested=Nested(child.graph or graph, arriving, _outer),
             torch="time_distributed(module, x)",
             **common,
         )

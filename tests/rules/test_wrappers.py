@@ -190,3 +190,15 @@ def test_spectral_normalization_of_an_embedding_is_refused():
     """Keras casts its vectors to integers there."""
     with pytest.raises(UnsupportedError, match="float"):
         check_layer(layers.SpectralNormalization(layers.Embedding(5, 3)), (4,), dtype="int32")
+
+
+@pytest.mark.parametrize("make", [cnn, lambda: layers.LSTM(3, return_state=False)], ids=["model", "LSTM"])
+def test_a_wrapper_in_a_wrapper(make):
+    shape = (6, 6, 3) if make is cnn else (5, 2)
+    check_layer(layers.TimeDistributed(layers.TimeDistributed(make())), (2, 3, *shape))
+
+
+def test_a_shared_wrapper_has_one_module():
+    wrapper, a, b = layers.TimeDistributed(cnn()), keras.Input((3, 6, 6, 3)), keras.Input((4, 6, 6, 3))
+    conversion, _ = check(keras.Model([a, b], [wrapper(a), wrapper(b)]))
+    assert text(conversion).count("self.time_distributed") == 3 and text(conversion).count("class Cnn(") == 1
