@@ -4,9 +4,9 @@ from __future__ import annotations
 
 
 def size_text(count: float) -> str:
-    """A number of bytes in at most three digits before the point: 1536 → ``1.5 KiB``."""
+    """A number of bytes: 1536 → ``1.5 KiB``."""
     for unit in ("B", "KiB", "MiB"):
-        if count < 1000:
+        if count < 1024:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1024
     return f"{count:.1f} GiB"

@@ -1,4 +1,4 @@
-"""Numbers in words: short, and never wider than they need be."""
+"""Numbers in words."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from k2t_core.words import power_text, size_text
     ("count", "text"),
     [
         (0, "0 B"),
-        (999, "999 B"),
-        (1000, "1.0 KiB"),
+        (1023, "1023 B"),
+        (1024, "1.0 KiB"),
         (1536, "1.5 KiB"),
         (50 * 2**20, "50.0 MiB"),
         (2**31, "2.0 GiB"),
