@@ -9,6 +9,8 @@ A mutant is one layer's mapping with one fault in it, planned, written and verif
 where the conversion is refused, the module does not run, or the verdict is "differs"; located where the layer that is
 named is the mutant. Without mutants every model must agree: the rest are false alarms. Exit code 1 where one is missed
 or alarms.
+
+Long because it is a catalogue: a mutant is a few lines, and so is a model that can have it.
 """
 
 from __future__ import annotations

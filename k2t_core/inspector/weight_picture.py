@@ -121,14 +121,14 @@ def weight_picture(
     meanings = gates.meanings if gates is not None else {}
     return WeightPicture(
         # A matrix in Keras has its outputs last, in torch first.
-        _side(array.shape, names, source, len(array.shape) - 1, from_keras, gates and gates.keras, meanings),
+        _side(array.shape, names, source, len(array.shape) - 1, from_keras, gates.keras if gates else None, meanings),
         _side(
             weight.shape,
             torch_axes(weight, names),
             element,
             min(1, len(weight.shape) - 1),
             from_torch,
-            gates and gates.torch,
+            gates.torch if gates else None,
             meanings,
         ),
     )
