@@ -98,11 +98,9 @@ def convert(
         result = k2t.convert(model, out, overrides, onnx=onnx, allow_unsafe=allow_unsafe, progress=say)
     for reason in left:
         print(f"k2t: left out of the recipe: {reason}", file=sys.stderr)
-    from k2t_core.emit.manifest import FILES, ONNX
-
     count, lines = sum(1 for _ in result.plan.root.walk()), len(result.code.text.splitlines())
     print(f"{model.name}: {count} call{'s' if count != 1 else ''} of layers → {result.model_path}, {lines} lines")
-    for name in (*FILES, ONNX) if onnx else FILES:
+    for name in result.files:
         print(f"  {result.folder / name}  {size_text((result.folder / name).stat().st_size)}")
     print("verify with:", verify_line(out, model, {"rules": rules, "allow_unsafe": allow_unsafe}))
 

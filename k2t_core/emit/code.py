@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,41 +74,6 @@ class Code:
     text: str
     taps: tuple[Tap, ...]
 
-    def lines_of(self, layer: str) -> list[int]:
-        """1-based line numbers of the forward statements that compute a layer's outputs."""
-        positions = statement_lines(self.text)
-        return sorted(
-            {
-                line
-                for tap in self.taps
-                if tap.layer == layer
-                for line in positions.get((tap.class_name, tap.statement), ())
-            }
-        )
-
-
-def statement_lines(text: str) -> dict[tuple[str, int], range]:
-    """(class, statement number in its forward) → the lines it spans, for a source text."""
-    found = {}
-    for item in ast.parse(text).body:
-        if isinstance(item, ast.ClassDef):
-            for function in item.body:
-                if isinstance(function, ast.FunctionDef) and function.name == "forward":
-                    body = [
-                        s for s in function.body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))
-                    ]
-                    for index, statement in enumerate(body):
-                        found[item.name, index] = range(statement.lineno, statement.end_lineno + 1)
-    return found
-
-
-def forward_hashes(source: str) -> dict[str, str]:
-    """Class name → hash of what its forward() assigns, statement by statement.
-
-    Taps hold as long as that is unchanged, whatever else was edited: a changed expression is then named by its layer.
-    """
-    return {item.name: forward_hash(function) for item, function in forwards(ast.parse(source))}
-
 
 def forwards(tree: ast.Module) -> Iterator[tuple[ast.ClassDef, ast.FunctionDef]]:
     """The classes of a module that have a forward(), with it."""
@@ -119,10 +84,23 @@ def forwards(tree: ast.Module) -> Iterator[tuple[ast.ClassDef, ast.FunctionDef]]
                     yield item, function
 
 
+def statements(function: ast.FunctionDef) -> list[ast.stmt]:
+    """The statements of a function as taps number them: its docstring is none."""
+    return [s for s in function.body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
+
+
+def forward_hashes(source: str) -> dict[str, str]:
+    """Class name → hash of what its forward() assigns, statement by statement.
+
+    Taps hold as long as that is unchanged, whatever else was edited: a changed expression is then named by its layer.
+    """
+    return {item.name: forward_hash(function) for item, function in forwards(ast.parse(source))}
+
+
 def forward_hash(function: ast.FunctionDef) -> str:
     """Hash of the names that a function assigns, statement by statement."""
     steps = []
-    for statement in function.body:
+    for statement in statements(function):
         targets = getattr(statement, "targets", None)
         steps.append(" ".join(map(ast.unparse, targets)) if targets else type(statement).__name__)
     return hashlib.sha256("\n".join(steps).encode()).hexdigest()[:16]
@@ -130,19 +108,18 @@ def forward_hash(function: ast.FunctionDef) -> str:
 
 def lines_by_layer(code: Code) -> dict[str, list[int]]:
     """Layer path → 1-based lines: the statements of forward that compute it and the constructors that they use."""
-    statements, constructors = _statements_of(code.text)
-    found: dict[str, set[int]] = {}
+    tree = ast.parse(code.text)
+    steps = {item.name: statements(function) for item, function in forwards(tree)}
+    constructors = _constructors(tree)
     kept: dict[str, set[str]] = {}  # the variables of each class that hold a Keras tensor
     for tap in code.taps:
         kept.setdefault(tap.class_name, set()).add(tap.variable)
+    found: dict[str, set[int]] = {}
     for tap in code.taps:
-        statement = statements.get((tap.class_name, tap.statement))
-        if statement is None:
-            continue
+        statement, before = steps[tap.class_name][tap.statement], steps[tap.class_name][: tap.statement]
         lines = found.setdefault(tap.layer, set())
-        before = [statements[tap.class_name, k] for k in range(tap.statement)]
         for part in (statement, *_leading_to(statement, before, kept[tap.class_name])):
-            lines.update(range(part.lineno, part.end_lineno + 1))
+            lines.update(_lines(part))
             for node in ast.walk(part):
                 if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self":
                     lines.update(constructors.get((tap.class_name, node.attr), ()))
@@ -158,8 +135,11 @@ def layers_by_line(code: Code) -> dict[int, list[str]]:
     return found
 
 
-def _leading_to(statement: ast.stmt, before: list[ast.stmt], kept: set[str]) -> list[ast.stmt]:
-    """The statements directly before that compute what ``statement`` uses and no Keras tensor: ``_, (hidden, _) = self.lstm(x)``."""
+def _leading_to(statement: ast.stmt, before: Sequence[ast.stmt], kept: set[str]) -> list[ast.stmt]:
+    """The statements directly before that compute what ``statement`` uses and no Keras tensor.
+
+    ``_, (hidden, _) = self.lstm(x)`` before ``x = hidden[0]``.
+    """
     found, needed = [], _names(statement, ast.Load)
     for earlier in reversed(before):
         given = _names(earlier, ast.Store) - {"_"}
@@ -174,26 +154,19 @@ def _names(statement: ast.stmt, context: type) -> set[str]:
     return {node.id for node in ast.walk(statement) if isinstance(node, ast.Name) and isinstance(node.ctx, context)}
 
 
-def _statements_of(text: str) -> tuple[dict[tuple[str, int], ast.stmt], dict[tuple[str, str], range]]:
-    """Statement k of each class's forward, and the lines on which each class assigns each attribute of self."""
-    statements: dict[tuple[str, int], ast.stmt] = {}
-    constructors: dict[tuple[str, str], range] = {}
-    for item in ast.parse(text).body:
-        if not isinstance(item, ast.ClassDef):
-            continue
-        for function in item.body:
-            if not isinstance(function, ast.FunctionDef):
-                continue
-            body = [s for s in function.body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
-            for index, statement in enumerate(body):
-                if function.name == "forward":
-                    statements[item.name, index] = statement
-                elif (
-                    function.name == "__init__"
-                    and isinstance(statement, ast.Assign)
-                    and isinstance(statement.targets[0], ast.Attribute)
-                ):
-                    constructors[item.name, statement.targets[0].attr] = range(
-                        statement.lineno, statement.end_lineno + 1
-                    )
-    return statements, constructors
+def _constructors(tree: ast.Module) -> dict[tuple[str, str], range]:
+    """(class, attribute of self) → the lines of ``__init__`` on which it is assigned."""
+    return {
+        (item.name, statement.targets[0].attr): _lines(statement)
+        for item in tree.body
+        if isinstance(item, ast.ClassDef)
+        for function in item.body
+        if isinstance(function, ast.FunctionDef) and function.name == "__init__"
+        for statement in function.body
+        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Attribute)
+    }
+
+
+def _lines(statement: ast.stmt) -> range:
+    assert statement.end_lineno is not None  # of parsed code
+    return range(statement.lineno, statement.end_lineno + 1)

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ import numpy as np
 from safetensors import SafetensorError
 
 from k2t_core.emit.code import Code
-from k2t_core.emit.manifest import FILES, ONNX, Manifest
+from k2t_core.emit.formats import FORMATS
+from k2t_core.emit.manifest import FILES, Manifest
 from k2t_core.emit.source import write_source
 from k2t_core.errors import RAISED, K2TError, OverrideError, named
 from k2t_core.planning.plan import Plan
@@ -27,11 +28,12 @@ from k2t_core.transforms import apply_chain
 
 @dataclass(frozen=True, eq=False)
 class Conversion:
-    """What `convert` wrote, and the plan and the source behind it."""
+    """What `convert` wrote, and the plan and the source behind it. ``files``: their names in the folder."""
 
     folder: Path
     plan: Plan
     code: Code
+    files: tuple[str, ...]
 
     @property
     def model_path(self) -> Path:
@@ -59,14 +61,14 @@ def convert(
     say(0.0, "Reading the model")
     plan = model if isinstance(model, Plan) else make_plan(model, recipe, allow_unsafe=allow_unsafe)
     plan.raise_for_problems()
-    if onnx:
-        from k2t_core.emit.onnx import need_packages, write_onnx
-
-        need_packages()
+    formats = [FORMATS[name] for name, wanted in {"onnx": onnx}.items() if wanted]
+    for format in formats:
+        format.need()
     say(0.3, "Writing the source")
     code = write_source(plan)
     folder = Path(out)
-    for name in (*FILES, ONNX) if onnx else FILES:
+    files = (*FILES, *(format.file for format in formats))
+    for name in files:
         if (folder / name).is_dir():
             raise K2TError(f"{folder / name}: a folder is in the way; give another output folder")
     existed = folder.exists()
@@ -76,27 +78,10 @@ def convert(
     except OSError as error:
         raise K2TError(f"{folder}: cannot write there: {error.strerror or error}") from error
     try:
-        (staging / "model.py").write_text(code.text, encoding="utf-8")
-        say(0.4, "Moving the weights")
-        write_weights(plan, staging / "model.safetensors")
-        say(0.9, "Writing the manifest")
-        (staging / "manifest.json").write_text(
-            json.dumps(Manifest.of(plan, code).to_json(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
-        (staging / "recipe.json").write_text(plan.recipe.to_json(), encoding="utf-8")
-        check_state_dict(staging, plan.root.class_name)
-        if onnx:
-            write_onnx(staging, plan.root.graph, lambda share, text: say(0.92 + 0.07 * share, text))
-        if (folder / "manifest.json").is_file() and (
-            folder / ONNX
-        ).is_file():  # of another conversion: it would not fit this one
-            (folder / ONNX).unlink()
-        # A folder without a manifest is no conversion: a process that dies here leaves nothing that could be mistaken for one.
-        (folder / "manifest.json").unlink(missing_ok=True)
-        for name in sorted(FILES, key=lambda name: name == "manifest.json"):
-            os.replace(staging / name, folder / name)
-        if onnx:
-            os.replace(staging / ONNX, folder / ONNX)
+        _write(plan, code, staging, say)
+        for format in formats:
+            format.write(staging, plan.root.graph, lambda share, text: say(0.92 + 0.07 * share, text))
+        _replace(staging, folder, files)
         existed = True
     except (OSError, SafetensorError) as error:
         raise K2TError(f"{folder}: cannot write the conversion: {getattr(error, 'strerror', None) or error}") from error
@@ -105,7 +90,30 @@ def convert(
         if not existed and not any(folder.iterdir()):
             folder.rmdir()
     say(1.0, "Done")
-    return Conversion(folder, plan, code)
+    return Conversion(folder, plan, code, files)
+
+
+def _write(plan: Plan, code: Code, folder: Path, say: Progress) -> None:
+    """The four files, checked against each other."""
+    (folder / "model.py").write_text(code.text, encoding="utf-8")
+    say(0.4, "Moving the weights")
+    write_weights(plan, folder / "model.safetensors")
+    say(0.9, "Writing the manifest")
+    manifest = json.dumps(Manifest.of(plan, code).to_json(), indent=2, ensure_ascii=False) + "\n"
+    (folder / "manifest.json").write_text(manifest, encoding="utf-8")
+    (folder / "recipe.json").write_text(plan.recipe.to_json(), encoding="utf-8")
+    check_state_dict(folder, plan.root.class_name)
+
+
+def _replace(staging: Path, folder: Path, files: Sequence[str]) -> None:
+    """The files of a conversion in the place of those of an earlier one."""
+    if (folder / "manifest.json").is_file():
+        for format in FORMATS.values():  # of the earlier conversion: it would not fit this one
+            (folder / format.file).unlink(missing_ok=True)
+    # A folder without a manifest is no conversion: a process that dies here leaves nothing that could be taken for one.
+    (folder / "manifest.json").unlink(missing_ok=True)
+    for name in sorted(files, key=lambda name: (name not in FILES, name == "manifest.json")):
+        os.replace(staging / name, folder / name)
 
 
 def weight_arrays(plan: Plan, value: Callable[[str], np.ndarray] | None = None) -> dict[str, np.ndarray]:
@@ -126,49 +134,42 @@ def write_weights(plan: Plan, path: Path) -> None:
 
 
 def check_state_dict(folder: Path, class_name: str) -> None:
-    """The written source, built without memory, must have exactly the written weights."""
-    import torch
+    """The module that was written must have exactly the weights that were written. Raises K2TError."""
     from safetensors import safe_open
 
     from k2t_core.emit.module import import_model
 
     module = import_model(folder)
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}
+    _check_shapes(lambda: getattr(module, class_name)(), shapes)
+
+
+def check_overrides(plan: Plan) -> None:
+    """Refuse constructor arguments that torch refuses, or that change a weight's shape. Raises OverrideError."""
+    if plan.problems or not any(override.kind == "arguments" for override in plan.recipe.overrides):
+        return
+    from k2t_core.emit.module import compile_module
+
+    text = write_source(plan).text
+    _check_shapes(lambda: compile_module(text)[plan.root.class_name](), {w.key: w.shape for w in plan.weights})
+
+
+def _check_shapes(build: Callable[[], Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """The module that ``build`` gives must have a state_dict of these shapes; what breaks that is an override."""
+    import torch
+
     try:
         with torch.device("meta"), unfilled():
-            model = getattr(module, class_name)()
-    except RAISED as error:  # an override of a constructor argument can be anything
-        raise K2TError(
+            model = build()
+    except RAISED as error:  # torch raises every type there is for arguments that it does not take
+        raise OverrideError(
             f"the module cannot be built: {named(error)}; look at the overrides of constructor arguments"
         ) from error
     expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
-    with safe_open(folder / "model.safetensors", "pt") as file:
-        written = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}
-    for key in sorted(expected.keys() | written.keys()):
-        if expected.get(key) != written.get(key):
-            raise K2TError(
-                f"state_dict key {key!r}: the module has shape {expected.get(key)}, the weights {written.get(key)}; an override of a constructor argument may not change a weight's shape"
-            )
-
-
-def check_modules(plan: Plan) -> None:
-    """Constructor arguments that torch refuses, or that change a weight's shape, are refused with the override."""
-    if plan.problems or not any(override.kind == "arguments" for override in plan.recipe.overrides):
-        return
-    import torch
-
-    namespace: dict[str, Any] = {"__name__": "model"}
-    try:
-        exec(
-            compile(write_source(plan).text, "model.py", "exec"), namespace
-        )  # the source that a conversion would write and import
-        with torch.device("meta"):
-            model = namespace[plan.root.class_name]()
-    except RAISED as error:  # torch raises every type there is for arguments that it does not take
-        raise OverrideError(f"with this override the module cannot be built: {named(error)}") from error
-    shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
-    for weight in plan.weights:
-        if shapes.get(weight.key) != weight.shape:
+    for key in sorted(expected.keys() | shapes.keys()):
+        if expected.get(key) != shapes.get(key):
             raise OverrideError(
-                f"layer {weight.layer!r}: with this override {weight.key} would have shape {shapes.get(weight.key)}, but the weights have {weight.shape}; "
-                "an argument may not change the shape of a weight"
+                f"state_dict key {key!r}: the module has shape {expected.get(key)}, the weights {shapes.get(key)}; "
+                "an override of a constructor argument may not change a weight's shape"
             )

@@ -19,7 +19,6 @@ from k2t_core.planning.plan import Plan, PlannedScope
 from k2t_core.transforms import Transform, describe, from_json
 
 FILES = ("model.py", "model.safetensors", "manifest.json", "recipe.json")
-ONNX = "model.onnx"  # on demand
 MANIFEST_VERSION = 1
 
 
@@ -43,8 +42,9 @@ class Side:
 
     def to_keras(self, array: np.ndarray) -> np.ndarray:
         """A torch array in Keras's order of axes; one of another rank, which a changed model.py may give, as it is."""
-        fits = self.permutation is not None and array.ndim == len(self.permutation)
-        return array.transpose(np.argsort(self.permutation)) if fits else array
+        if self.permutation is None or array.ndim != len(self.permutation):
+            return array
+        return array.transpose(np.argsort(self.permutation))
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -100,7 +100,8 @@ class Variable:
 class Manifest:
     """What a conversion promises of its files.
 
-    fingerprint: of the Keras file. source_sha256: of model.py as k2t wrote it. reference: what computed on Keras's side.
+    fingerprint: of the Keras file. source_sha256: of model.py as k2t wrote it.
+    reference: what computed on Keras's side.
     cut, closed: layers that were cut off, and layers that were not opened. variables: by key of the state_dict.
     scopes: module path of each class instance → the Keras scopes it stands for, in order of its calls.
     forwards: class name → hash of what its forward() assigns (`forward_hashes`).

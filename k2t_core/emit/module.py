@@ -15,16 +15,20 @@ from safetensors import SafetensorError
 from k2t_core.errors import RAISED, OutputError, one_line
 from k2t_core.tensors import torch_to_itself
 
-_count = itertools.count()
+_count = itertools.count()  # of the whole process: two imports never share a name
 
 
 def import_model(folder: str | Path) -> ModuleType:
-    """The module object of ``folder/model.py``, under a name of its own. Raises OutputError where it does not import."""
+    """The module object of ``folder/model.py``, under a name of its own.
+
+    Raises OutputError where it does not import.
+    """
     path = Path(folder) / "model.py"
     if not path.is_file():
         raise OutputError(f"{path}: no such file; run `k2t convert MODEL -o {folder}` first")
     name = f"k2t_generated_{next(_count)}"
     spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None  # as for every file that ends in .py
     module = importlib.util.module_from_spec(spec)
     previous, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:

@@ -1,4 +1,4 @@
-"""model.onnx of a conversion, on demand: the written module as torch exports it, proven by onnxruntime on the same batches."""
+"""model.onnx of a conversion, on demand: the written module as torch exports it, proven by onnxruntime."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from k2t_core.difference import OUTPUT_TOLERANCE, Difference, output_passes
-from k2t_core.emit.manifest import ONNX, Manifest
+from k2t_core.emit.manifest import Manifest
 from k2t_core.emit.module import load_module
 from k2t_core.errors import K2TError, named
 from k2t_core.graph import Graph
@@ -24,6 +24,7 @@ from k2t_core.keras_side.batches import edge_batches, random_batch
 from k2t_core.progress import Progress, silent
 from k2t_core.tensors import to_array, to_tensor, torch_to_itself
 
+ONNX = "model.onnx"
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 MOST_BYTES = 2**31 - 2**20  # of weights: a protobuf file holds no more than 2 GiB
 TRACED, OTHER = 3, 5  # batch sizes: of the trace, and of another batch to prove it on
@@ -38,8 +39,9 @@ def need_packages() -> None:
 
 @torch_to_itself
 def write_onnx(folder: str | Path, graph: Graph, progress: Progress | None = None) -> float:
-    """Write model.onnx beside the conversion of ``graph`` in ``folder``; returns the largest relative difference of an output.
+    """Write model.onnx beside the conversion of ``graph`` in ``folder``.
 
+    Returns the largest relative difference of an output.
     The file appears only if onnxruntime gives what the module gives, in other batch sizes and free dimensions too.
     Raises K2TError where the packages are missing, torch cannot export the module, or the two differ.
     """
@@ -66,7 +68,8 @@ def write_onnx(folder: str | Path, graph: Graph, progress: Progress | None = Non
             if reason is None:
                 raise
             raise K2TError(
-                f"no ONNX: torch cannot export this model: {reason}; nor does its earlier exporter help ({str(error).removeprefix('no ONNX: ')})"
+                f"no ONNX: torch cannot export this model: {reason}; "
+                f"nor does its earlier exporter help ({str(error).removeprefix('no ONNX: ')})"
             ) from error
         finally:
             Path(staging).unlink(missing_ok=True)
@@ -88,23 +91,29 @@ def _export(module: Any, inputs: tuple[Any, ...], manifest: Manifest) -> tuple[b
         {axis: torch.export.Dim.DYNAMIC for axis, size in enumerate(side.torch_shape) if size is None}
         for side in manifest.inputs
     )
-    names = {
-        "input_names": [side.name for side in manifest.inputs],
-        "output_names": [side.name for side in manifest.outputs],
-    }
+    names: list[list[str]] = [[side.name for side in sides] for sides in (manifest.inputs, manifest.outputs)]
     reason = None
     with _quiet(), _in_other_words(), torch.no_grad():
         try:
-            proto = torch.onnx.export(
-                module, inputs, dynamo=True, dynamic_shapes=free, verbose=False, **names
-            ).model_proto
+            program = torch.onnx.export(
+                module,
+                inputs,
+                dynamo=True,
+                dynamic_shapes=free,
+                verbose=False,
+                input_names=names[0],
+                output_names=names[1],
+            )
+            assert program is not None  # of an export by dynamo
+            proto = program.model_proto
         except Exception as error:  # torch.export raises whatever its parts raise
             reason = _reason(error)
             try:  # it unrolls recurrent layers, which fixes the number of steps; torch's earlier exporter does not
                 proto = _traced(module, inputs, manifest, names)
             except Exception as second:
                 raise K2TError(
-                    f"no ONNX: torch cannot export this model: {reason}; its earlier exporter neither: {_reason(second)}"
+                    f"no ONNX: torch cannot export this model: {reason}; "
+                    f"its earlier exporter neither: {_reason(second)}"
                 ) from error
     for part in (proto.graph, *proto.functions):  # traces with paths of this machine, and counters
         for item in (
@@ -121,7 +130,7 @@ def _export(module: Any, inputs: tuple[Any, ...], manifest: Manifest) -> tuple[b
     return proto.SerializeToString(deterministic=True), reason
 
 
-def _traced(module: Any, inputs: tuple[Any, ...], manifest: Manifest, names: dict[str, list[str]]) -> Any:
+def _traced(module: Any, inputs: tuple[Any, ...], manifest: Manifest, names: list[list[str]]) -> Any:
     import onnx
     import torch
 
@@ -129,8 +138,17 @@ def _traced(module: Any, inputs: tuple[Any, ...], manifest: Manifest, names: dic
         side.name: {axis: f"{side.name}_{axis}" for axis, size in enumerate(side.torch_shape) if size is None}
         for side in manifest.inputs + manifest.outputs
     }
-    file = io.BytesIO()
-    torch.onnx.export(module, inputs, file, dynamo=False, dynamic_axes=axes, opset_version=18, **names)
+    file: Any = io.BytesIO()  # torch takes it, and its annotation a path alone
+    torch.onnx.export(
+        module,
+        inputs,
+        file,
+        dynamo=False,
+        dynamic_axes=axes,
+        opset_version=18,
+        input_names=names[0],
+        output_names=names[1],
+    )
     return onnx.load_model_from_string(file.getvalue())
 
 
@@ -166,7 +184,8 @@ def _prove(
             difference = Difference.of(wanted, other)
             if not output_passes(difference, None, wanted.dtype, OUTPUT_TOLERANCE, False):
                 raise K2TError(
-                    f"no ONNX: what torch exports differs from the module: output {name!r} by {difference.relative:.1e} ({described})"
+                    f"no ONNX: what torch exports differs from the module: "
+                    f"output {name!r} by {difference.relative:.1e} ({described})"
                 )
             worst = max(worst, difference.relative)
     return worst
@@ -187,10 +206,11 @@ def _quiet() -> Iterator[None]:
 
 
 def _in_other_words() -> Any:
-    """A context in which three functions are said in a way that torch exports; the module is what the result is compared with.
+    """A context in which three functions are said in a way that torch exports; the result is compared with the module.
 
     take_along_dim is exported for the traced sizes alone: it becomes a gather. A stable argsort is not exported: an
-    ordinary one becomes ONNX's TopK, which puts the lower index first among equals. ONNX adds up no bools: they become integers.
+    ordinary one becomes ONNX's TopK, which puts the lower index first among equals. ONNX adds up no bools: they become
+    integers.
     """
     import torch
     from torch.overrides import TorchFunctionMode

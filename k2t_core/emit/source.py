@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 from collections.abc import Sequence, Set
@@ -13,7 +14,7 @@ from k2t_core.errors import K2TError
 from k2t_core.layout import Layout, permute_expression
 from k2t_core.planning.blocks import Block, BlockModule, Use
 from k2t_core.planning.constructors import REQUIRED, changed_arguments, literal, module_source
-from k2t_core.planning.helper_sources import helpers_for
+from k2t_core.planning.helper_sources import helpers_for, names_in
 from k2t_core.planning.names import identifier, unique_identifiers
 from k2t_core.planning.plan import Plan, PlannedNode, PlannedScope
 from k2t_core.rules.registry import SELF, Expression, Module
@@ -21,10 +22,28 @@ from k2t_core.rules.slots import fill, slot
 
 LINE_LENGTH = 120
 MANY_PLACES = 6  # of a block's uses are listed at its class
+# Name → the line that imports it.
+STANDARD_LIBRARY = {"math": "import math", "Path": "from pathlib import Path"}
+INSTALLED = {
+    "torch": "import torch",
+    "F": "import torch.nn.functional as F",
+    "load_file": "from safetensors.torch import load_file",
+    "nn": "from torch import nn",
+}
+LOAD_MODEL = '''
+def load_model(weights=None) -> nn.Module:
+    """The model in eval mode, with the weights of ``weights`` (default: model.safetensors beside this file)."""
+    model = {root}()
+    model.load_state_dict(load_file(weights or Path(__file__).with_name("model.safetensors")))
+    return model.eval()
+'''
 
 
 def write_source(plan: Plan) -> Code:
-    """The source of model.py. The same plan gives the same text. Raises UnsupportedError where the plan has problems."""
+    """The source of model.py. The same plan gives the same text.
+
+    Raises UnsupportedError where the plan has problems.
+    """
     plan.raise_for_problems()
     paths: dict[int, str] = {id(plan.root): ""}
     for _, prefix, _, planned in plan.root.walk():
@@ -35,35 +54,28 @@ def write_source(plan: Plan) -> Code:
         found, scope_taps = _classes(scope, paths[id(scope)])
         bodies += found
         taps += scope_taps
-    code = "\n\n\n".join(bodies)
-    helper_code = helpers_for(code)
-    imports = ["from pathlib import Path", "", "import torch"]
-    if "F." in code or "F." in helper_code:
-        imports.append("import torch.nn.functional as F")
-    imports += ["from safetensors.torch import load_file", "from torch import nn"]
-    if "math." in code or "math." in helper_code:
-        imports.insert(0, "import math")
+    classes = "\n\n\n".join(bodies)
     root = plan.root.class_name
-    text = "\n".join(
-        [
-            f'"""{root}, converted from the Keras model {plan.source.name} by k2t."""',
-            "",
-            *imports,
-            "\n",
-            *([helper_code, "\n"] if helper_code else []),
-            code,
-            "\n",
-            "def load_model(weights=None) -> nn.Module:",
-            '    """The model in eval mode, with the weights of ``weights`` (default: model.safetensors beside this file)."""',
-            f"    model = {root}()",
-            '    model.load_state_dict(load_file(weights or Path(__file__).with_name("model.safetensors")))',
-            "    return model.eval()",
-            "",
-        ]
-    )
-    if not re.search(r"\btorch\.", code + helper_code):
-        text = text.replace("import torch\n", "", 1)
-    return Code(format_source(text), tuple(taps))
+    code = "\n\n\n".join([helpers_for(_mentioned(classes)), classes, LOAD_MODEL.format(root=root)])
+    title = f'"""{root}, converted from the Keras model {plan.source.name} by k2t."""'
+    return Code(format_source("\n".join([title, "", *_imports(_mentioned(code)), "\n", code])), tuple(taps))
+
+
+def _mentioned(code: str) -> Set[str]:
+    """The names that code mentions: what it needs of the helpers, and of imports."""
+    try:
+        return names_in(ast.parse(code))
+    except SyntaxError as error:
+        raise K2TError(f"internal: the generated source is not valid Python: {error}") from error
+
+
+def _imports(names: Set[str]) -> list[str]:
+    """The lines that import what is among ``names``: the standard library, then what is installed."""
+    return [
+        *(line for name, line in STANDARD_LIBRARY.items() if name in names),
+        "",
+        *(line for name, line in INSTALLED.items() if name in names),
+    ]
 
 
 @dataclass(frozen=True)
@@ -92,7 +104,7 @@ class _Item:
             planned.node.outputs,
             planned.inputs,
             planned.wants,
-            planned.mapping.forward,
+            planned.mapped.forward,
             attr,
             label,
             planned.node.layer.path,
@@ -109,23 +121,24 @@ def _classes(scope: PlannedScope, path: str) -> tuple[list[str], list[Tap]]:
         sources.append(_block_class(scope, uses))
         for use in uses:
             taps += _block_body(scope, use, uses[0], f"{path}{use.attr}")[2]
-    items, init = [], []
+    items: list[_Item] = []
+    init: list[str] = []
     starts = {use.start: use for use in scope.uses}
-    index, seen = 0, set()
+    index, seen = 0, set[str]()
     while index < len(scope.nodes):
-        use = starts.get(index)
-        if use is None:
+        start = starts.get(index)
+        if start is None:
             planned = scope.nodes[index]
             items.append(_Item.of(planned, planned.attr, planned.node.layer.name))
             if planned.attr and planned.attr not in seen:
                 seen.add(planned.attr)
-                init += _constructor(planned.attr, planned.mapping.module, planned.mapping.init)
+                init += _constructor(planned.attr, planned.mapped.module, planned.mapped.init)
             index += 1
             continue
-        home = use.attr.split(".")[0]
+        home = start.attr.split(".")[0]
         group = [u for u in scope.uses if u.attr.split(".")[0] == home]
         init.append(f"self.{home} = {_instances(group)}")
-        items.append(_Item.of_block(scope, replace(use, exit=group[-1].exit), home, home))
+        items.append(_Item.of_block(scope, replace(start, exit=group[-1].exit), home, home))
         index = group[-1].stop
     parameters = ["x"] if len(scope.graph.inputs) == 1 else unique_identifiers(scope.graph.input_names)
     lines, found = _forward(
@@ -145,8 +158,8 @@ def _block_class(scope: PlannedScope, uses: list[Use]) -> str:
             raise K2TError(f"internal: block {block.class_name} reads differently at {use.attr} than at {uses[0].attr}")
     init = []
     for part, attr, module in zip(uses[0].parts, block.attrs, block.modules):
-        if module is not None:
-            init += _constructor(attr, module, scope.nodes[part].mapping.init if isinstance(part, int) else ())
+        if module is not None and attr is not None:
+            init += _constructor(attr, module, scope.nodes[part].mapped.init if isinstance(part, int) else ())
     places = list(dict.fromkeys(use.attr.split(".")[0] for use in uses))
     where = ", ".join(places) if len(places) <= MANY_PLACES else f"{', '.join(places[:MANY_PLACES])} and others"
     arguments = "".join(
@@ -171,10 +184,10 @@ def _block_body(scope: PlannedScope, use: Use, first: Use, path: str) -> tuple[l
 
 
 def _frozen(scope: PlannedScope) -> list[str]:
-    """Statements that freeze what is frozen in Keras (trainable=False); a nested model's class does so for its own layers."""
+    """Statements that freeze what is frozen in Keras (trainable=False); a nested model's class does so for its own."""
     frozen: dict[str, bool] = {}
     for planned in scope.nodes:
-        if planned.attr and planned.child is None and planned.mapping.weights and not _only_buffers(planned):
+        if planned.attr and planned.child is None and planned.mapped.weights and not _only_buffers(planned):
             frozen[planned.attr] = planned.node.layer.config.get("trainable") is False
     if not any(frozen.values()):
         return []
@@ -182,7 +195,7 @@ def _frozen(scope: PlannedScope) -> list[str]:
         planned
         for child in scope.scopes()[:-1]
         for planned in child.nodes
-        if planned.child is None and planned.mapping.weights and not _only_buffers(planned)
+        if planned.child is None and planned.mapped.weights and not _only_buffers(planned)
     ]
     if all(frozen.values()) and all(planned.node.layer.config.get("trainable") is False for planned in below):
         return ["self.requires_grad_(False)  # trainable=False in Keras"]
@@ -193,7 +206,7 @@ def _frozen(scope: PlannedScope) -> list[str]:
 
 
 def _only_buffers(planned: PlannedNode) -> bool:
-    return planned.mapping.module is None or not planned.mapping.module.learns
+    return planned.mapped.module is None or not planned.mapped.module.learns
 
 
 def _whole(frozen: dict[str, bool], depth: int = 1) -> list[str]:
@@ -262,7 +275,13 @@ def _shape(scope: PlannedScope, tensor: str) -> str:
 
 
 def _forward(
-    scope, items: list[_Item], parameters: list[str], inputs, outputs, path: str, class_name: str
+    scope: PlannedScope,
+    items: list[_Item],
+    parameters: list[str],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    path: str,
+    class_name: str,
 ) -> tuple[list[str], list[Tap]]:
     """The statements of a forward and the taps of one instance of its class."""
     shapes = {t: spec.shape for t, spec in scope.graph.tensors.items()}
@@ -281,8 +300,9 @@ def _forward(
             _operand(names.of[t], layout, want, shapes[t])
             for t, layout, want in zip(item.inputs, item.arriving, item.wants)
         ]
+        code = [item.forward] if isinstance(item.forward, str) else item.forward
         single = isinstance(item.forward, str)
-        lines = [fill(line, operands, f"self.{item.attr}") for line in ([item.forward] if single else item.forward)]
+        lines = [fill(line, operands, f"self.{item.attr}") for line in code]
         if single and len(item.outputs) == 1 and lines[0] in {names.of[t] for t in item.inputs}:
             # The layer does nothing in torch: its output goes by its input's name, and no statement is written.
             names.alias(item.outputs[0], lines[0])
@@ -310,8 +330,11 @@ def _operand(name: str, layout: Layout, want: Layout, shape: tuple) -> str:
 
 
 class _Locals:
-    """Local variable names: ``x`` flows along the main path, ``y``, ``z`` and ``w`` along side branches; what is kept for long
-    (a U-Net's skip connection) gets its layer's name, and a mask is called so. An input keeps its own name to itself."""
+    """Local variable names: ``x`` flows along the main path, ``y``, ``z`` and ``w`` along side branches.
+
+    What is kept for long (a U-Net's skip connection) gets its layer's name, and a mask is called so. An input keeps its
+    own name to itself.
+    """
 
     LONG = 15  # statements
     FLOWING = ("x", "y", "z", "w")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-import re
+from collections.abc import Set
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -33,8 +33,7 @@ def helper_sources() -> dict[str, _Helper]:
                     raise K2TError(f"internal: helper {item.name} is defined twice")
                 start = min([item.lineno, *(d.lineno for d in item.decorator_list)])
                 source = "\n".join(text.splitlines()[start - 1 : item.end_lineno])
-                mentions = frozenset(n.id for n in ast.walk(item) if isinstance(n, ast.Name))
-                found[item.name] = _Helper(source, mentions, f"k2t_core.helpers.{file.name[:-3]}")
+                found[item.name] = _Helper(source, names_in(item), f"k2t_core.helpers.{file.name[:-3]}")
     return found
 
 
@@ -43,11 +42,16 @@ def helper_names() -> frozenset[str]:
     return frozenset(helper_sources())
 
 
-def helpers_for(code: str) -> str:
-    """The helpers that ``code`` calls, and those they call, in a fixed order."""
+def names_in(tree: ast.AST) -> frozenset[str]:
+    """The names that code reads or assigns; attributes and keywords are none."""
+    return frozenset(node.id for node in ast.walk(tree) if isinstance(node, ast.Name))
+
+
+def helpers_for(names: Set[str]) -> str:
+    """The helpers among ``names``, and those they use, in a fixed order."""
     sources = helper_sources()
     needed: set[str] = set()
-    queue = [name for name in sources if re.search(rf"(?<![\w.]){name}\(", code)]
+    queue = [name for name in sources if name in names]
     while queue:
         name = queue.pop()
         if name not in needed:

@@ -37,6 +37,12 @@ class PlannedNode:
     choice: str | None = None
 
     @property
+    def mapped(self) -> Mapping:
+        """The mapping of a call that has one, as all have in a plan without problems."""
+        assert self.mapping is not None, self.problem
+        return self.mapping
+
+    @property
     def wants(self) -> tuple[Layout, ...]:
         return (self.mapping.wants if self.mapping else ()) or self.inputs
 

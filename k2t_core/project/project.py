@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from k2t_core.emit.code import Code
-from k2t_core.emit.conversion import check_modules, convert
+from k2t_core.emit.conversion import check_overrides, convert
 from k2t_core.emit.manifest import Manifest
 from k2t_core.emit.onnx import write_onnx
 from k2t_core.emit.source import write_source
@@ -301,7 +301,7 @@ class Project:
     def _change(self, recipe: Recipe) -> None:
         with self._lock:  # no other model comes in between
             plan = make_plan(self.traced, recipe)
-            check_modules(plan)
+            check_overrides(plan)
             self._history, self._plan = self._history.then(recipe), plan
             self._save()
 

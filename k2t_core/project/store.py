@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from k2t_core.emit.manifest import FILES, ONNX
+from k2t_core.emit.manifest import FILES
+from k2t_core.emit.onnx import ONNX
 from k2t_core.project.history import History
 from k2t_core.project.settings import SETTINGS
 

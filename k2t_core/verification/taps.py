@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from k2t_core.emit.code import forward_hash, forwards
+from k2t_core.emit.code import forward_hash, forwards, statements
 from k2t_core.emit.manifest import Manifest
 from k2t_core.emit.module import Double
 from k2t_core.errors import RAISED, OutputError
@@ -137,15 +137,12 @@ def _compile(
         if hashes.get(item.name) != forward_hash(function):
             continue
         classes.add(item.name)
-        body, index = [], 0
-        for statement in function.body:
+        body: list[ast.stmt] = []
+        for index, statement in enumerate(statements(function)):
             body.append(statement)
-            if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
-                continue  # the docstring
             for name in places.get((item.name, index), ()):
                 _tap_before(statement, index, name)
                 body += ast.parse(f"{name} = {TAP}(self, {index}, {name!r}, {name})").body
-            index += 1
         function.body = body
     if double:
         tree = Double().visit(tree)

@@ -1,4 +1,4 @@
-"""model.onnx: onnxruntime gives what the module gives, in sizes that were not traced; or nothing is written and the reason told."""
+"""model.onnx: onnxruntime gives what the module gives, in sizes that were not traced; or nothing is written."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from keras import layers
 
 import k2t_core as k2t
 from k2t_core import cli
-from k2t_core.emit.manifest import FILES, ONNX
+from k2t_core.emit.manifest import FILES
 from k2t_core.emit.module import load_module
-from k2t_core.emit.onnx import write_onnx
+from k2t_core.emit.onnx import ONNX, write_onnx
 from k2t_core.keras_side.batches import random_batch
 from k2t_core.tensors import to_tensor
 

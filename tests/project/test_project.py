@@ -306,7 +306,6 @@ def test_each_layer_has_its_lines(example):
     code = project.code
     lines = code.text.splitlines()
     found = lines_by_layer(code)
-    assert set(code.lines_of("conv")) < set(found["conv"])
     assert any("self.conv = nn.Conv2d" in lines[n - 1] for n in found["conv"])
     assert any("flatten" in lines[n - 1] for n in found["flatten"])
     by_line = layers_by_line(code)
