@@ -12,7 +12,6 @@ import weakref
 import numpy as np
 import pytest
 
-from k2t_core.emit.code import layers_by_line, lines_by_layer
 from k2t_core.errors import K2TError, OverrideError, UnsafeModelError
 from k2t_core.planning.overrides import parse_axes, permutable, permutation_of, permuted_shape
 from k2t_core.project.jobs import Job
@@ -300,18 +299,6 @@ def test_permutations_of_a_weight(square, example):
         permuted_shape((2, 3), (0, 0))
 
 
-def test_each_layer_has_its_lines(example):
-    project = Project.create()
-    project.load(example("convnet"))
-    code = project.code
-    lines = code.text.splitlines()
-    found = lines_by_layer(code)
-    assert any("self.conv = nn.Conv2d" in lines[n - 1] for n in found["conv"])
-    assert any("flatten" in lines[n - 1] for n in found["flatten"])
-    by_line = layers_by_line(code)
-    assert all(layer in by_line[line] for layer, numbers in found.items() for line in numbers)
-
-
 def test_projects_with_a_model_are_listed_last_used_first(square, example):
     other = Project.create()
     other.load(example("dense"))
@@ -405,15 +392,6 @@ def test_a_conversion_by_an_earlier_k2t_is_made_again(square):
     assert not square.is_converted
     square.verify()
     assert square.is_converted and square.report.passed
-
-
-def test_a_layer_of_two_statements_has_the_lines_of_both(example):
-    project = Project.create()
-    project.load(example("lstm"))
-    code = project.code
-    text = [code.text.splitlines()[number - 1].strip() for number in lines_by_layer(code)["lstm"]]
-    assert [line.split("(")[0] for line in text] == ["self.lstm = nn.LSTM", "_, ", "x = hidden[0]"]
-    assert len(lines_by_layer(code)["classes"]) == 2
 
 
 def test_a_project_that_nobody_holds_takes_its_model_with_it(example):
