@@ -1,4 +1,4 @@
-"""What the verdict rests on: the ranges that a model expects, weights that prove nothing, the effect of overrides, the report as data."""
+"""What the verdict rests on: the ranges that a model expects, weak weights, the effect of overrides, and it as data."""
 
 from __future__ import annotations
 
