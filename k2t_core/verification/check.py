@@ -56,8 +56,8 @@ class Stretch:
     exact: Mapping[str, np.ndarray]  # the same in float64; empty where the module has no float64 run
     before: Mapping[str, np.ndarray]  # as ``alone``, ahead of the flattening function that a statement ends with
     exact_before: Mapping[str, np.ndarray]
-    modules: Mapping[str, str] = field(default_factory=dict)  # watched tensor → path of the torch module
-    arrived: Mapping[str, torch.Tensor] = field(default_factory=dict)  # watched tensor → what that was called on
+    modules: Mapping[str, str] = field(default_factory=dict)  # tensor that a check watches → path of the torch module
+    arrived: Mapping[str, torch.Tensor] = field(default_factory=dict)  # the same → what that was called on
 
     def inputs(self, place: Place) -> dict[str, np.ndarray]:
         """What Keras gives a call, by the ids of its input tensors."""
@@ -86,8 +86,15 @@ class LayerCheck(ABC):
         """(tensor that it looks at, result). A result is named by the tensor, a space and what is looked at."""
 
     def watches(self, node: Node) -> bool:
-        """Whether `run` needs to see what reaches the torch module of a call (`Stretch.arrived`)."""
+        """Whether `run` needs to see what reaches the torch module of a call (`watched`)."""
         return False
+
+    def watched(self, stretch: Stretch) -> Iterator[tuple[str, Place, str, torch.Tensor]]:
+        """(tensor, its place, path of the torch module that gives it, what that was called on) of what it `watches`."""
+        for tensor, path in stretch.modules.items():
+            place = stretch.places[tensor]
+            if self.watches(place.node) and tensor in stretch.arrived:
+                yield tensor, place, path, stretch.arrived[tensor]
 
     def cases(self, traced: Traced, scope: str, node: Node, inputs: Mapping[str, np.ndarray]) -> tuple[Case, ...]:
         """The same look at a layer without its model, for `alone.probe`. inputs: Keras's own, by tensor."""

@@ -150,8 +150,8 @@ def verify(
     )
     if explain and report.deciding.first_divergence is not None:
         sides.take(report.deciding.weights)
-        batch_of_it = batches[report.runs.index(report.deciding)]
-        report = explained(report, recipe, sides.written, sides.keras, batch_of_it, say)
+        of_it = batches[report.runs.index(report.deciding)]
+        report = explained(report, recipe, sides.written, sides.keras, of_it, say)
     say(1.0, "Done")
     return report
 
@@ -245,7 +245,7 @@ def _run(
         if options.stop_early and runs and not runs[-1].passed:
             break
         sides.take(comparison.weights)
-        batch = comparison.batch if isinstance(comparison.batch, list) else comparison.batch(sides)
+        batch = comparison.batch(sides) if callable(comparison.batch) else comparison.batch
         share = 0.1 + 0.9 * len(runs) / len(comparisons)
         whose = "the model’s" if comparison.weights == "model" else comparison.weights
         text = f"Comparing with {whose} weights on {comparison.inputs}"

@@ -29,11 +29,10 @@ class Twice(LayerCheck):
 
     def run(self, stretch):
         modules = dict(stretch.written.tapped.model.named_modules())
-        for tensor, path in stretch.modules.items():
-            place = stretch.places[tensor]
+        for tensor, place, path, given in self.watched(stretch):
             x = stretch.inputs(place)[place.node.inputs[0]]
             kernel, bias = (stretch.traced.value(f"{path}/{name}") for name in ("kernel", "bias"))
-            got = modules[path](stretch.arrived[tensor] * 2).detach().numpy()
+            got = modules[path](given * 2).detach().numpy()
             result = LayerResult(f"{tensor} of twice", place.node.layer.path, None, None, True)
             yield tensor, judged(result, 2 * x @ kernel + bias, got, None)
 

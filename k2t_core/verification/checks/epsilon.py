@@ -39,11 +39,7 @@ class Epsilon(LayerCheck):
         modules = dict(stretch.written.tapped.model.named_modules())
         exact = stretch.written.exact
         doubles = dict(exact.model.named_modules()) if exact is not None else {}
-        for tensor, path in stretch.modules.items():
-            place = stretch.places[tensor]
-            given = stretch.arrived.get(tensor)
-            if not self.watches(place.node) or given is None:
-                continue
+        for tensor, place, path, given in self.watched(stretch):
             inputs = stretch.inputs(place)
             x = inputs[place.node.inputs[0]]
             batch_norm = _is_batch_norm(place.node)
