@@ -2,7 +2,8 @@
 
 import os
 
-# TensorFlow's start-up messages say nothing to a user; the reference is Keras on TensorFlow, whatever the user has.
+# TensorFlow's start-up messages say nothing to a user. The reference is Keras on TensorFlow, whatever the user's own
+# default.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["KERAS_BACKEND"] = "tensorflow"
 

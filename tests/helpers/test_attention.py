@@ -345,3 +345,15 @@ def test_dropout_acts_in_training(module):
 
     assert not torch.allclose(run(True), run(False))
     close(run(False), run(False), 0)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [MultiHeadAttention(6, 4, 2, 3), GroupedQueryAttention(6, 4, 4, 2, 3), AdditiveAttention(), ConcatAttention()],
+    ids=lambda module: type(module).__name__,
+)
+def test_no_dropout_by_default(module):
+    inputs = tensors(numbers(3, T, 6), numbers(3, S, 6 if isinstance(module, DotAttention) else 4))
+    found = [module.train(training)(*inputs) for training in (True, False)]
+    training, inference = (y[0] if isinstance(y, tuple) else y for y in found)
+    close(training, inference.detach())

@@ -47,3 +47,23 @@ def test_separable_conv_1d(case, multiplier, bias):
 @pytest.mark.parametrize("multiplier, bias", [(1, True), (2, False)])
 def test_separable_conv_2d(case, multiplier, bias):
     separable(layers.SeparableConv2D, SeparableConv2d, 2, case, multiplier, bias)
+
+
+@pytest.mark.parametrize(
+    "keras_class, torch_class, rank",
+    [(layers.SeparableConv1D, SeparableConv1d, 1), (layers.SeparableConv2D, SeparableConv2d, 2)],
+)
+def test_separable_by_default(keras_class, torch_class, rank):
+    """As Keras: stride 1, no padding, no dilation, one filter for each channel, a bias."""
+    x = numbers(2, *(9, 8)[:rank], 3)
+    layer = keras_class(4, 3)
+    layer.build(x.shape)
+    found = variables(randomised(layer))
+    depthwise = np.moveaxis(found["depthwise_kernel"], (rank, rank + 1), (0, 1))
+    module = load(
+        torch_class(3, 4, 3),
+        depthwise__weight=depthwise,
+        pointwise__weight=np.moveaxis(found["pointwise_kernel"], (rank + 1, rank), (0, 1)),
+        pointwise__bias=found["bias"],
+    )
+    close(last(module(first(x))), run(layer, (x,), {}))

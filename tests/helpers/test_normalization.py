@@ -52,3 +52,18 @@ def test_axis_rms_norm(axis, shape, eps):
     scale = variables(randomised(layer))["scale"]
     module = load(AxisRMSNorm(scale.shape, axis, eps), weight=scale)
     close(module(torch.from_numpy(x)), layer(x))
+
+
+@pytest.mark.parametrize(
+    "module, keras_class, options",
+    [
+        (FrozenBatchNorm(3), layers.BatchNormalization, {}),
+        (ScaleByDeviation((3,), -1), layers.LayerNormalization, {"rms_scaling": True}),
+        (AxisRMSNorm((3,), -1), layers.RMSNormalization, {}),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_by_default(module, keras_class, options):
+    """Keras's epsilon, statistics and weights before anything is learned; the numbers are such that epsilon counts."""
+    x = numbers(5, 3) / 100
+    close(last(module.eval()(first(x))), keras_class(**options)(x))
