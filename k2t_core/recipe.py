@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,6 @@ from typing import Any
 from k2t_core.errors import OverrideError
 
 VERSION = 1
-KINDS = ("alternative", "permutation", "arguments", "weights", "gates", "snippet", "cut")
 
 
 def _whole(value: Any) -> bool:
@@ -22,15 +21,49 @@ def _named(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(name, str) for name in value)
 
 
-# What the value of an override looks like; whether it is possible in a model is the planner's to say.
-WELL_FORMED = {
-    "alternative": lambda value: isinstance(value, str),
-    "permutation": lambda value: _named(value) and isinstance(value.get("key"), str) and _whole(value.get("axes")),
-    "arguments": _named,
-    "weights": lambda value: _named(value) and all(isinstance(source, str) for source in value.values()),
-    "gates": _whole,
-    "snippet": lambda value: isinstance(value, str),
-    "cut": lambda value: value is None,
+@dataclass(frozen=True)
+class Kind:
+    """What overrides of a kind look like; what they do to a mapping stands in `planning.overrides`.
+
+    fits: whether a value is well formed; whether it is possible in a model is the planner's to say.
+    text: a value in words. part: what of the layer a value decides; overrides of other parts stand beside each other.
+    """
+
+    fits: Callable[[Any], bool]
+    text: Callable[[Any], str]
+    part: Callable[[Any], str] = lambda value: ""
+
+
+KINDS = {
+    "alternative": Kind(
+        fits=lambda value: isinstance(value, str),
+        text=lambda value: f"alternative {value}",
+    ),
+    "permutation": Kind(
+        fits=lambda value: _named(value) and isinstance(value.get("key"), str) and _whole(value.get("axes")),
+        text=lambda value: f"{value['key']} permuted by {tuple(value['axes'])}",
+        part=lambda value: value.get("key", ""),
+    ),
+    "arguments": Kind(
+        fits=_named,
+        text=lambda value: ", ".join(f"{k}={v!r}" for k, v in value.items()),
+    ),
+    "weights": Kind(
+        fits=lambda value: _named(value) and all(isinstance(source, str) for source in value.values()),
+        text=lambda value: ", ".join(f"{key} from {source}" for key, source in value.items()),
+    ),
+    "gates": Kind(
+        fits=_whole,
+        text=lambda value: f"gates in the order {tuple(value)}",
+    ),
+    "snippet": Kind(
+        fits=lambda value: isinstance(value, str),
+        text=lambda value: f"snippet {value}",
+    ),
+    "cut": Kind(
+        fits=lambda value: value is None,
+        text=lambda value: "cut off, left to the data pipeline",
+    ),
 }
 
 
@@ -44,8 +77,10 @@ class Override:
         arguments:   {argument of the torch module's constructor, or of a function in the layer's code: value}.
         weights:     {state_dict key relative to the layer: the layer's Keras variable that feeds it}.
         gates:       the order in which the blocks of Keras's gates are put behind each other.
-        cut:         None. The model starts behind this layer; what it and the layers before it do is left to the data pipeline.
-        snippet:     PyTorch code over the inputs ``x`` (or ``x0``, ``x1``, …) in Keras's axis order, for a layer without a rule.
+        cut:         None. The model starts behind this layer; what it and the layers before it do is left to the data
+                     pipeline.
+        snippet:     PyTorch code over the inputs ``x`` (or ``x0``, ``x1``, …) in Keras's axis order, for a layer without
+                     a rule.
     """
 
     layer: str
@@ -62,28 +97,19 @@ class Override:
             raise OverrideError(
                 f"layer {self.layer!r}: unknown kind of override {self.kind!r}; one of {', '.join(KINDS)}"
             )
-        if not WELL_FORMED[self.kind](self.value):
+        if not KINDS[self.kind].fits(self.value):
             raise OverrideError(
-                f"layer {self.layer!r}: an override of kind {self.kind!r} cannot be {self.value!r}; see the recipes that the app exports"
+                f"layer {self.layer!r}: an override of kind {self.kind!r} cannot be {self.value!r}; "
+                "see the recipes that the app exports"
             )
 
     @property
     def target(self) -> tuple[str, str, str]:
         """What it decides; a later override of the same target replaces this one."""
-        return (self.layer, self.kind, self.value.get("key", "") if self.kind == "permutation" else "")
+        return (self.layer, self.kind, KINDS[self.kind].part(self.value))
 
     def describe(self) -> str:
-        if self.kind == "permutation":
-            return f"{self.layer}: {self.value['key']} permuted by {tuple(self.value['axes'])}"
-        if self.kind == "arguments":
-            return f"{self.layer}: " + ", ".join(f"{k}={v!r}" for k, v in self.value.items())
-        if self.kind == "weights":
-            return f"{self.layer}: " + ", ".join(f"{key} from {source}" for key, source in self.value.items())
-        if self.kind == "gates":
-            return f"{self.layer}: gates in the order {tuple(self.value)}"
-        if self.kind == "cut":
-            return f"{self.layer}: cut off, left to the data pipeline"
-        return f"{self.layer}: {self.kind} {self.value}"
+        return f"{self.layer}: {KINDS[self.kind].text(self.value)}"
 
 
 @dataclass(frozen=True)
@@ -112,7 +138,7 @@ class Recipe:
 
     @property
     def snippets(self) -> list[Override]:
-        """The overrides whose value is Python code: it runs as soon as its layer is looked at, converted or verified."""
+        """The overrides whose value is Python code: it runs when its layer is looked at, converted or verified."""
         return [o for o in self.overrides if o.kind == "snippet"]
 
     def get(self, layer: str, kind: str) -> Any:

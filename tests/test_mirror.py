@@ -38,7 +38,6 @@ MISSING: frozenset[str] = frozenset(
         "planning/names",
         "planning/overrides",
         "planning/plan",
-        "planning/planner",
         "project/bundled",
         "project/history",
         "project/jobs",

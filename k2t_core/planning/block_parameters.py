@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from k2t_core.names import unused
 from k2t_core.planning.blocks import Parameter, is_width
-from k2t_core.planning.names import free_name
 from k2t_core.rules.registry import Expression, Module
 
 
@@ -24,22 +24,19 @@ class Parameters:
         first = last = None  # the widths that come in and go out
         for offset, module in enumerate(runs[0]):
             for key in module.args if module is not None else ():
-                for column in _numbers(tuple(_hashable(run[offset].args[key]) for run in runs)):
+                for column in _numbers(_column(runs, offset, key)):
                     if is_width(key) and all(type(v) is int for v in column):
                         first = first or column
                         last = column if key.startswith(("out_", "hidden_")) else last
                         if not _constant(column):
                             widths[column] = key if key.startswith("in_") else widths.get(column, key)
         self.expressions = self._named(widths, first, last)
-        modules = []
+        modules: list[Module | None] = []
         for offset, module in enumerate(runs[0]):
             if module is None:
                 modules.append(None)
                 continue
-            args = {
-                key: self._argument(key, tuple(_hashable(run[offset].args[key]) for run in runs), value)
-                for key, value in module.args.items()
-            }
+            args = {key: self._argument(key, _column(runs, offset, key), value) for key, value in module.args.items()}
             modules.append(replace(module, args=args))
         self.modules = tuple(modules)
 
@@ -58,7 +55,7 @@ class Parameters:
                 name = re.sub(r"^(in|out)_", "hidden_", name)
             elif column == last and column != first:
                 name = re.sub(r"^(in|hidden)_", "out_", name)
-            name = free_name(name, self.columns)
+            name = unused(name, self.columns)
             self.columns[name] = column
             found[column] = Parameter(name)
         return found
@@ -79,9 +76,15 @@ class Parameters:
             None,
         )
         if name is None:
-            name = free_name(re.sub(r"_\d+$", "", key), self.columns)
+            name = unused(re.sub(r"_\d+$", "", key), self.columns)
             self.columns[name] = column
         return Parameter(name)
+
+
+def _column(runs: Sequence[Sequence[Module | None]], offset: int, key: str) -> tuple[Any, ...]:
+    """An argument of the module at ``offset``, in every run: runs are alike in where modules are."""
+    modules = [run[offset] for run in runs]
+    return tuple(_hashable(module.args[key]) for module in modules if module is not None)
 
 
 def _numbers(column: tuple[Any, ...]) -> list[tuple[Any, ...]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from k2t_core.rules import registry
@@ -20,7 +20,10 @@ class Parameter:
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """A class for a repeated run of calls. ``attrs``, ``labels`` and ``modules`` are aligned with its parts; None where no module is."""
+    """A class for a repeated run of calls.
+
+    ``attrs``, ``labels`` and ``modules`` are aligned with its parts; None where no module is.
+    """
 
     class_name: str
     parameters: tuple[str, ...]
@@ -33,13 +36,14 @@ class Block:
 class BlockModule(Module):
     """The constructor call of a block."""
 
-    block: Block | None = None
+    block: Block = field(kw_only=True)
 
 
 @dataclass(frozen=True, eq=False)
 class Use:
-    """One instance of a block: calls ``start`` to ``stop`` of the scope, held at ``attr`` (``conv3.2``: in a Sequential).
+    """One instance of a block: calls ``start`` to ``stop`` of the scope.
 
+    attr: where it is held (``conv3.2``: in a Sequential).
     parts: what it is made of, in order: a call, by its index, or a block within the block.
     """
 

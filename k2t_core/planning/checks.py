@@ -14,7 +14,8 @@ def checked(mapping: Mapping, call: Call) -> Mapping:
     unread = call.unread()
     if unread:
         raise Unconvertible(
-            f"its option {', '.join(unread)} is not known to k2t; a newer Keras may have added it, so update k2t or override the layer with a snippet"
+            f"its option {', '.join(unread)} is not known to k2t; a newer Keras may have added it, "
+            "so update k2t or override the layer with a snippet"
         )
     used = {call.variable(w.source).path for w in mapping.weights if w.source}
     lost = [
@@ -24,7 +25,8 @@ def checked(mapping: Mapping, call: Call) -> Mapping:
     ]
     if any("/lora_" in path for path in lost):
         raise Unconvertible(
-            "it carries a LoRA update beside its weights; save and load the model in Keras, which merges the two, and turn LoRA off"
+            "it carries a LoRA update beside its weights; "
+            "save and load the model in Keras, which merges the two, and turn LoRA off"
         )
     if lost and mapping.nested is None:
         raise Unconvertible(f"its variables {', '.join(lost)} have no place in the PyTorch module")
@@ -59,6 +61,7 @@ def _compute_dtype(layer: Layer) -> str:
 def no_rule(layer: Layer) -> str:
     what = "operation" if layer.kind.startswith("ops.") else "layer class"
     return (
-        f"k2t has no rule for this {what}; override it with a PyTorch snippet on the Mapping page (or in the recipe), register a rule with --rules FILE, or rebuild the model without it"
+        f"k2t has no rule for this {what}; override it with a PyTorch snippet on the Mapping page (or in the recipe), "
+        "register a rule with --rules FILE, or rebuild the model without it"
         + (f" (k2t could not open it: {layer.note})" if layer.note else "")
     )

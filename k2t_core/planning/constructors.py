@@ -16,7 +16,7 @@ REQUIRED = object()
 
 
 def changed_arguments(block: Block) -> dict[str, Any]:
-    """The parameters of a block's constructor and their defaults: torch's own for the argument they are passed on to."""
+    """The parameters of a block's constructor and their defaults: torch's own for the argument they are handed to."""
     found: dict[str, Any] = {}
     for module in block.modules:
         defaults = (

@@ -2,8 +2,8 @@
 
 The calls of a graph are cut where a tensor or two carry everything on; runs of such pieces that occur several times,
 alike in modules and wiring, become one class whose constructor takes what differs between them. Before that, small
-motifs may become classes of their own (convolution, normalisation and activation; squeeze and excitation), so that larger
-blocks are built of them. Of all these ways the one with the fewest lines is taken.
+motifs may become classes of their own (convolution, normalisation and activation; squeeze and excitation), so that
+larger blocks are built of them. Of all these ways the one with the fewest lines is taken.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from itertools import accumulate, count
 from typing import TYPE_CHECKING, Any
 
 from k2t_core.graph import Graph
+from k2t_core.names import unused
 from k2t_core.planning.block_parameters import Parameters
 from k2t_core.planning.blocks import Block, BlockModule, Use
 from k2t_core.planning.names import Names, common_beginning, common_prefix, snake_case
@@ -155,7 +156,7 @@ class _Folder:
         return self._repeated(units, width=1, lasting=self._always(units))
 
     def _straight_but_for_lasting(self, units: Sequence[_Unit]) -> list[Runs]:
-        """What is read again from afar (an encoder's output, a U-Net's skip connection) does not keep a piece together."""
+        """What is read again from afar (an encoder's output, a skip connection) does not keep a piece together."""
         readers = _readers(units)
         far = {t for t, at in readers.items() if len(at) > 1 and at[-1] - at[0] > LASTING}
         return self._repeated(units, width=1, lasting=self._always(units) | far)
@@ -194,7 +195,10 @@ class _Folder:
         return [runs for runs in found.values() if len(runs) >= MOTIF_USES]
 
     def _diamonds(self, units: Sequence[_Unit]) -> list[Runs]:
-        """From a tensor that is read twice to where its branches meet again, within something larger: squeeze and excitation."""
+        """From a tensor that is read twice to where its branches meet again, within something larger.
+
+        Squeeze and excitation is one.
+        """
         found: dict[Any, Runs] = {}
         inside: set[Any] = set()
         readers = _readers(units)
@@ -309,7 +313,10 @@ class _Folder:
         return pieces
 
     def _ends(self, units: Sequence[_Unit], start: int, stop: int) -> tuple[tuple[str, ...], str | None]:
-        """What a run reads from outside, and the one tensor that it gives; None where it gives more or from its middle."""
+        """What a run reads from outside, and the one tensor that it gives.
+
+        None where it gives more, or from its middle.
+        """
         inside = {t for unit in units[start:stop] for t in unit.outputs}
         entries = tuple(dict.fromkeys(t for unit in units[start:stop] for t in unit.inputs if t not in inside))
         readers = self._readers_of_all(units)
@@ -541,7 +548,10 @@ def _at(use: Use, attr: str) -> Use:
 
 
 def _inner_names(units: Sequence[_Unit], reserved: Set[str]) -> list[str]:
-    """Names inside a block: what the layers' names have in common goes; ``1_conv`` becomes ``conv1``, ``conv2d_7`` ``conv2d``."""
+    """Names inside a block: what the layers' names have in common goes.
+
+    ``1_conv`` becomes ``conv1``, ``conv2d_7`` ``conv2d``.
+    """
     common = common_beginning([unit.name for unit in units if unit.module is not None] or [unit.name for unit in units])
     result: list[str] = []
     for unit in units:
@@ -553,15 +563,12 @@ def _inner_names(units: Sequence[_Unit], reserved: Set[str]) -> list[str]:
             short = f"{match[2]}{match[1]}"
         if short[0].isdigit():
             short = f"layer{short}"
-        unique, k = short, 2
-        while unique in result or unique in reserved:
-            unique, k = f"{short}_{k}", k + 1
-        result.append(unique)
+        result.append(unused(short, reserved | set(result)))
     return result
 
 
 def _together(units: Sequence[_Unit]) -> str:
-    """A name for a block from its layers' names: what they begin with, where that says something, else the first one's."""
+    """A name for a block from its layers' names: what they begin with where that says something, else the first's."""
     names = [unit.name for unit in units if unit.module is not None] or [unit.name for unit in units]
     prefix = common_prefix(names)
     return prefix if re.search(r"[^\W\d]{2,}\d*$", prefix) and len(names) > 1 else names[0]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Iterable, Set
 
+from k2t_core.names import unused
 from k2t_core.planning.helper_sources import helper_sources
 
 # Names that generated code uses for itself.
@@ -24,32 +24,21 @@ MODULE_ATTRIBUTES = set(
 )
 
 
-class UniqueNames:
-    """Python identifiers from layer names, each given once."""
+class Names:
+    """Python identifiers from layer names, each given once and never one of ``reserved``."""
 
-    def __init__(self, reserved: set[str]):
+    def __init__(self, reserved: Set[str]):
         self.reserved = frozenset(reserved)
         self.taken = set(reserved)
 
     def new(self, name: str) -> str:
+        """A free identifier near the name."""
         base = re.sub(r"\W", "_", name)
         base = f"layer_{base}" if not base or base[0].isdigit() or base.startswith("__") else base
-        result, k = base, 2
-        if result in self.taken:
-            result = f"{base}_layer" if base in self.reserved else f"{base}_{k}"
-        while result in self.taken:
-            result, k = f"{base}_{k}", k + 1
+        layer = f"{base}_layer"
+        result = layer if base in self.reserved and layer not in self.taken else unused(base, self.taken)
         self.taken.add(result)
         return result
-
-
-class Names(Protocol):
-    """Names of a scope's modules: ``new`` gives a free one near the one asked for, never one of ``reserved``."""
-
-    reserved: frozenset[str]
-    taken: set[str]
-
-    def new(self, name: str) -> str: ...
 
 
 def common_beginning(names: Iterable[str]) -> str:
@@ -65,13 +54,6 @@ def common_prefix(names: Iterable[str]) -> str:
 
 def _alike_up_to(first: str, last: str) -> int:
     return next((i for i, (a, b) in enumerate(zip(first, last)) if a != b), min(len(first), len(last)))
-
-
-def free_name(key: str, taken: Iterable[str]) -> str:
-    name, k = key, 2
-    while name in taken:
-        name, k = f"{key}_{k}", k + 1
-    return name
 
 
 def snake_case(name: str) -> str:
@@ -90,11 +72,8 @@ def unique_identifiers(labels: Iterable[str]) -> list[str]:
     return names
 
 
-def identifier(label: str, taken: set[str]) -> str:
+def identifier(label: str, taken: Set[str]) -> str:
     base = re.sub(r"\W", "_", label)
     base = f"x_{base}" if base[0].isdigit() else base
     base = f"{base}_out" if base in RESERVED or base in helper_sources() else base
-    name, k = base, 2
-    while name in taken:
-        name, k = f"{base}_{k}", k + 1
-    return name
+    return unused(base, taken)

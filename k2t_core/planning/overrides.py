@@ -1,15 +1,20 @@
-"""A recipe's overrides, applied to the mapping of one call, each checked for shape."""
+"""A recipe's overrides, applied to the mapping of one call, each checked for shape.
+
+A kind of override is an entry of `APPLIED` here and of `recipe.KINDS`, which says how its values look and read. Three kinds
+act before there is a mapping: an alternative chooses within the rule, a snippet stands in its place (`from_snippet`), and
+a cut makes another model (`keras_side.cutting`).
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from k2t_core.errors import K2TError, OverrideError
-from k2t_core.graph import Layer
 from k2t_core.layout import identity
+from k2t_core.recipe import Recipe
 from k2t_core.rules import registry
 from k2t_core.rules.registry import SELF, Call, Mapping, Module, Weight
 from k2t_core.rules.slots import formula, keywords, with_keyword, with_slots
@@ -48,8 +53,19 @@ def from_snippet(call: Call, code: str) -> Mapping:
     )
 
 
-def with_arguments(mapping: Mapping, values: dict[str, Any], layer: Layer) -> Mapping:
-    """The mapping with other arguments: of a function in its code where one has them, else of its module's constructor."""
+def overridden(mapping: Mapping, recipe: Recipe, call: Call) -> Mapping:
+    """The mapping of a call with what the recipe says of its layer. Raises OverrideError for what is impossible."""
+    names = ["default", *(alternative.name for alternative in mapping.alternatives)]
+    if call.choice is not None and call.choice not in names:
+        raise OverrideError(f"layer {call.layer.path!r}: no alternative {call.choice!r}; it has {', '.join(names)}")
+    for override in recipe.of(call.layer.path):
+        if override.kind in APPLIED:
+            mapping = APPLIED[override.kind](mapping, override.value, call)
+    return mapping
+
+
+def _with_arguments(mapping: Mapping, values: dict[str, Any], call: Call) -> Mapping:
+    """Other arguments: of a function in the mapping's code where one has them, else of its module's constructor."""
     texts = [mapping.forward] if isinstance(mapping.forward, str) else list(mapping.forward)
     for name, value in values.items():
         changed = [with_keyword(text, name, value) for text in texts]
@@ -57,32 +73,36 @@ def with_arguments(mapping: Mapping, values: dict[str, Any], layer: Layer) -> Ma
             mapping = replace(mapping, module=replace(mapping.module, args={**mapping.module.args, name: value}))
         elif changed == texts and value not in [v for text in texts for v in keywords(text).get(name, ())]:
             raise OverrideError(
-                f"layer {layer.path!r}: becomes {formula(mapping.forward)}, which has no constructor arguments to override, and no argument {name!r}"
+                f"layer {call.layer.path!r}: becomes {formula(mapping.forward)}, "
+                f"which has no constructor arguments to override, and no argument {name!r}"
             )
         else:
             texts = changed
     return replace(mapping, forward=texts[0] if isinstance(mapping.forward, str) else tuple(texts))
 
 
-def fed(weights: tuple[Weight, ...], sources: dict[str, str], call: Call) -> tuple[Weight, ...]:
-    """The weights with other Keras variables behind them, each checked for shape."""
+def _fed(mapping: Mapping, sources: dict[str, str], call: Call) -> Mapping:
+    """Other Keras variables behind the weights, each checked for shape."""
+    weights = mapping.weights
     unknown = sorted(set(sources) - {w.key for w in weights if w.source})
     if unknown:
+        known = ", ".join(w.key for w in weights if w.source) or "none"
         raise OverrideError(
-            f"layer {call.layer.path!r}: no weight {unknown[0]!r} that a Keras variable feeds; it has {', '.join(w.key for w in weights if w.source) or 'none'}"
+            f"layer {call.layer.path!r}: no weight {unknown[0]!r} that a Keras variable feeds; it has {known}"
         )
     result = []
     for weight in weights:
         if weight.key in sources:
             variable = call.layer.variable(sources[weight.key])
             if variable is None:
-                raise OverrideError(
-                    f"layer {call.layer.path!r}: no variable {sources[weight.key]!r}; it has {', '.join(v.name for v in call.layer.all_variables())}"
-                )
+                known = ", ".join(v.name for v in call.layer.all_variables())
+                raise OverrideError(f"layer {call.layer.path!r}: no variable {sources[weight.key]!r}; it has {known}")
+            assert weight.source is not None  # as of all that a variable feeds
             before = call.variable(weight.source).shape
             if variable.shape != before:
                 raise OverrideError(
-                    f"layer {call.layer.path!r}, {weight.key}: {variable.name} has shape {variable.shape}, and {weight.source} {before}"
+                    f"layer {call.layer.path!r}, {weight.key}: {variable.name} has shape {variable.shape}, "
+                    f"and {weight.source} {before}"
                 )
             weight = replace(weight, source=variable.name)
         result.append(weight)
@@ -91,11 +111,11 @@ def fed(weights: tuple[Weight, ...], sources: dict[str, str], call: Call) -> tup
     }
     if lost:
         raise OverrideError(f"layer {call.layer.path!r}: {min(lost)} would be lost; say which weight it feeds instead")
-    return tuple(result)
+    return replace(mapping, weights=tuple(result))
 
 
-def in_gate_order(weights: tuple[Weight, ...], order: Sequence[int], call: Call) -> tuple[Weight, ...]:
-    """The weights with the blocks of their gates, as they stand, in another order."""
+def _in_gate_order(mapping: Mapping, order: Sequence[int], call: Call) -> Mapping:
+    """The blocks of the weights' gates, as they stand, in another order."""
     gates = registry.gates_of(call.layer)
     if gates is None:
         raise OverrideError(f"layer {call.layer.path!r}: {call.layer.kind} has no gates")
@@ -103,10 +123,14 @@ def in_gate_order(weights: tuple[Weight, ...], order: Sequence[int], call: Call)
     if sorted(order) != list(range(count)):
         raise OverrideError(f"layer {call.layer.path!r}: the order of its gates {tuple(order)} is no order of {count}")
     step = ReorderBlocks(0, tuple(order), ", ".join(map(str, range(count))), ", ".join(map(str, order)))
-    return tuple(replace(w, steps=(*w.steps, step)) if w.source else w for w in weights)
+    return replace(
+        mapping, weights=tuple(replace(w, steps=(*w.steps, step)) if w.source else w for w in mapping.weights)
+    )
 
 
-def in_axis_order(weights: tuple[Weight, ...], value: dict, call: Call) -> tuple[Weight, ...]:
+def _in_axis_order(mapping: Mapping, value: dict[str, Any], call: Call) -> Mapping:
+    """Another transposition of one weight, that gives the same shape."""
+    weights = mapping.weights
     key, axes = value.get("key"), tuple(value.get("axes", ()))
     if key not in {w.key for w in weights}:
         raise OverrideError(
@@ -129,11 +153,21 @@ def in_axis_order(weights: tuple[Weight, ...], value: dict, call: Call) -> tuple
                 raise OverrideError(f"layer {call.layer.path!r}, {key}: {error}") from error
             if before != after:
                 raise OverrideError(
-                    f"layer {call.layer.path!r}, {key}: permutation {axes} gives shape {after}, but the module needs {before}"
+                    f"layer {call.layer.path!r}, {key}: permutation {axes} gives shape {after}, "
+                    f"but the module needs {before}"
                 )
             weight = replace(weight, steps=steps)
         result.append(weight)
-    return tuple(result)
+    return replace(mapping, weights=tuple(result))
+
+
+# Kind of override → (mapping, value, call) ↦ the mapping with it. Each raises OverrideError where it is impossible.
+APPLIED: dict[str, Callable[[Mapping, Any, Call], Mapping]] = {
+    "arguments": _with_arguments,
+    "weights": _fed,
+    "gates": _in_gate_order,
+    "permutation": _in_axis_order,
+}
 
 
 def permutable(plan: Any, layer: str) -> dict[str, Any]:

@@ -138,16 +138,21 @@ class Plan:
 
 
 def _problems_of_inputs(graph: Graph, strings: bool) -> list[str]:
-    """Inputs that torch has no counterpart for. strings: string inputs too, which the layers that read them refuse better."""
+    """Inputs that torch has no counterpart for.
+
+    strings: string inputs too, which the layers that read them refuse better.
+    """
     found = []
     for tensor in (graph.tensors[i] for i in graph.inputs):
         if tensor.form != "dense":
             found.append(
-                f"input {tensor.id!r}: it is {tensor.form}, and the layers of torch take dense tensors; build the model with a dense Input and make its values dense in the data pipeline"
+                f"input {tensor.id!r}: it is {tensor.form}, and the layers of torch take dense tensors; "
+                "build the model with a dense Input and make its values dense in the data pipeline"
             )
         elif strings and tensor.dtype == "string":
             found.append(
-                f"input {tensor.id!r}: it holds strings, which torch has no tensors for; turn them into numbers in the data pipeline, and convert the model from there on"
+                f"input {tensor.id!r}: it holds strings, which torch has no tensors for; "
+                "turn them into numbers in the data pipeline, and convert the model from there on"
             )
     return found
 
@@ -176,7 +181,10 @@ class Row:
 
 
 def rows(plan: Plan) -> list[Row]:
-    """Layers that are cut off, the inputs, then every call in order of execution; the calls inside a nested model follow it, once."""
+    """Layers that are cut off, the inputs, then every call in order of execution.
+
+    The calls inside a nested model follow it, once.
+    """
     weights: dict[str, list[PlannedWeight]] = {}
     for weight in plan.weights:
         weights.setdefault(weight.layer, []).append(weight)
@@ -223,7 +231,10 @@ def _input_row(scope: PlannedScope, index: int) -> Row:
 
 def _cut_row(plan: Plan, cut: Cut) -> Row:
     layer, shape = cut.layer, cut.tensor.shape
-    why = f"The model starts with what this layer gives, {_shape(shape)} of {cut.tensor.dtype}: do what it and the layers before it do in the data pipeline."
+    why = (
+        f"The model starts with what this layer gives, {_shape(shape)} of {cut.tensor.dtype}: "
+        "do what it and the layers before it do in the data pipeline."
+    )
     return Row(
         cut.call,
         layer.path,
@@ -321,7 +332,7 @@ def _join(parts) -> str:
 
 
 def of_interest(plan: Any) -> str | None:
-    """The row of a new model that a person should see first: what is unsupported, ambiguous, or has weights to look at."""
+    """The row of a new model that a person should see first: unsupported, ambiguous, or with weights to look at."""
     from k2t_core.rules.registry import AMBIGUOUS, UNSUPPORTED
 
     found = rows(plan)

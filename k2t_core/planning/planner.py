@@ -14,11 +14,13 @@ from k2t_core.keras_side.cutting import cut
 from k2t_core.keras_side.reading import read
 from k2t_core.keras_side.tracing import Traced, with_closed
 from k2t_core.layout import Layout, identity
+from k2t_core.names import unused
 from k2t_core.planning.checks import checked, in_dtype, no_rule
 from k2t_core.planning.folding import fold
+from k2t_core.planning.helper_sources import helper_names
 from k2t_core.planning.layouts import absorbs_flat, demands, layout_of
-from k2t_core.planning.names import MODULE_ATTRIBUTES, RESERVED, UniqueNames
-from k2t_core.planning.overrides import fed, from_snippet, in_axis_order, in_gate_order, with_arguments
+from k2t_core.planning.names import MODULE_ATTRIBUTES, RESERVED, Names
+from k2t_core.planning.overrides import from_snippet, overridden
 from k2t_core.planning.plan import Plan, PlannedNode, PlannedScope, PlannedWeight
 from k2t_core.recipe import Recipe, read_recipe
 from k2t_core.rules import registry
@@ -46,7 +48,8 @@ def plan(
     recipe = read_recipe(recipe)
     if recipe.fingerprint not in (None, traced.source.fingerprint):
         raise OverrideError(
-            f"the recipe was made for another model than {traced.source.name}, or the file has changed since; keep what still applies with --merge-recipe (k2t.merge in Python)"
+            f"the recipe was made for another model than {traced.source.name}, or the file has changed since; "
+            "keep what still applies with --merge-recipe (k2t.merge in Python)"
         )
     traced = cut(with_closed(traced, [o.layer for o in recipe.overrides if o.kind == "snippet"]), recipe.cuts)
     planner = _Planner(recipe)
@@ -57,8 +60,9 @@ def plan(
 
 
 def merge(recipe: Any, model: Any, *, allow_unsafe: bool = False) -> tuple[Recipe, list[str]]:
-    """What of a recipe still applies to a model that it was not made for: (the recipe for this model, why the rest is left out).
+    """What of a recipe still applies to a model that it was not made for.
 
+    Returns (the recipe for this model, why the rest is left out).
     An override applies where the layer exists and the override is possible there: same alternatives, shapes that fit.
     """
     traced = read(model, allow_unsafe=allow_unsafe)
@@ -79,7 +83,10 @@ class _Planner:
     class_names: set[str] = field(default_factory=set)
 
     def scope(self, graph: Graph, hints: Sequence[Layout] | None, top: bool = False) -> PlannedScope:
-        """Plan a graph. ``hints``: the layouts in which a nested model's inputs arrive, for inputs nobody has a wish for."""
+        """Plan a graph.
+
+        hints: the layouts in which a nested model's inputs arrive, for inputs that nobody has a wish for.
+        """
         wanted = demands(graph)
         consumers = graph.consumers()
         layouts: dict[str, Layout] = {}
@@ -88,7 +95,7 @@ class _Planner:
             hint = hints[index] if hints and index < len(hints) and hints[index].flat is None else identity(rank)
             layouts[t] = layout_of(wanted.get(t), rank) or hint
         modules: dict[int, PlannedNode] = {}
-        attrs = UniqueNames(MODULE_ATTRIBUTES | set(keyword.kwlist))
+        attrs = Names(MODULE_ATTRIBUTES | set(keyword.kwlist))
         nodes = []
         for node in graph.nodes:
             planned = self.node(node, graph, layouts, wanted, consumers, modules, attrs)
@@ -96,8 +103,8 @@ class _Planner:
             modules.setdefault(id(node.layer), planned)
             nodes.append(planned)
         name = self.class_name(graph.name)
-        uses, nodes = fold(graph, nodes, self.class_name, attrs)
-        return PlannedScope(graph, name, nodes, layouts, uses)
+        uses, moved = fold(graph, nodes, self.class_name, attrs)
+        return PlannedScope(graph, name, moved, layouts, uses)
 
     def node(self, node, graph, layouts, wanted, consumers, modules, attrs) -> PlannedNode:
         layer = node.layer
@@ -133,7 +140,7 @@ class _Planner:
                     known = first.child if first is not None else None
                     child = known or self.scope(mapping.nested.graph, mapping.nested.arriving)
                     mapping = _around(mapping, mapping.nested, child)
-            mapping = self.overridden(mapping, call)
+            mapping = overridden(mapping, self.recipe, call)
             if (
                 first is not None
                 and first.mapping is not None
@@ -151,33 +158,11 @@ class _Planner:
             attr = first.attr if first is not None and first.attr else attrs.new(layer.name)
         return PlannedNode(node, mapping, None, arriving, outputs, attr, child, choice)
 
-    def overridden(self, mapping: Mapping, call: Call) -> Mapping:
-        """The mapping with the recipe's arguments and permutations, each checked for shape."""
-        layer = call.layer
-        names = [a.name for a in mapping.alternatives]
-        if call.choice is not None and call.choice not in names and call.choice != "default":
-            raise OverrideError(
-                f"layer {layer.path!r}: no alternative {call.choice!r}; it has {', '.join(['default', *names])}"
-            )
-        for override in self.recipe.of(layer.path):
-            if override.kind == "arguments":
-                mapping = with_arguments(mapping, override.value, layer)
-            elif override.kind == "weights":
-                mapping = replace(mapping, weights=fed(mapping.weights, override.value, call))
-            elif override.kind == "gates":
-                mapping = replace(mapping, weights=in_gate_order(mapping.weights, override.value, call))
-            elif override.kind == "permutation":
-                mapping = replace(mapping, weights=in_axis_order(mapping.weights, override.value, call))
-        return mapping
-
     def class_name(self, name: str) -> str:
-        from k2t_core.planning.helper_sources import helper_names
-
+        """A free name for a class, near the one asked for."""
         base = "".join(part[:1].upper() + part[1:] for part in re.split(r"\W+|_", name) if part) or "Model"
         base = f"Model{base}" if base[0].isdigit() else base
-        result, k = base, 2
-        while result in self.class_names or result in RESERVED or result in helper_names():
-            result, k = f"{base}{k}", k + 1
+        result = unused(base, self.class_names | RESERVED | helper_names(), join="")
         self.class_names.add(result)
         return result
 
@@ -185,8 +170,9 @@ class _Planner:
         paths = {planned.node.layer.path for _, _, _, planned in root.walk()} | {c.layer.path for c in traced.cuts}
         for override in self.recipe.overrides:
             if override.layer not in paths:
+                cut_off = " any more: it is cut off" if traced.cuts else ""
                 raise OverrideError(
-                    f"the recipe overrides layer {override.layer!r}, which this model does not have{' any more: it is cut off' if traced.cuts else ''}"
+                    f"the recipe overrides layer {override.layer!r}, which this model does not have{cut_off}"
                 )
 
 
@@ -218,7 +204,10 @@ def _nested(call: Call, child: PlannedScope) -> Mapping:
 
 
 def _ruled(rule: registry.Rule, call: Call) -> tuple[Mapping, Call]:
-    """What the rule makes of a call, and the call; where a mask changes it, with the alternative that ignores the mask."""
+    """What the rule makes of a call, and the call.
+
+    Where a mask changes it, the mapping has the alternative that ignores the mask.
+    """
     masks = [name for name in call.arguments if name.endswith("mask") or name == "masks"]
     if not masks or call.layer.children:  # a wrapper plans what it wraps with the call
         return rule.function(call), call

@@ -212,7 +212,7 @@ def test_the_known_readings_are_tried_without_an_override_to_take_back(tmp_path,
     """As if k2t's own rule had swapped gates and statistics: the overrides that mend it are found."""
     from dataclasses import replace
 
-    from k2t_core.planning.overrides import fed, in_gate_order
+    from k2t_core.planning.overrides import APPLIED
     from k2t_core.rules import registry
 
     def break_rule(kind, change):
@@ -221,12 +221,11 @@ def test_the_known_readings_are_tried_without_an_override_to_take_back(tmp_path,
             registry.registered, kind, replace(rule, function=lambda call: change(rule.function(call), call))
         )
 
-    break_rule("GRU", lambda mapping, call: replace(mapping, weights=in_gate_order(mapping.weights, [0, 2, 1], call)))
+    break_rule("GRU", lambda mapping, call: APPLIED["gates"](mapping, [0, 2, 1], call))
     break_rule(
         "BatchNormalization",
-        lambda mapping, call: replace(
-            mapping,
-            weights=fed(mapping.weights, {"running_mean": "moving_variance", "running_var": "moving_mean"}, call),
+        lambda mapping, call: APPLIED["weights"](
+            mapping, {"running_mean": "moving_variance", "running_var": "moving_mean"}, call
         ),
     )
     for layer, words in (
