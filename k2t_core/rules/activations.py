@@ -1,6 +1,7 @@
 """Activation names and activation layers.
 
-Keras's formulas: keras/src/activations/activations.py, keras/src/layers/activations/ and keras/src/backend/tensorflow/nn.py.
+Keras's formulas: keras/src/activations/activations.py, keras/src/layers/activations/ and
+keras/src/backend/tensorflow/nn.py.
 """
 
 from __future__ import annotations
@@ -91,7 +92,8 @@ def activation_name(identifier: Any) -> str:
             and not str(identifier.get("module", "")).startswith("keras")
         ):
             raise Unconvertible(
-                f"its activation {registered or 'lambda'!r} is a custom function; replace it by a layer or override this one with a snippet"
+                f"its activation {registered or 'lambda'!r} is a custom function; "
+                "replace it by a layer or override this one with a snippet"
             )
         config = identifier.get("config")
         name = config if isinstance(config, str) else str(identifier.get("class_name"))
@@ -116,7 +118,8 @@ def apply_activation(identifier: Any, expression: str, layout: Layout) -> str:
             read.add(key)
             if key not in config:
                 raise Unconvertible(
-                    f"its activation {name} has no option {key!r} in the file; save the model again with a current Keras"
+                    f"its activation {name} has no option {key!r} in the file; "
+                    "save the model again with a current Keras"
                 )
             return config[key]
 
@@ -124,11 +127,13 @@ def apply_activation(identifier: Any, expression: str, layout: Layout) -> str:
         unread = sorted(set(config) - read - INERT_OPTIONS)
         if unread:
             raise Unconvertible(
-                f"its activation {name} has the option {', '.join(unread)}, which k2t does not know; update k2t or override the layer with a snippet"
+                f"its activation {name} has the option {', '.join(unread)}, which k2t does not know; "
+                "update k2t or override the layer with a snippet"
             )
         return result
     raise Unconvertible(
-        f"its activation {name!r} is not known to k2t; make it a layer of its own, or override this layer with a snippet"
+        f"its activation {name!r} is not known to k2t; make it a layer of its own, "
+        "or override this layer with a snippet"
     )
 
 
@@ -182,7 +187,8 @@ def _relu(x: str, option: Option, layout: Layout) -> str:
     if not threshold and maximum is None:
         return f"F.leaky_relu({x}, {float(slope)})"
     options = {"max_value": maximum, "negative_slope": slope or None, "threshold": threshold or None}
-    return f"thresholded_relu({x}{''.join(f', {name}={float(value)}' for name, value in options.items() if value is not None)})"
+    given = (f", {name}={float(value)}" for name, value in options.items() if value is not None)
+    return f"thresholded_relu({x}{''.join(given)})"
 
 
 def _leaky_relu(x: str, option: Option, layout: Layout) -> str:
@@ -284,7 +290,8 @@ def softmax(call: Call) -> Mapping:
 
 @rule("PReLU", demand=ANY, widths=("shape",))
 def prelu(call: Call) -> Mapping:
-    """alpha has the input's shape without the batch, 1 along shared axes. nn.PReLU has one slope for each channel, or one in all."""
+    """alpha has the input's shape without the batch, 1 along shared axes. nn.PReLU has one slope for each channel, or
+    one in all."""
     x = call.x
     call.option("shared_axes")  # seen in the shape of alpha
     shape = call.variable("alpha").shape

@@ -27,12 +27,16 @@ OPTIONAL = {
     "gate": False,
 }
 
-WHY = "Keras keeps an axis of heads in its kernels, (D, heads, size); torch's Linear has them in its rows, head after head."
+WHY = (
+    "Keras keeps an axis of heads in its kernels, (D, heads, size); torch's Linear has them in its rows, "
+    "head after head."
+)
 
 TRANSPOSED_HEADS = Alternative(
     "heads transposed",
     "read the query, key and value kernels as (D, H, N), head size before heads",
-    "never for a Keras file: a known mistake that keeps every shape right; choose it to see what it does to the numbers",
+    "never for a Keras file: a known mistake that keeps every shape right; "
+    "choose it to see what it does to the numbers",
 )
 
 
@@ -69,7 +73,8 @@ def _projections(call: Call, use_bias: bool, gate: bool) -> list[Weight]:
 
 @dataclass(frozen=True)
 class _Mask:
-    """Who may attend to whom: an expression that broadcasts to the scores, or None; ``causal``: that, and nothing else."""
+    """Who may attend to whom: an expression that broadcasts to the scores, or None; ``causal``: that, and nothing
+    else."""
 
     text: str | None
     causal: bool = False
@@ -86,7 +91,8 @@ def _inputs(call: Call) -> tuple[Slot, Slot, Slot | None]:
     )
     call.refuse(
         call.option("flash_attention", None) is True,
-        "Keras's TensorFlow backend has no flash attention, so there is nothing to compare with; set flash_attention=None",
+        "Keras's TensorFlow backend has no flash attention, so there is nothing to compare with; "
+        "set flash_attention=None",
     )
     return found
 
@@ -113,7 +119,8 @@ def _mask(call: Call, query: Slot, value: Slot, axes: tuple[int, ...], threshold
     )
     call.refuse(
         (causal or window is not None) and axes != (1,),
-        "its causal or sliding-window mask counts along axis 1, which is not the axis it attends over; pass attention_mask instead",
+        "its causal or sliding-window mask counts along axis 1, which is not the axis it attends over; "
+        "pass attention_mask instead",
     )
     if causal and given is None and window is None and not any(padding.values()):
         return _Mask(None, causal=True)
@@ -147,7 +154,8 @@ def _mask(call: Call, query: Slot, value: Slot, axes: tuple[int, ...], threshold
         # Keras would line up the batch of the padding masks with the heads of such a mask.
         call.refuse(
             given_rank == rank,
-            "it has padding masks and an attention mask with an axis of heads, which Keras cannot combine; give the attention mask of shape (batch, T, S)",
+            "it has padding masks and an attention mask with an axis of heads, which Keras cannot combine; "
+            "give the attention mask of shape (batch, T, S)",
         )
     if padding["query"] is not None:
         terms.append((f"{_bool(padding['query'])}.unsqueeze(-1)", padding["query"].rank + 1))
@@ -210,7 +218,8 @@ def multi_head_attention(call: Call) -> Mapping:
     scores = bool(call.argument("return_attention_scores", False))
     call.refuse(
         scores and rank != 3,
-        f"it returns the attention scores of inputs with {rank} axes, whose shape Keras declares wrongly; take its output only",
+        f"it returns the attention scores of inputs with {rank} axes, whose shape Keras declares wrongly; "
+        "take its output only",
     )
     einsum = scores or rank != 3
     mask = _mask(call, query, value, axes)
@@ -257,7 +266,10 @@ def _about_masks(mask: _Mask, zero: bool) -> str:
     return (
         ""
         if mask.text is None
-        else f" A query that may attend to nothing gets {'0' if zero else 'the mean of all values'}, as in Keras with {'these' if zero else 'this'} options."
+        else (
+            f" A query that may attend to nothing gets {'0' if zero else 'the mean of all values'}, "
+            f"as in Keras with {'these' if zero else 'this'} options."
+        )
     )
 
 
@@ -358,7 +370,10 @@ def attention(call: Call) -> Mapping:
         terms.append(f"causal_mask({query}, {value})")
     own_key = key if key is not None and key.tensor.id != value.tensor.id else None
     if module is None:
-        forward = f"F.scaled_dot_product_attention({query}, {own_key or value}, {value}, {'is_causal=True, ' if causal else ''}scale=1.0)"
+        forward = (
+            f"F.scaled_dot_product_attention({query}, {own_key or value}, {value}, "
+            f"{'is_causal=True, ' if causal else ''}scale=1.0)"
+        )
     else:
         parts = [
             str(query),
@@ -397,7 +412,8 @@ def dot_product_attention(call: Call) -> Mapping:
     )
     call.refuse(
         bool(flash),
-        "Keras's TensorFlow backend has no flash attention, so there is nothing to compare with; set flash_attention=None",
+        "Keras's TensorFlow backend has no flash attention, so there is nothing to compare with; "
+        "set flash_attention=None",
     )
     call.refuse(
         not all(isinstance(x, Slot) and x.rank == 4 for x in (query, key, value)),

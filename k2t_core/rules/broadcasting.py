@@ -29,7 +29,8 @@ LARGEST_LITERAL = 16
 
 
 def torch_dtype(name: str) -> str:
-    """``torch.int32``; raises Unconvertible for dtypes in which torch cannot compute (unsigned 16…64 bit, complex, string)."""
+    """``torch.int32``; raises Unconvertible for dtypes in which torch cannot compute (unsigned 16…64 bit, complex,
+    string)."""
     if name not in TORCH_DTYPES:
         raise Unconvertible(
             f"it works on {name}, which torch has no arithmetic for; cast to another dtype in the Keras model"
@@ -69,7 +70,8 @@ def constant(value: Any) -> Any:
 
 @dataclass
 class Operands:
-    """What `align` found: the code of each value, all in ``layout``; ``wants`` is a layout for every Slot of the call."""
+    """What `align` found: the code of each value, all in ``layout``; ``wants`` is a layout for every Slot of the
+    call."""
 
     values: list[Any]
     texts: list[str]
@@ -117,7 +119,8 @@ def align(call: Call, values: Sequence[Any], layout: Layout | None = None, batch
 
 
 def common_layout(call: Call, slots: Sequence[Slot], rank: int) -> Layout:
-    """The layout that needs the fewest permutes; among equals the one that the consumers want, then a non-identity one."""
+    """The layout that needs the fewest permutes; among equals the one that the consumers want, then a non-identity
+    one."""
     layouts = list(dict.fromkeys(slot.layout for slot in slots))
     if len(layouts) == 1:
         return layouts[0]

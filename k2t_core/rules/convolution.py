@@ -34,8 +34,10 @@ OTHER_SIDE = Alternative(
 )
 SHIFTED = Alternative(
     "torch's padding and output_padding",
-    "pad both sides alike and let output_padding add the rest on the right, as Keras's own torch backend did until 2026",
-    "only for weights that were trained in torch; against TensorFlow the result is shifted by a pixel (keras-team/keras#22876)",
+    "pad both sides alike and let output_padding add the rest on the right, "
+    "as Keras's own torch backend did until 2026",
+    "only for weights that were trained in torch; against TensorFlow the result is shifted by a pixel "
+    "(keras-team/keras#22876)",
 )
 
 
@@ -90,7 +92,9 @@ def bias_on_channels(call: Call, filters: int) -> None:
     )
     call.refuse(
         wrong,
-        f"its output is {filters} wide and has {filters} channels in channels_first order, where Keras on TensorFlow adds the bias along the width; use channels_last or another number of filters",
+        f"its output is {filters} wide and has {filters} channels in channels_first order, "
+        "where Keras on TensorFlow adds the bias along the width; "
+        "use channels_last or another number of filters",
     )
 
 
@@ -199,7 +203,8 @@ def _depthwise_steps(kernel: tuple[int, ...], channels: int, multiplier: int) ->
 
 @rule("ops.Conv", "ops.DepthwiseConv", demand=demand_channels_first, role="convolution", widths=WIDTHS)
 def convolution_with_any_kernel(call: Call) -> Mapping:
-    """keras.ops.conv: the kernel is a tensor, such as a weight that the layer's own code has normalised, or constant numbers."""
+    """keras.ops.conv: the kernel is a tensor, such as a weight that the layer's own code has normalised, or constant
+    numbers."""
     depthwise = call.layer.kind == "ops.DepthwiseConv"
     kernel, rank = constant(call.argument("kernel")), call.x.rank - 2
     call.refuse(not 1 <= rank <= 3, f"its input has {call.x.rank} axes")

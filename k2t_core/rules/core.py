@@ -124,5 +124,7 @@ def lambda_layer(call: Call) -> Mapping:
     name = getattr(function, "__name__", None) or (function.get("config") if isinstance(function, dict) else None)
     what = f"the function {name!r}" if isinstance(name, str) and name != "<lambda>" else "Python code of its own"
     raise Unconvertible(
-        f"it runs {what}, which k2t does not translate; override it with a PyTorch snippet over x on the Mapping page (or in the recipe), or write it with keras.ops{call.layer.note and f' (it could not be opened: {call.layer.note})'}"
+        f"it runs {what}, which k2t does not translate; override it with a PyTorch snippet over x on the "
+        "Mapping page (or in the recipe), or write it with "
+        f"keras.ops{call.layer.note and f' (it could not be opened: {call.layer.note})'}"
     )

@@ -69,7 +69,8 @@ def reversible_embedding(call: Call) -> Mapping:
         followed = call.graph.consumers()[call.outputs[0].id]
         call.refuse(
             bool(followed),
-            f"its reverse_dtype {reverse_dtype!r} is not the dtype of its input, {x.dtype}; leave it out, and cast the input before this call",
+            f"its reverse_dtype {reverse_dtype!r} is not the dtype of its input, {x.dtype}; leave it out, "
+            "and cast the input before this call",
         )
         vectors, table = f"{x}.to(torch.{reverse_dtype})", f"{table}.to(torch.{reverse_dtype})"
     logits = f"F.linear({vectors}, {table})"

@@ -50,7 +50,8 @@ def static_bias(left: tuple, right: tuple) -> bool:
 
 
 def bias_of_one_sample(graph: Graph) -> str | None:
-    """The first layer that is right for several samples, and of which Keras makes a `static_bias` where there is one sample."""
+    """The first layer that is right for several samples, and of which Keras makes a `static_bias` where there is one
+    sample."""
     for _, inner, node in graph.walk():
         if node.layer.kind == "ops.Add":
             values = [node.arguments["x1"], node.arguments["x2"]]
@@ -67,7 +68,10 @@ def bias_of_one_sample(graph: Graph) -> str | None:
     return None
 
 
-BIAS_ADD = "Keras on TensorFlow adds its second input along another axis than NumPy broadcasting would (it takes it for a bias); broadcast that input to the full shape first"
+BIAS_ADD = (
+    "Keras on TensorFlow adds its second input along another axis than NumPy broadcasting would (it takes it for "
+    "a bias); broadcast that input to the full shape first"
+)
 
 
 @rule("Add", demand=ANY, role="add")
@@ -87,7 +91,8 @@ def merge(call: Call) -> Mapping:
     if masks is not None and any(m is not None for m in masks):
         call.refuse(
             ranks != {3},
-            "its inputs carry masks and are not all of shape (batch, steps, features); k2t converts masked merges of sequences only",
+            "its inputs carry masks and are not all of shape (batch, steps, features); "
+            "k2t converts masked merges of sequences only",
         )
         return _masked(call, inputs, list(masks), common)
     operands = align(call, inputs, batch_first=True)
@@ -124,7 +129,8 @@ def _masked(call: Call, inputs: list[Slot], masks: list[Slot | None], common: di
             product = f"torch.where({' | '.join(steps)}, {product}, 0)"
         expression = product
     else:
-        # base_merge.py: where one side is masked the other one counts; a step masked on both sides keeps the later input.
+        # base_merge.py: where one side is masked the other one counts; a step masked on both sides keeps the later
+        # input.
         current, known = texts[0], steps[0]
         for x, m in zip(texts[1:], steps[1:]):
             right = x if m is None else f"torch.where({m}, {x}, {current})"

@@ -27,7 +27,8 @@ def batch_normalization(call: Call) -> Mapping:
     call.argument("mask")  # weighs the batch statistics in training, nothing in inference
     call.refuse(
         bool(call.option("renorm", False)),
-        "it uses batch renormalization (renorm=True), whose extra statistics torch has no place for; rebuild it with renorm=False and the same weights",
+        "it uses batch renormalization (renorm=True), whose extra statistics torch has no place for; "
+        "rebuild it with renorm=False and the same weights",
     )
     call.option("renorm_clipping", None), call.option("renorm_momentum", None)
     center, scale = call.option("center"), call.option("scale")
@@ -60,7 +61,10 @@ def batch_normalization(call: Call) -> Mapping:
         init = _fixed(scale, center) if scale or center else ()
         weights = weights if scale or center else weights[-2:]
         weights.append(Weight("num_batches_tracked", None, (Fill((), 0, "int64"),)))
-        why = f"Same formula; Keras's momentum {momentum:g} is torch's 1 − {momentum:g}. In training torch puts the unbiased variance (n − 1) into running_var, Keras the biased one (n)."
+        why = (
+            f"Same formula; Keras's momentum {momentum:g} is torch's 1 − {momentum:g}. "
+            "In training torch puts the unbiased variance (n − 1) into running_var, Keras the biased one (n)."
+        )
     mapping = Mapping(
         expression,
         module,
@@ -103,7 +107,10 @@ def layer_normalization(call: Call) -> Mapping:
             f"{SELF}({text})",
             Module("ScaleByDeviation", {"shape": shape, "dim": tuple(range(-len(inner), 0)), "eps": epsilon}, 2),
             (Weight("weight", "gamma", steps),),
-            why="rms_scaling divides by the standard deviation without taking the mean away: neither torch's LayerNorm nor its RMSNorm.",
+            why=(
+                "rms_scaling divides by the standard deviation without taking the mean away: "
+                "neither torch's LayerNorm nor its RMSNorm."
+            ),
             **{**common, "keras": "gamma · x / √(variance + epsilon)", "torch": "weight · x / √(variance + eps)"},
         )
         return _at_least_float32(call, mapping)
@@ -173,7 +180,8 @@ def group_normalization(call: Call) -> Mapping:
 
 @rule("RMSNormalization", demand=_last_axis, flat="pass", normalises="sample", widths=("normalized_shape", "shape"))
 def rms_normalization(call: Call) -> Mapping:
-    """nn.RMSNorm where the axes are Keras's last ones; elsewhere Keras lines the scale up with the last axes all the same."""
+    """nn.RMSNorm where the axes are Keras's last ones; elsewhere Keras lines the scale up with the last axes all the
+    same."""
     x = call.x
     text = _widened(x)
     _refuse_integers(call)
@@ -228,7 +236,8 @@ def _refuse_integers(call: Call) -> None:
     """Keras casts the result back to the dtype of the input: integers are all that is left of it."""
     call.refuse(
         "float" not in call.x.dtype,
-        f"it normalises {call.x.dtype}, and Keras cuts the result to integers; cast its input to float32 in the Keras model",
+        f"it normalises {call.x.dtype}, and Keras cuts the result to integers; "
+        "cast its input to float32 in the Keras model",
     )
 
 

@@ -77,7 +77,8 @@ def expand(call: Call) -> Mapping:
 
 @rule("k2t.ReshapeLike", demand=LAST)
 def reshape_like(call: Call) -> Mapping:
-    """A reshape in an opened layer that hands on sizes which are free, such as the batch's, and infers one more or reads several."""
+    """A reshape in an opened layer that hands on sizes which are free, such as the batch's, and infers one more or
+    reads several."""
     x, likes = call.argument("x"), list(call.argument("likes"))
     free = iter([f"{like}.shape[{like.layout.axis(axis)}]" for like, axis in zip(likes, call.option("axes"))])
     sizes = ", ".join(next(free) if n is None else str(n) for n in call.option("shape"))

@@ -1,6 +1,7 @@
 """keras.ops in functional models, from Python operators (``x * 2``) and from explicit calls.
 
-Source: keras/src/ops/{numpy,nn,core,math,linalg}.py for shapes and dtypes, keras/src/backend/tensorflow/ for the values.
+Source: keras/src/ops/{numpy,nn,core,math,linalg}.py for shapes and dtypes, keras/src/backend/tensorflow/ for the
+values.
 """
 
 from __future__ import annotations
@@ -304,7 +305,8 @@ def arithmetic(call: Call) -> Mapping:
         "one of its arguments is a Python number; use an array or a tensor",
     )
     if name == "Mod":
-        # Keras makes a strongly typed float32 or int32 of a number here, so the declared dtype of a smaller one is not what comes out.
+        # Keras makes a strongly typed float32 or int32 of a number here, so the declared dtype of a smaller one is not
+        # what comes out.
         small = [
             v.dtype
             for v in (x, y)

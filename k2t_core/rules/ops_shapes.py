@@ -313,7 +313,8 @@ def broadcast_to(call: Call) -> Mapping:
 
 @ops("Pad", demand=ANY)
 def pad(call: Call) -> Mapping:
-    """F.pad takes its pairs last torch axis first. Its "reflect" wants floats and one or two axes in front that are not padded."""
+    """F.pad takes its pairs last torch axis first. Its "reflect" wants floats and one or two axes in front that are not
+    padded."""
     x, widths, mode = call.x, call.option("pad_width"), call.option("mode")
     call.refuse(
         mode not in ("constant", "reflect", "symmetric"),

@@ -22,7 +22,8 @@ from k2t_core.rules.registry import (
 BORDER = Alternative(
     "count the border",
     "divide by the window's size everywhere, padding counted as zeros",
-    "only for weights trained in torch, whose AvgPool counts the padding; TensorFlow divides by the pixels inside the image",
+    "only for weights trained in torch, whose AvgPool counts the padding; "
+    "TensorFlow divides by the pixels inside the image",
 )
 
 
@@ -38,7 +39,8 @@ BORDER = Alternative(
     demand=demand_channels_first,
 )
 def pooling(call: Call) -> Mapping:
-    """TensorFlow's SAME as torch's ``padding`` with ``ceil_mode``, which adds a window at the end where pixels are left.
+    """TensorFlow's SAME as torch's ``padding`` with ``ceil_mode``, which adds a window at the end where pixels are
+    left.
 
     Both pad a maximum with −∞ and, with count_include_pad=False, divide an average by the pixels inside the image.
     """
@@ -173,7 +175,8 @@ def adaptive_pooling(call: Call) -> Mapping:
         )
         call.refuse(
             not windows_agree(n, o),
-            f"Keras's windows from {n} to {o} are not the adaptive ones of torch; choose an output size that divides {n}",
+            f"Keras's windows from {n} to {o} are not the adaptive ones of torch; "
+            f"choose an output size that divides {n}",
         )
     return Mapping(
         forward=f"{SELF}({call.x})",
@@ -187,7 +190,8 @@ def adaptive_pooling(call: Call) -> Mapping:
 
 
 def windows_agree(n: int, o: int) -> bool:
-    """Whether Keras's gather from two pools (backend/tensorflow/nn.py:_compute_static_gather_indices) hits torch's windows.
+    """Whether Keras's gather from two pools (backend/tensorflow/nn.py:_compute_static_gather_indices) hits torch's
+    windows.
 
     It computes in float32 and knows windows of ⌈n/o⌉ and one more.
     """

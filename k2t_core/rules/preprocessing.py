@@ -26,7 +26,10 @@ from k2t_core.rules.slots import formula, operand
 from k2t_core.transforms import Cast, Constant, Permute, ReorderFlatten, Reshape, SqrtAtLeast, Transform, float_dtype
 
 EPSILON = 1e-7  # keras.config.epsilon() unless the user changes it
-CUT = "cut it off (an override on the Mapping page, or of kind 'cut' in the recipe) and do the same in the data pipeline: the model then starts with what it gives"
+CUT = (
+    "cut it off (an override on the Mapping page, or of kind 'cut' in the recipe) and do the same in the data "
+    "pipeline: the model then starts with what it gives"
+)
 
 
 @rule("Rescaling", demand=ANY, flat="pass")
@@ -110,7 +113,10 @@ def normalization(call: Call) -> Mapping:
         f"{SELF}({text})",
         Module("Unstandardize" if invert else "Standardize", {"shape": shape}, 1, learns=False),
         weights,
-        why="The statistics follow the order of axes; std is max(√variance, 1e-7), so that a constant feature divides by 1e-7, as in Keras.",
+        why=(
+            "The statistics follow the order of axes; std is max(√variance, 1e-7), "
+            "so that a constant feature divides by 1e-7, as in Keras."
+        ),
         **common,
     )
 
@@ -193,7 +199,10 @@ def category_encoding(call: Call) -> Mapping:
         forward,
         wants=wants,
         gives=(identity(len(call.outputs[0].shape)),),
-        why="Indices out of range are ignored, where torch's own F.one_hot raises; Keras raises for negative ones when it counts.",
+        why=(
+            "Indices out of range are ignored, where torch's own F.one_hot raises; "
+            "Keras raises for negative ones when it counts."
+        ),
         keras=f"{mode} of x, {depth} categories",
         torch=formula(forward),
     )
@@ -204,7 +213,8 @@ def _encoded(call: Call, indices: str, mode: str, depth: int, weights: Slot | No
     x, dtype = call.x, call.outputs[0].dtype
     call.refuse(
         call.layer.policy.startswith("mixed_"),
-        "its dtype policy is mixed, under which Keras itself is at odds about the dtype of the result; give this layer dtype='float32'",
+        "its dtype policy is mixed, under which Keras itself is at odds about the dtype of the result; "
+        "give this layer dtype='float32'",
     )
     option = "" if dtype == "float32" else f", dtype={torch_dtype(dtype)}"
     if mode == "one_hot":
@@ -216,7 +226,8 @@ def _encoded(call: Call, indices: str, mode: str, depth: int, weights: Slot | No
         )
     call.refuse(
         x.rank != 2,
-        f"it makes {mode} of a tensor of {x.rank} axes, where Keras reduces another axis than it says; reshape its input to (batch, n)",
+        f"it makes {mode} of a tensor of {x.rank} axes, where Keras reduces another axis than it says; "
+        "reshape its input to (batch, n)",
     )
     call.refuse(dtype in ("int8", "int16", "uint8"), f"it counts in {dtype}; give the layer dtype='float32'")
     if mode == "multi_hot":
@@ -233,7 +244,8 @@ def _encoded(call: Call, indices: str, mode: str, depth: int, weights: Slot | No
 
 @rule("STFTSpectrogram", demand=demand_channels_first)
 def stft_spectrogram(call: Call) -> Mapping:
-    """Two convolutions with the kernels that Keras keeps as weights (keras/src/layers/preprocessing/stft_spectrogram.py)."""
+    """Two convolutions with the kernels that Keras keeps as weights
+    (keras/src/layers/preprocessing/stft_spectrogram.py)."""
     (
         call.option("window"),
         call.option("periodic"),
@@ -264,7 +276,10 @@ def stft_spectrogram(call: Call) -> Mapping:
         tuple(Weight(f"{name}.weight", f"{name}_kernel", (Permute((2, 1, 0)),)) for name in names),
         wants=(identity(3) if first else channels_first(3),),
         gives=(identity(rank) if first else channels_first(rank),),
-        why="The window and the Fourier transform are convolution kernels among Keras's weights, so the converted model trains them too.",
+        why=(
+            "The window and the Fourier transform are convolution kernels among Keras's weights, "
+            "so the converted model trains them too."
+        ),
         keras=f"{mode} of the STFT",
         torch="two nn.Conv1d",
     )
@@ -276,7 +291,8 @@ def mel_spectrogram(call: Call) -> Mapping:
     x = call.x
     call.refuse(
         x.rank != 2,
-        f"its input has {x.rank} axes, and Keras itself is at odds about the shape of the result; reshape it to (batch, time)",
+        f"its input has {x.rank} axes, and Keras itself is at odds about the shape of the result; "
+        "reshape it to (batch, time)",
     )
     fft, stride, length = call.option("fft_length"), call.option("sequence_stride"), call.option("sequence_length")
     bands, rate, low, high = (
@@ -353,7 +369,8 @@ def integer_lookup(call: Call) -> Mapping:
         call.option(name, None)  # of adapt(), of other output modes, or of hashing
     call.refuse(
         mode != "int",
-        f"with output_mode={mode!r} Keras gives integers where it announces floats; use output_mode='int' and a CategoryEncoding after it",
+        f"with output_mode={mode!r} Keras gives integers where it announces floats; "
+        "use output_mode='int' and a CategoryEncoding after it",
     )
     call.refuse(not vocabulary, "it has no vocabulary yet; call adapt() before saving the model")
     call.refuse(
@@ -397,7 +414,8 @@ def hashing(call: Call) -> Mapping:
     call.refuse(bool(call.option("sparse", False)), f"it gives sparse tensors; set sparse=False, or {CUT}")
     call.refuse(
         mode == "one_hot" and x.shape[-1] != 1,
-        "it makes one_hot of several values a sample, where Keras declares another shape than it gives; use output_mode='int' and a CategoryEncoding after it",
+        "it makes one_hot of several values a sample, where Keras declares another shape than it gives; "
+        "use output_mode='int' and a CategoryEncoding after it",
     )
     layout = x.layout if mode == "int" else identity(x.rank)
     reserved = masked is not None and bins > 1  # bin 0 is the mask's

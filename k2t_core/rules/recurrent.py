@@ -181,7 +181,8 @@ def _all_read(part: Call) -> None:
     unread = [name for name in part.layer.config if name not in part.read_options | INERT_OPTIONS]
     if unread:
         raise Unconvertible(
-            f"the option {', '.join(unread)} of its {part.layer.kind} is not known to k2t; a newer Keras may have added it, so update k2t"
+            f"the option {', '.join(unread)} of its {part.layer.kind} is not known to k2t; "
+            "a newer Keras may have added it, so update k2t"
         )
 
 
@@ -197,7 +198,8 @@ def _cells(call: Call, layer: Layer, prefix: str) -> tuple[Cell, ...]:
         return tuple(cell for name, child in layer.children.items() for cell in _cells(call, child, f"{prefix}{name}/"))
     if layer.kind not in ("LSTMCell", "GRUCell", "SimpleRNNCell"):
         raise Unconvertible(
-            f"its cell {layer.kind} is not one of Keras's own cells; use LSTMCell, GRUCell or SimpleRNNCell, or override the layer with a snippet"
+            f"its cell {layer.kind} is not one of Keras's own cells; use LSTMCell, GRUCell or SimpleRNNCell, "
+            "or override the layer with a snippet"
         )
     cell = read_cell(part, prefix, call.choice)
     _all_read(part)
@@ -209,7 +211,8 @@ def _cells(call: Call, layer: Layer, prefix: str) -> tuple[Cell, ...]:
 
 @dataclass(frozen=True)
 class Direction:
-    """A recurrent layer in one direction. ``loop``: the cell that model.py carries and its weights, for layers of their own."""
+    """A recurrent layer in one direction. ``loop``: the cell that model.py carries and its weights, for layers of their
+    own."""
 
     cells: tuple[Cell, ...]
     sequences: bool
@@ -308,7 +311,8 @@ class Direction:
         """(statements that leave the output in ``out``, the last states after them)."""
         if mask is not None and self.unroll and self.backwards and self.zero_masked and self.sequences:
             raise Unconvertible(
-                "it is unrolled, goes backwards and zeroes masked steps: there Keras applies the mask the wrong way round; set unroll=False"
+                "it is unrolled, goes backwards and zeroes masked steps: "
+                "there Keras applies the mask the wrong way round; set unroll=False"
             )
         if self.backwards:
             x, mask = f"{x}.flip(1)", mask and f"{mask}.flip(1)"
@@ -344,7 +348,8 @@ class Direction:
 def read_direction(options: Call, cells: tuple[Cell, ...], loop=None) -> Direction:
     options.refuse(
         options.option("stateful"),
-        "it is stateful: it keeps its state between calls, which a converted model does not; build it with stateful=False, return_state=True and an initial_state, and carry the state yourself",
+        "it is stateful: it keeps its state between calls, which a converted model does not; "
+        "build it with stateful=False, return_state=True and an initial_state, and carry the state yourself",
     )
     return Direction(
         cells,
@@ -396,7 +401,10 @@ def _state_lines(call: Call, first: int, states: Sequence[str]) -> list[str]:
 
 
 WHY_CELLS = {
-    "LSTM": "Gates: Keras i, f, c, o; torch i, f, g, o, the same order. torch has two biases: Keras's is the first, the second is zero.",
+    "LSTM": (
+        "Gates: Keras i, f, c, o; torch i, f, g, o, the same order. torch has two biases: Keras's is the first, "
+        "the second is zero."
+    ),
     "GRU": "Gates: Keras z, r, h; torch r, z, n. The two rows of Keras's bias are torch's two biases.",
     "RNN": "torch has two biases: Keras's is the first, the second is zero.",
 }
@@ -414,7 +422,10 @@ def _why(directions: Sequence[Direction], mask: str | None) -> str:
     elif (
         first.loop is None and len(first.cells) == 1 and first.cells[0].kind == "GRU" and not first.cells[0].reset_after
     ):
-        why = "reset_after=False puts the reset gate before the recurrent product; torch has no such module, so model.py carries the cell."
+        why = (
+            "reset_after=False puts the reset gate before the recurrent product; torch has no such module, "
+            "so model.py carries the cell."
+        )
     elif first.loop is None and len(first.cells) > 1:
         why = "torch's modules stack layers of one kind and size; model.py carries the cells."
     else:
@@ -494,13 +505,15 @@ def _inner_direction(call: Call, name: str) -> Direction:
 
 @rule("Bidirectional", demand=LAST, over_time=True, widths=WIDTHS)
 def bidirectional(call: Call) -> Mapping:
-    """torch's bidirectional=True where both directions are alike, else two modules. The states are forward's, then backward's."""
+    """torch's bidirectional=True where both directions are alike, else two modules. The states are forward's, then
+    backward's."""
     forward, backward = _inner_direction(call, "forward_layer"), _inner_direction(call, "backward_layer")
     mode = call.option("merge_mode")
     x, mask, states = _operands(call)
     call.refuse(
         forward.state and forward.count != backward.count,
-        "its two layers have different numbers of states, which Keras itself counts wrong in its outputs; give both the same class, or return_state=False",
+        "its two layers have different numbers of states, which Keras itself counts wrong in its outputs; "
+        "give both the same class, or return_state=False",
     )
     one = (
         forward.torch is not None
@@ -613,7 +626,8 @@ def _with_time(layout: Layout) -> Layout:
     widths=("in_channels", "out_channels"),
 )
 def conv_lstm(call: Call) -> Mapping:
-    """An LSTM whose products are convolutions; the recurrent one is SAME with stride 1 and no dilation. All channels first."""
+    """An LSTM whose products are convolutions; the recurrent one is SAME with stride 1 and no dilation. All channels
+    first."""
     rank = int(call.layer.kind[-2])
     step = identity(rank + 2) if call.option("data_format") == "channels_first" else channels_first(rank + 2)
     kernel, stride, dilation = (ntuple(call.option(name), rank) for name in ("kernel_size", "strides", "dilation_rate"))

@@ -28,7 +28,8 @@ EXACT, AMBIGUOUS, INERT, UNSUPPORTED, CUT_OFF = "exact", "ambiguous", "inert", "
 
 # Constructor arguments that do not change what a layer computes in inference.
 INERT_OPTIONS = frozenset(
-    """name trainable dtype seed autocast kernel_initializer bias_initializer recurrent_initializer depthwise_initializer
+    """name trainable dtype seed autocast kernel_initializer bias_initializer recurrent_initializer
+    depthwise_initializer
     pointwise_initializer embeddings_initializer beta_initializer gamma_initializer moving_mean_initializer
     moving_variance_initializer alpha_initializer scale_initializer kernel_regularizer bias_regularizer
     recurrent_regularizer depthwise_regularizer pointwise_regularizer embeddings_regularizer beta_regularizer
@@ -115,8 +116,8 @@ class Alternative:
 class Nested:
     """A graph that becomes the module of a call: the planner plans it as it plans a nested model.
 
-    arriving: the layout of each input of the graph where nothing in it has a wish of its own. outer: from the layout of a
-    tensor of the graph to the call's tensor's; it raises Unconvertible where that has none.
+    arriving: the layout of each input of the graph where nothing in it has a wish of its own. outer: from the layout
+    of a tensor of the graph to that of the call's; it raises Unconvertible where there is none.
     """
 
     graph: Graph
@@ -130,7 +131,7 @@ class Mapping:
 
     forward: an expression over Slots and SELF; or statements, the outputs assigned to OUT.
     wants: the layout of each Slot, in order; empty: as they come. gives: the layout of each output; empty: Keras's own.
-    nested: in the place of ``module``; the planner adds the module, the layout of the first input and those of the outputs.
+    nested: in the place of ``module``; the planner adds the module and the layouts of the first input and the outputs.
     init: statements after the module's construction. why, keras, torch: for the reader of the table.
     """
 
@@ -291,10 +292,11 @@ widths: set[str] = set()  # of all rules
 def rule(
     *kinds: str, demand: Any = None, flat: str | None = None, override: bool = False, **facts: Any
 ) -> Callable[[Callable[[Call], Mapping]], Callable[[Call], Mapping]]:
-    """Register a rule for Keras layer classes (``"Conv2D"``), operations (``"ops.Mean"``) or your own classes (full path).
+    """Register a rule for Keras layer classes (``"Conv2D"``), operations (``"ops.Mean"``) or your own classes (full
+    path).
 
-    facts: the other fields of `Rule`. Registering a kind twice raises ValueError unless ``override=True``; what is known
-    of the kind then stays known where ``facts`` do not say otherwise.
+    facts: the other fields of `Rule`. Registering a kind twice raises ValueError unless ``override=True``; what is
+    known of the kind then stays known where ``facts`` do not say otherwise.
     """
 
     def register(function: Callable[[Call], Mapping]) -> Callable[[Call], Mapping]:

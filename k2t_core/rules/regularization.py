@@ -82,7 +82,10 @@ def gaussian_noise(call: Call) -> Mapping:
 def activity_regularization(call: Call) -> Mapping:
     """Nothing but a term of the loss."""
     l1, l2, x = call.option("l1"), call.option("l2"), call.x
-    why = f"It passes its input through and in training adds {float(l1):g}·Σ|x| + {float(l2):g}·Σx² to the loss; in torch the training loop adds such a term."
+    why = (
+        f"It passes its input through and in training adds {float(l1):g}·Σ|x| + {float(l2):g}·Σx² to the loss; "
+        "in torch the training loop adds such a term."
+    )
     return Mapping(str(x), gives=(x.layout,), status=INERT, why=why, keras="x", torch="x")
 
 

@@ -70,7 +70,10 @@ def flatten(call: Call) -> Mapping:
             wants=(x.layout,),
             gives=(Layout((0, 1), flat),),
             status=AMBIGUOUS,
-            why=f"Keras flattens in the order {identity(rank)}, torch in {x.layout}; the Dense kernel that follows is re-ordered instead of the data.",
+            why=(
+                f"Keras flattens in the order {identity(rank)}, torch in {x.layout}; "
+                "the Dense kernel that follows is re-ordered instead of the data."
+            ),
             alternatives=alternatives,
             **common,
         )
@@ -244,7 +247,8 @@ def permute_layer(call: Call) -> Mapping:
 
 
 def transposed(call: Call, x: Slot, order: tuple[int, ...]) -> Mapping:
-    """``keras.ops.transpose(x, order)``: mostly a matter of which axis is called what, so data moves only where consumers need it."""
+    """``keras.ops.transpose(x, order)``: mostly a matter of which axis is called what, so data moves only where
+    consumers need it."""
     wanted = call.wanted[0] if call.wanted else None
     if call.node.outputs[0] in call.graph.outputs:
         wanted = identity(x.rank)
@@ -286,7 +290,8 @@ def repeat_vector(call: Call) -> Mapping:
 
 
 def indexed(call: Call, x: Slot, items: list[int | slice | None], keras: str) -> Mapping:
-    """``x[items]`` in Keras's axis order: an int, slice or None (a new axis of size 1) each, ints and slices one for every axis."""
+    """``x[items]`` in Keras's axis order: an int, slice or None (a new axis of size 1) each, ints and slices one for
+    every axis."""
     axes = [i for i, item in enumerate(items) if item is not None]  # position in items of each Keras axis
     kept = [i for i in range(len(items)) if not isinstance(items[i], int)]
     out = {item: index for index, item in enumerate(kept)}  # position in items → output axis
@@ -327,7 +332,8 @@ def indexed(call: Call, x: Slot, items: list[int | slice | None], keras: str) ->
 
 
 def _slice(item: slice, size: int | None) -> tuple[str, bool]:
-    """Python source of a slice with a positive step, and whether its result is to be flipped: torch has no negative steps."""
+    """Python source of a slice with a positive step, and whether its result is to be flipped: torch has no negative
+    steps."""
     if item.step is None or item.step > 0:
         start, stop = ("" if v is None else str(v) for v in (item.start or None, item.stop))
         step = "" if item.step in (None, 1) else f":{item.step}"
@@ -336,7 +342,8 @@ def _slice(item: slice, size: int | None) -> tuple[str, bool]:
         if (item.start, item.stop, item.step) == (None, None, -1):
             return ":", True
         raise Unconvertible(
-            "it slices backwards along an axis of unknown size; give the model's Input its size, or flip the tensor first"
+            "it slices backwards along an axis of unknown size; give the model's Input its size, "
+            "or flip the tensor first"
         )
     positions = range(size)[item]
     if not positions:

@@ -1,9 +1,9 @@
 """Slots: the names in a rule's code that the emitter fills in. No other module knows how they are spelled.
 
-Code of a `Mapping` is Python, an expression or statements, in which a slot stands for an input tensor (``slot(0)``, what
-``str(call.x)`` gives), for the layer's own module (``SELF``) or for an output (``OUT.format(0)``). A slot is an identifier,
-so that the code is parsed as it stands; what is filled in goes to the places of the names in the text, and the rest of the
-text stays as its rule wrote it.
+Code of a `Mapping` is Python, an expression or statements, in which a slot stands for an input tensor (``slot(0)``,
+what ``str(call.x)`` gives), for the layer's own module (``SELF``) or for an output (``OUT.format(0)``). A slot is an
+identifier, so that the code is parsed as it stands; what is filled in goes to the places of the names in the text, and
+the rest of the text stays as its rule wrote it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Padding, cropping, upsampling, resizing and augmentation of images.
 
-Source: keras/src/layers/reshaping/, keras/src/layers/preprocessing/image_preprocessing/ and backend/tensorflow/image.py.
+Source: keras/src/layers/reshaping/, keras/src/layers/preprocessing/image_preprocessing/ and
+backend/tensorflow/image.py.
 """
 
 from __future__ import annotations
@@ -169,7 +170,8 @@ def _resize(
         if known and all(_nearest_agrees(n, m) for n, m in zip(sizes, targets)):
             return (
                 f'F.interpolate({x}, ({size}), mode="nearest-exact")',
-                "TensorFlow takes the pixel under each centre, as torch's nearest-exact does; its nearest takes the one before.",
+                "TensorFlow takes the pixel under each centre, as torch's nearest-exact does; "
+                "its nearest takes the one before.",
             )
         return f"nearest_resize({x}, ({size}))", "The pixel under each centre, computed in float32 as TensorFlow does."
     # torch 2.13 resizes the height wrongly where antialias meets an output one pixel wide.
@@ -213,7 +215,8 @@ def _interpolate(call: Call, x: str, size: str, mode: str, antialias: bool) -> s
 
 
 def _on_table(n: int, m: int) -> bool:
-    """Whether every fraction of a bicubic resize from n to m is one of the 1024 in TensorFlow's table (resize_bicubic_op.cc)."""
+    """Whether every fraction of a bicubic resize from n to m is one of the 1024 in TensorFlow's table
+    (resize_bicubic_op.cc)."""
     return all(((Fraction(2 * i + 1, 2) * n / m - Fraction(1, 2)) * 1024).denominator == 1 for i in range(m))
 
 
@@ -232,7 +235,8 @@ def resizing(call: Call) -> Mapping:
     x, layer = call.x, call.layer.kind == "Resizing"
     call.refuse(
         not is_float(x.dtype),
-        f"its input is {x.dtype}, for which Keras declares float32 and gives rounded integers; give the model's Input dtype float32",
+        f"its input is {x.dtype}, for which Keras declares float32 and gives rounded integers; "
+        "give the model's Input dtype float32",
     )
     image_input(call, 2)
     call.refuse(
@@ -323,7 +327,8 @@ def extract_patches(call: Call) -> Mapping:
 
 @rule("CenterCrop", demand=demand_channels_first)
 def center_crop(call: Call) -> Mapping:
-    """A slice; an image that is too small is cropped to the target's aspect ratio and enlarged (utils/image_utils.py:smart_resize)."""
+    """A slice; an image that is too small is cropped to the target's aspect ratio and enlarged
+    (utils/image_utils.py:smart_resize)."""
     image_input(call, 2)
     x, layout, targets = call.x, image_layout(call), (call.option("height"), call.option("width"))
     axes = spatial_axes(layout)
@@ -357,10 +362,10 @@ def center_crop(call: Call) -> Mapping:
 # --- augmentation -----------------------------------------------------------------------------------------------
 
 # In inference these pass images through; those of the first list turn integers into floats first.
-CASTING = """AugMix CutMix RandAugment RandomElasticTransform RandomErasing RandomFlip RandomGaussianBlur RandomPerspective RandomRotation
-    RandomSharpness RandomShear RandomTranslation RandomZoom Solarization""".split()
-KEEPING = """MaxNumBoundingBoxes MixUp RandomBrightness RandomColorDegeneration RandomColorJitter RandomContrast RandomGrayscale RandomHue RandomInvert
-    RandomPosterization RandomSaturation""".split()
+CASTING = """AugMix CutMix RandAugment RandomElasticTransform RandomErasing RandomFlip RandomGaussianBlur
+    RandomPerspective RandomRotation RandomSharpness RandomShear RandomTranslation RandomZoom Solarization""".split()
+KEEPING = """MaxNumBoundingBoxes MixUp RandomBrightness RandomColorDegeneration RandomColorJitter RandomContrast
+    RandomGrayscale RandomHue RandomInvert RandomPosterization RandomSaturation""".split()
 
 
 @rule(*CASTING, *KEEPING, demand=ANY)
@@ -372,7 +377,8 @@ def augmentation(call: Call) -> Mapping:
     declared = call.outputs[0].dtype
     call.refuse(
         call.layer.kind in KEEPING and x.dtype != declared,
-        f"its input is {x.dtype}, for which Keras declares {declared} but gives {x.dtype}; give the model's Input dtype float32",
+        f"its input is {x.dtype}, for which Keras declares {declared} but gives {x.dtype}; "
+        "give the model's Input dtype float32",
     )
     expression = str(x) if x.dtype == declared else cast(str(x), declared)
     if call.layer.kind == "MaxNumBoundingBoxes":
@@ -384,7 +390,10 @@ def augmentation(call: Call) -> Mapping:
             keras="x",
             torch="x",
         )
-    why = "Augmentation acts in training only: in inference it passes images through. To train in torch, augment in the data loader (torchvision.transforms)."
+    why = (
+        "Augmentation acts in training only: in inference it passes images through. To train in torch, "
+        "augment in the data loader (torchvision.transforms)."
+    )
     return Mapping(expression, gives=(x.layout,), status=INERT, why=why, keras="x in inference", torch="x")
 
 
@@ -396,7 +405,8 @@ def random_crop(call: Call) -> Mapping:
         call.option(name)
     call.refuse(
         x.shape != call.outputs[0].shape or None in x.shape[1:],
-        f"in inference Keras leaves the image as it is but declares the shape {call.outputs[0].shape}; crop in the data pipeline, or use CenterCrop",
+        f"in inference Keras leaves the image as it is but declares the shape {call.outputs[0].shape}; "
+        "crop in the data pipeline, or use CenterCrop",
     )
     call.refuse(x.dtype != call.outputs[0].dtype, f"its input is {x.dtype}; give the model's Input dtype float32")
     return Mapping(

@@ -1,4 +1,5 @@
-"""Layers around a layer. Source: keras/src/layers/rnn/time_distributed.py and normalization/spectral_normalization.py."""
+"""Layers around a layer. Source: keras/src/layers/rnn/time_distributed.py and
+normalization/spectral_normalization.py."""
 
 from __future__ import annotations
 
@@ -42,7 +43,8 @@ def _all_read(inner: Call, child: Layer) -> None:
     unread = inner.unread()
     if unread:
         raise Unconvertible(
-            f"the option {', '.join(unread)} of its {child.kind} is not known to k2t; a newer Keras may have added it, so update k2t"
+            f"the option {', '.join(unread)} of its {child.kind} is not known to k2t; "
+            "a newer Keras may have added it, so update k2t"
         )
 
 
@@ -63,7 +65,8 @@ def time_distributed(call: Call) -> Mapping:
         call.refuse(not isinstance(mask, Slot), "its mask is not a tensor of the model")
         call.refuse(
             child.graph is not None or mask.rank < 3,
-            f"it hands a mask of {mask.rank} axes, step by step, to its {child.kind}; take the mask away before it, for example with a Masking layer further down",
+            f"it hands a mask of {mask.rank} axes, step by step, to its {child.kind}; "
+            "take the mask away before it, for example with a Masking layer further down",
         )
         slots.append(mask)
     names = ["sequences" if child.kind in SEQUENCES else "inputs", "mask"]
@@ -159,5 +162,8 @@ def spectral_normalization(call: Call) -> Mapping:
     return replace(
         mapping,
         weights=_lifted(mapping, child),
-        why=f"In inference it is its {child.kind} with the kernel as stored, normalised when training last ran. {mapping.why}".strip(),
+        why=(
+            f"In inference it is its {child.kind} with the kernel as stored, normalised when training last ran. "
+            f"{mapping.why}"
+        ).strip(),
     )

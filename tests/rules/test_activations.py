@@ -56,7 +56,8 @@ def test_each_element_over_a_wide_range(name):
         x = x.clip(-80, 80)
     _, _, (want,), (got,) = convert_and_run(functional(layers.Activation(name), (8, 16)), [x])
     assert want.shape == got.shape
-    # tanh, erf and the square root of both libraries differ by an ulp or two; where x · (1 + erf(x)) or x + √(x² + 4) cancels,
+    # tanh, erf and the square root of both libraries differ by an ulp or two; where x · (1 + erf(x)) or x + √(x² + 4)
+    # cancels,
     # an ulp of x is all that is left
     scale = np.maximum(1, np.abs(x)) if got.shape == x.shape and name not in NORMALISING else 1
     assert (np.abs(got - want) <= 3e-6 * np.abs(want) + (3e-6 if name in NORMALISING else 5e-7) * scale).all()

@@ -12,7 +12,8 @@ from tests.harness import check, convert_and_run, relative_difference
 
 
 def model_of(layer, *shapes, masks=(), dtype="float32", **call):
-    """A model of one attention call on query, value and perhaps key; ``masks``: (name, shape, dtype) of further inputs."""
+    """A model of one attention call on query, value and perhaps key; ``masks``: (name, shape, dtype) of further
+    inputs."""
     inputs = [keras.Input(shape, dtype=dtype, name=name) for shape, name in zip(shapes, ("query", "value", "key"))]
     more = [keras.Input(shape, batch_size=batch, dtype=kind, name=name) for name, batch, shape, kind in masks]
     outputs = layer(*(inputs if len(inputs) > 1 else inputs * 2), **{m.name: m for m in more}, **call)

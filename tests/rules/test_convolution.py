@@ -280,7 +280,8 @@ def convolutions(draw):
     padding = draw(st.sampled_from(["valid", "same"] + ["causal"] * (rank == 1)))
     reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation)]
     assume(padding != "valid" or all(n >= r for n, r in zip(sizes, reach)))
-    # Keras computes these with TensorFlow's space_to_batch or XLA, which refuse a dilated kernel far larger than the image.
+    # Keras computes these with TensorFlow's space_to_batch or XLA, which refuse a dilated kernel far larger than the
+    # image.
     assume(max(dilation) == 1 or all(n >= r for n, r in zip(sizes, reach)))
     options = {
         "kernel_size": kernel,
@@ -366,13 +367,26 @@ OWN = {
     "stride": (lambda x, k: ops.conv(x, k, 2, "same"), (3, 3, 3, 4), (8, 9, 3)),
     "1d": (lambda x, k: ops.conv(x, k * 2, 1, "same", dilation_rate=2), (3, 3, 4), (8, 3)),
     "3d": (lambda x, k: ops.conv(x, k, (1, 2, 1)), (2, 2, 2, 3, 4), (5, 4, 6, 3)),
-    "standardised": (lambda x, k: ops.conv(x, (k - ops.mean(k, (0, 1, 2), keepdims=True)) / ops.std(k, (0, 1, 2), keepdims=True)), (3, 3, 3, 4), (8, 9, 3)),
+    "standardised": (
+        lambda x, k: ops.conv(x, (k - ops.mean(k, (0, 1, 2), keepdims=True)) / ops.std(k, (0, 1, 2), keepdims=True)),
+        (3, 3, 3, 4),
+        (8, 9, 3),
+    ),
     "depthwise": (lambda x, k: ops.depthwise_conv(x, k, 2, "same"), (3, 2, 3, 2), (8, 9, 3)),
     "depthwise 1d": (lambda x, k: ops.depthwise_conv(x, k, 1, "same"), (3, 3, 2), (8, 3)),
     "free size": (lambda x, k: ops.conv(x, k, 2, "same"), (3, 3, 3, 4), (None, None, 3)),
-    "blur": (lambda x, k: ops.conv(ops.depthwise_conv(x, np.tile(np.float32([[1, 2, 1], [2, 5, 2], [1, 3, 1]])[:, :, None, None], (1, 1, 3, 1)), 2, "same"), k), (1, 1, 3, 4), (8, 9, 3)),
+    "blur": (
+        lambda x, k: ops.conv(
+            ops.depthwise_conv(
+                x, np.tile(np.float32([[1, 2, 1], [2, 5, 2], [1, 3, 1]])[:, :, None, None], (1, 1, 3, 1)), 2, "same"
+            ),
+            k,
+        ),
+        (1, 1, 3, 4),
+        (8, 9, 3),
+    ),
     "few numbers": (lambda x, k: ops.conv(x, np.float32([[[1, 2]], [[3, 5]]])) * k, (2,), (8, 1)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", OWN)

@@ -111,9 +111,19 @@ def test_merge_of_one_tensor_with_itself():
 @pytest.mark.parametrize("normalize", [False, True])
 @pytest.mark.parametrize(
     "shapes, axes",
-    [(((5,), (5,)), 1), (((5,), (5,)), -1), (((4, 5), (4, 5)), 2), (((4, 5), (4, 5)), 1), (((4, 5), (5, 4)), (1, 2)), (((4, 5), (5, 4)), (-1, -2)),
-     (((5,), (4, 5)), (1, 2)), (((4, 5), (5,)), (2, 1)), (((4, 5, 6), (5, 7)), (2, 1)), (((4, 6, 5), (7, 5, 4)), (1, 3))],
-)  # fmt: skip
+    [
+        (((5,), (5,)), 1),
+        (((5,), (5,)), -1),
+        (((4, 5), (4, 5)), 2),
+        (((4, 5), (4, 5)), 1),
+        (((4, 5), (5, 4)), (1, 2)),
+        (((4, 5), (5, 4)), (-1, -2)),
+        (((5,), (4, 5)), (1, 2)),
+        (((4, 5), (5,)), (2, 1)),
+        (((4, 5, 6), (5, 7)), (2, 1)),
+        (((4, 6, 5), (7, 5, 4)), (1, 3)),
+    ],
+)
 def test_dot(shapes, axes, normalize):
     # Sums of products in another order: a few rounding errors of float32.
     check(merged(layers.Dot(axes, normalize=normalize), *shapes), tolerance=3e-5)

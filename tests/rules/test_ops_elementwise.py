@@ -18,7 +18,12 @@ from k2t_core.emit.source import write_source
 from tests.harness import check, sample
 from tests.rules.operations import CUBE, between, model_of, moves, refused
 
-UNARY = "sqrt exp exp2 expm1 log log2 log10 log1p sin cos tan sinh cosh tanh arctan arcsinh floor ceil rsqrt reciprocal erf erfc sigmoid silu softplus softsign log_sigmoid hard_sigmoid hard_silu hard_tanh tanh_shrink selu sparse_sigmoid sparse_plus negative sign relu relu6 absolute square copy stop_gradient isnan isinf isfinite round leaky_relu elu celu gelu soft_shrink hard_shrink squareplus nan_to_num"
+UNARY = (
+    "sqrt exp exp2 expm1 log log2 log10 log1p sin cos tan sinh cosh tanh arctan arcsinh floor ceil rsqrt "
+    "reciprocal erf erfc sigmoid silu softplus softsign log_sigmoid hard_sigmoid hard_silu hard_tanh tanh_shrink "
+    "selu sparse_sigmoid sparse_plus negative sign relu relu6 absolute square copy stop_gradient isnan isinf "
+    "isfinite round leaky_relu elu celu gelu soft_shrink hard_shrink squareplus nan_to_num"
+)
 
 
 @pytest.mark.parametrize("name", UNARY.split())
@@ -48,7 +53,10 @@ def test_unary_on_an_interval(name):
 
 @pytest.mark.parametrize(
     "name",
-    "sqrt exp log1p sin cos tanh floor ceil square absolute negative sign relu relu6 isnan round cast_float copy arctan expm1".split(),
+    (
+        "sqrt exp log1p sin cos tanh floor ceil square absolute negative sign relu relu6 isnan round cast_float "
+        "copy arctan expm1"
+    ).split(),
 )
 @pytest.mark.parametrize("dtype", ["int32", "int64", "int8", "uint8"])
 def test_unary_on_integers(name, dtype):
@@ -67,17 +75,49 @@ def test_square_of_bool_and_not():
 @pytest.mark.parametrize(
     "function",
     [
-        lambda x: ops.leaky_relu(x, 0.3), lambda x: ops.elu(x, 1.5), lambda x: ops.celu(x, 0.7), lambda x: ops.gelu(x, approximate=False),
-        lambda x: ops.soft_shrink(x, 0.3), lambda x: ops.hard_shrink(x, 0.3), lambda x: ops.threshold(x, 0.2, -1.0), lambda x: ops.squareplus(x, 3),
-        lambda x: ops.round(x, 1), lambda x: ops.round(x, 2), lambda x: ops.clip(x, -0.5, 0.5), lambda x: ops.clip(x, 0, 6), lambda x: ops.glu(ops.concatenate([x, x * 2], -1)),
-        lambda x: ops.zeros_like(x) + x, lambda x: ops.ones_like(x) - x, lambda x: ops.full_like(x, 2.5) * x, lambda x: ops.convert_to_tensor(x) + 1,
-        lambda x: ops.cast(x * 10, "int32"), lambda x: ops.cast(x > 0, "float32"), lambda x: ops.cast(x, "float64"), lambda x: ops.cast(x, "float16"), lambda x: ops.cast(x * 3, "bool"),
-        lambda x: ops.softmax(x), lambda x: ops.softmax(x, 1), lambda x: ops.softmax(x, -2), lambda x: ops.log_softmax(x, 2), lambda x: ops.softmax(x, None) * 9,
-        lambda x: ops.normalize(x), lambda x: ops.normalize(x, 1), lambda x: ops.normalize(x, 2, order=3), lambda x: ops.cumsum(x, 1), lambda x: ops.cumsum(x, -1), lambda x: ops.cumprod(x, 2),
-        lambda x: ops.diff(x, axis=1), lambda x: ops.diff(x, n=2), lambda x: ops.sort(x, 1), lambda x: ops.sort(x), lambda x: ops.argsort(x, 1), lambda x: ops.nan_to_num(x, 1.0, 2.0, 3.0),
-        lambda x: ops.top_k(x, 2)[0], lambda x: ops.top_k(x, 2)[1],
+        lambda x: ops.leaky_relu(x, 0.3),
+        lambda x: ops.elu(x, 1.5),
+        lambda x: ops.celu(x, 0.7),
+        lambda x: ops.gelu(x, approximate=False),
+        lambda x: ops.soft_shrink(x, 0.3),
+        lambda x: ops.hard_shrink(x, 0.3),
+        lambda x: ops.threshold(x, 0.2, -1.0),
+        lambda x: ops.squareplus(x, 3),
+        lambda x: ops.round(x, 1),
+        lambda x: ops.round(x, 2),
+        lambda x: ops.clip(x, -0.5, 0.5),
+        lambda x: ops.clip(x, 0, 6),
+        lambda x: ops.glu(ops.concatenate([x, x * 2], -1)),
+        lambda x: ops.zeros_like(x) + x,
+        lambda x: ops.ones_like(x) - x,
+        lambda x: ops.full_like(x, 2.5) * x,
+        lambda x: ops.convert_to_tensor(x) + 1,
+        lambda x: ops.cast(x * 10, "int32"),
+        lambda x: ops.cast(x > 0, "float32"),
+        lambda x: ops.cast(x, "float64"),
+        lambda x: ops.cast(x, "float16"),
+        lambda x: ops.cast(x * 3, "bool"),
+        lambda x: ops.softmax(x),
+        lambda x: ops.softmax(x, 1),
+        lambda x: ops.softmax(x, -2),
+        lambda x: ops.log_softmax(x, 2),
+        lambda x: ops.softmax(x, None) * 9,
+        lambda x: ops.normalize(x),
+        lambda x: ops.normalize(x, 1),
+        lambda x: ops.normalize(x, 2, order=3),
+        lambda x: ops.cumsum(x, 1),
+        lambda x: ops.cumsum(x, -1),
+        lambda x: ops.cumprod(x, 2),
+        lambda x: ops.diff(x, axis=1),
+        lambda x: ops.diff(x, n=2),
+        lambda x: ops.sort(x, 1),
+        lambda x: ops.sort(x),
+        lambda x: ops.argsort(x, 1),
+        lambda x: ops.nan_to_num(x, 1.0, 2.0, 3.0),
+        lambda x: ops.top_k(x, 2)[0],
+        lambda x: ops.top_k(x, 2)[1],
     ],
-)  # fmt: skip
+)
 def test_options(function):
     check(model_of(function, (4, 5)))
     # Two convolutions around differences, cumulated products: rounding.
@@ -288,11 +328,23 @@ def test_logic(name):
     check(model_of(lambda x: ~((x > 0) & (x < 1) | (x < -1)), (4, 5)))
 
 
-@pytest.mark.parametrize("function", [
-    lambda y: ops.where(y > 0, y, 0.0), lambda y: ops.where(y > 0, 1.0, y), lambda y: ops.where(y > 0, 1.0, 0.0), lambda y: ops.where(y > 0, 1, 0), lambda y: ops.where(y > 0, 1, 0.5),
-    lambda y: ops.where(y > 0, y, -y), lambda y: ops.where(ops.mean(y, 1, keepdims=True) > 0, y, y * 2), lambda y: ops.where(y, y, 1.0), lambda y: ops.where(y > 0, ops.cast(y, "int32"), 2),
-    lambda y: ops.where(y > 0, np.arange(5, dtype="float32"), y), lambda y: ops.where(y > 0, np.arange(5, dtype="int32"), 7), lambda y: ops.where(y > 0, ops.mean(y, (0, 1)), y),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda y: ops.where(y > 0, y, 0.0),
+        lambda y: ops.where(y > 0, 1.0, y),
+        lambda y: ops.where(y > 0, 1.0, 0.0),
+        lambda y: ops.where(y > 0, 1, 0),
+        lambda y: ops.where(y > 0, 1, 0.5),
+        lambda y: ops.where(y > 0, y, -y),
+        lambda y: ops.where(ops.mean(y, 1, keepdims=True) > 0, y, y * 2),
+        lambda y: ops.where(y, y, 1.0),
+        lambda y: ops.where(y > 0, ops.cast(y, "int32"), 2),
+        lambda y: ops.where(y > 0, np.arange(5, dtype="float32"), y),
+        lambda y: ops.where(y > 0, np.arange(5, dtype="int32"), 7),
+        lambda y: ops.where(y > 0, ops.mean(y, (0, 1)), y),
+    ],
+)
 def test_where(function):
     check(
         model_of(function, (4, 5)) if function.__code__.co_consts.count((0, 1)) == 0 else model_of(function, (4, 5, 5))
