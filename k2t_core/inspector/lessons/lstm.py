@@ -7,7 +7,7 @@ from itertools import permutations
 import numpy as np
 
 from k2t_core.inspector.lessons.experiment import Answer, Experiment, Lesson
-from k2t_core.rules.recurrent import LSTM
+from k2t_core.rules.recurrent_cells import LSTM
 from k2t_core.tensors import torch_to_itself
 
 KERAS_GATES, TORCH_GATES = LSTM.keras, LSTM.torch
