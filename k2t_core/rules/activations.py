@@ -267,7 +267,7 @@ def softmax(call: Call) -> Mapping:
     """With a mask: masked entries count as −10⁹ and are zero in the result, also where a whole row is masked."""
     x, mask = call.x, call.argument("mask")
     forward = _softmax(str(x), call.option, x.layout)
-    common = {"keras": f"softmax(x, axis={call.option('axis')})", "torch": formula(forward)}
+    common: dict[str, Any] = {"keras": f"softmax(x, axis={call.option('axis')})", "torch": formula(forward)}
     if mask is None:
         return Mapping(forward, gives=(x.layout,), why="The axis is carried to torch's order of axes.", **common)
     call.refuse(not isinstance(mask, Slot), "its mask is not a tensor of the model")
@@ -296,7 +296,11 @@ def prelu(call: Call) -> Mapping:
     call.option("shared_axes")  # seen in the shape of alpha
     shape = call.variable("alpha").shape
     layout = x.layout
-    common = {"gives": (layout,), "keras": "max(x, 0) − alpha · max(−x, 0)", "torch": "x if x > 0 else weight · x"}
+    common: dict[str, Any] = {
+        "gives": (layout,),
+        "keras": "max(x, 0) − alpha · max(−x, 0)",
+        "torch": "x if x > 0 else weight · x",
+    }
     own = [axis for axis, n in enumerate(shape, start=1) if n != 1]  # axes along which the slope varies
     count = max(shape, default=1) if len(own) <= 1 else None
     if layout.perm[0] == 0 and (not own or len(own) == 1 and layout.axis(own[0]) == 1):

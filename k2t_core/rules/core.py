@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from k2t_core.layout import identity
 from k2t_core.rules.activations import apply_activation
@@ -54,7 +55,7 @@ def einsum_dense(call: Call) -> Mapping:
     contracted = [letter for letter in input_ if letter in sizes]
     new = [letter for letter in output if letter in sizes]
     kept = input_[: len(input_) - len(contracted)]
-    common = {
+    common: dict[str, Any] = {
         "wants": (identity(x.rank),),
         "gives": (identity(rank),),
         "keras": f"activation(einsum({equation!r}, x, kernel) + bias)",

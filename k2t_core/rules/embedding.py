@@ -5,6 +5,8 @@ The masks themselves are operations of their own in the graph: the tracer record
 
 from __future__ import annotations
 
+from typing import Any
+
 from k2t_core.layout import identity
 from k2t_core.rules.registry import SELF, Call, Mapping, Module, Slot, Weight, rule
 from k2t_core.transforms import Permute
@@ -51,7 +53,7 @@ def reversible_embedding(call: Call) -> Mapping:
         module = Module("UntiedEmbedding", size, 2)
         weights.append(Weight("reverse_weight", "reverse_embeddings", (Permute((1, 0)),)))
     table = f"{SELF}.{'weight' if tied else 'reverse_weight'}"
-    common = {"module": module, "weights": tuple(weights), "wants": (identity(x.rank),)}
+    common: dict[str, Any] = {"module": module, "weights": tuple(weights), "wants": (identity(x.rank),)}
     if not reverse:
         why = "The same table of rows" + (
             ", which the layer's reverse calls use too." if tied else "; reverse calls have a table of their own."

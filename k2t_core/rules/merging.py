@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import reduce
+from typing import Any
 
 import numpy as np
 
@@ -84,7 +85,7 @@ def merge(call: Call) -> Mapping:
     inputs = _inputs(call)
     masks = call.argument("masks")
     ranks = {x.rank for x in inputs}
-    common = {
+    common: dict[str, Any] = {
         "keras": FORMULA[kind] + (", lower ranks expanded at axis 1" if len(ranks) > 1 else ""),
         "torch": FORMULA[kind],
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from k2t_core.graph import Layer
 from k2t_core.layout import Layout
@@ -93,7 +94,7 @@ def layer_normalization(call: Call) -> Mapping:
     raw, axes, layout = _inner_axes(call)
     center, scale, epsilon = call.option("center"), call.option("scale"), call.option("epsilon")
     rms_scaling = call.option("rms_scaling", False)
-    common = {
+    common: dict[str, Any] = {
         "wants": (layout,),
         "gives": (layout,),
         "keras": "gamma · (x − mean) / √(variance + epsilon) + beta",

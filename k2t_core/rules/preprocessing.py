@@ -38,7 +38,7 @@ def rescaling(call: Call) -> Mapping:
     x, dtype = call.x, call.outputs[0].dtype
     scale, offset = (_array(call.option(name), f"its {name}") for name in ("scale", "offset"))
     text = str(x) if x.dtype == dtype else cast(str(x), dtype)
-    common = {"gives": (x.layout,), "keras": "x · scale + offset"}
+    common: dict[str, Any] = {"gives": (x.layout,), "keras": "x · scale + offset"}
     if scale.ndim == offset.ndim == 0:
         forward = _scaled(text, float(scale), float(offset), dtype)
         return Mapping(forward, why="The same two numbers.", torch=formula(forward), **common)
@@ -87,7 +87,7 @@ def normalization(call: Call) -> Mapping:
     mean, variance = call.option("mean", None), call.option("variance", None)
     keep = sorted(a % x.rank for a in ([] if axis is None else [axis] if isinstance(axis, int) else axis))
     text = str(x) if x.dtype == dtype else cast(str(x), dtype)
-    common = {
+    common: dict[str, Any] = {
         "gives": (x.layout,),
         "keras": "mean + x · max(√variance, 1e-7)" if invert else "(x − mean) / max(√variance, 1e-7)",
         "torch": "mean + x · std" if invert else "(x − mean) / std",

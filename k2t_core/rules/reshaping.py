@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from k2t_core.graph import Shape
 from k2t_core.layout import Flat, Layout, channels_first, identity
@@ -40,7 +41,7 @@ def flatten(call: Call) -> Mapping:
     # The order in which Keras runs through the axes: its own, or channels last brought to the front of the rest.
     order = (0, *range(2, rank), 1) if channels_first else tuple(range(rank))
     target = Layout(order)
-    common = {"keras": "reshape(x, (batch, −1)), last axis fastest", "torch": "x.flatten(1)"}
+    common: dict[str, Any] = {"keras": "reshape(x, (batch, −1)), last axis fastest", "torch": "x.flatten(1)"}
     alternatives = (PLAIN, PERMUTE)
     if x.layout.same_memory(target, x.shape):
         return Mapping(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -108,7 +109,7 @@ def upsampling(call: Call) -> Mapping:
     )
     call.refuse(x.rank != rank + 2, f"its input has {x.rank} axes, where k2t expects {rank + 2}")
     layout = image_layout(call)
-    common = {"wants": (layout,), "gives": (layout,), "keras": f"resize(x, size={factors}, {mode})"}
+    common: dict[str, Any] = {"wants": (layout,), "gives": (layout,), "keras": f"resize(x, size={factors}, {mode})"}
     if set(factors) == {1}:
         return Mapping(str(x), why="A factor of 1 changes nothing.", torch="x", **common)
     if mode == "nearest":

@@ -4,6 +4,7 @@ normalization/spectral_normalization.py."""
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from k2t_core.graph import Graph, Layer, Node, Ref, Tensor
 from k2t_core.layout import Layout, channels_first, identity
@@ -76,7 +77,7 @@ def time_distributed(call: Call) -> Mapping:
     inputs = tuple(names[: len(slots)])
     node = Node(child.name, child, {name: Ref(name) for name in inputs}, ("y",))
     graph = Graph(f"{call.layer.name}_{child.name}", inputs, ("y",), (node,), tensors, inputs, ("y",))
-    common = {
+    common: dict[str, Any] = {
         "why": "Time is folded into the batch: in inference no layer mixes samples.",
         "keras": f"{child.kind}(x[:, t]) for every step t",
     }
