@@ -33,7 +33,6 @@ MISSING: frozenset[str] = frozenset(
         "planning/checks",
         "planning/constructors",
         "planning/folding",
-        "planning/helper_sources",
         "planning/layouts",
         "planning/names",
         "planning/overrides",
