@@ -23,7 +23,10 @@ BREAK = "break"
 
 def main() -> None:
     project = common.project()
-    text = "Where Keras and PyTorch differ. Each experiment builds a Keras layer and PyTorch modules with your numbers and runs both, now. Predict first, then look."
+    text = (
+        "Where Keras and PyTorch differ. Each experiment builds a Keras layer and PyTorch modules with your numbers "
+        "and runs both, now. Predict first, then look."
+    )
     common.heading("Learn", text, project)
     common.show_attempt()
     from_the_address(project)
@@ -150,9 +153,11 @@ def one_of(
 
 def flatten(project: Project) -> None:
     st.markdown(
-        "Keras keeps an image as height × width × **channels**, PyTorch as **channels** × height × width. `Flatten` strings the numbers up in that order, so the same image "
-        "becomes another list. The `Dense` layer that follows has one row of its kernel for each place in the list. Converted row by row, each weight meets the wrong pixel: "
-        "every shape fits, every number is wrong. The remedy is to re-order the rows of the kernel once, when it is converted."
+        "Keras keeps an image as height × width × **channels**, PyTorch as **channels** × height × width. `Flatten` "
+        "strings the numbers up in that order, so the same image becomes another list. The `Dense` layer that "
+        "follows has one row of its kernel for each place in the list. Converted row by row, each weight meets the "
+        "wrong pixel: every shape fits, every number is wrong. The remedy is to re-order the rows of the kernel "
+        "once, when it is converted."
     )
     settings, show = st.columns([1, 4], gap="large")
     with settings:
@@ -176,7 +181,8 @@ def flatten(project: Project) -> None:
             project,
             "flatten",
             experiment,
-            "With one channel, or an image of one pixel, both orders are the same: that is why such a test proves nothing."
+            "With one channel, or an image of one pixel, both orders are the same: that is why such a test proves "
+            "nothing."
             if experiment.wrong.agrees
             else None,
         )
@@ -184,8 +190,10 @@ def flatten(project: Project) -> None:
 
 def ones(project: Project) -> None:
     st.markdown(
-        "`Dense` multiplies by its kernel of shape (in, out), `nn.Linear` by the transpose of its weight of shape (out, in). If the layer is **square**, a forgotten transpose "
-        "raises no error. And if all weights are **one**, as in many a quick test, the transpose changes nothing: a wrong conversion passes. Random weights tell them apart."
+        "`Dense` multiplies by its kernel of shape (in, out), `nn.Linear` by the transpose of its weight of shape "
+        "(out, in). If the layer is **square**, a forgotten transpose raises no error. And if all weights are "
+        "**one**, as in many a quick test, the transpose changes nothing: a wrong conversion passes. Random weights "
+        "tell them apart."
     )
     settings, show = st.columns([1, 4], gap="large")
     with settings:
@@ -201,15 +209,17 @@ def ones(project: Project) -> None:
                 st.markdown(f"**{title}**")
                 answers(experiment, f"ones:{title}")
             st.info(
-                "Where every weight is one, the wrong version agrees as well as the right one: such a comparison proves nothing.",
+                "Where every weight is one, the wrong version agrees as well as the right one: such a comparison "
+                "proves nothing.",
                 icon=":material/lightbulb:",
             )
 
 
 def dense(project: Project) -> None:
     st.markdown(
-        "`Dense` computes x · kernel, with a kernel of shape (in, out). `nn.Linear` computes x · weightᵀ, with a weight of shape (out, in). So the kernel must be **transposed**. "
-        "Where in and out are different numbers, torch refuses the kernel as it is. Where they are equal, nobody refuses anything."
+        "`Dense` computes x · kernel, with a kernel of shape (in, out). `nn.Linear` computes x · weightᵀ, with a "
+        "weight of shape (out, in). So the kernel must be **transposed**. Where in and out are different numbers, "
+        "torch refuses the kernel as it is. Where they are equal, nobody refuses anything."
     )
     settings, show = st.columns([1, 4], gap="large")
     with settings:
@@ -243,8 +253,10 @@ def dense(project: Project) -> None:
 
 def attention(project: Project) -> None:
     st.markdown(
-        "`MultiHeadAttention` keeps a kernel of shape (features, **heads**, key_dim), torch one matrix in which the heads follow each other: heads and key_dim must be joined in that order. "
-        "The other order fits every shape. And the **mask** is turned round: Keras's True means *look here*, torch's True means *do not*. Here the mask is causal: a place sees itself and what came before."
+        "`MultiHeadAttention` keeps a kernel of shape (features, **heads**, key_dim), torch one matrix in which the "
+        "heads follow each other: heads and key_dim must be joined in that order. The other order fits every shape. "
+        "And the **mask** is turned round: Keras's True means *look here*, torch's True means *do not*. Here the "
+        "mask is causal: a place sees itself and what came before."
     )
     settings, show = st.columns([1, 4], gap="large")
     with settings:
@@ -288,8 +300,10 @@ def attention(project: Project) -> None:
 
 def memory(project: Project) -> None:
     st.markdown(
-        "**Layout** says what an axis means: N × H × W × C or N × C × H × W. **Memory format** says how the same tensor lies in memory; its shape, its indices and its meaning stay. "
-        "`torch.channels_last` is a memory format: it does not make torch read channels last. Nor does `reshape`: it reads the numbers on in their order and puts them in other places. Only `permute` moves axes."
+        "**Layout** says what an axis means: N × H × W × C or N × C × H × W. **Memory format** says how the same "
+        "tensor lies in memory; its shape, its indices and its meaning stay. `torch.channels_last` is a memory "
+        "format: it does not make torch read channels last. Nor does `reshape`: it reads the numbers on in their "
+        "order and puts them in other places. Only `permute` moves axes."
     )
     settings, show = st.columns([1, 4], gap="large")
     with settings:
@@ -326,8 +340,9 @@ def memory(project: Project) -> None:
 
 def inference(project: Project) -> None:
     st.markdown(
-        "Call a Keras layer and it **infers**, unless you say `training=True`. Make a torch module and it **trains**, until you say `.eval()`: Dropout drops, BatchNorm takes the mean of this batch. "
-        "So k2t's `load_model` returns the module in `.eval()`, and Verify compares that. For training on, call `.train()`."
+        "Call a Keras layer and it **infers**, unless you say `training=True`. Make a torch module and it "
+        "**trains**, until you say `.eval()`: Dropout drops, BatchNorm takes the mean of this batch. So k2t's "
+        "`load_model` returns the module in `.eval()`, and Verify compares that. For training on, call `.train()`."
     )
     settings, show = st.columns([1, 4], gap="large")
     with settings:
@@ -343,9 +358,10 @@ def inference(project: Project) -> None:
 
 def lstm(project: Project) -> None:
     st.markdown(
-        "An LSTM computes four gates at once, stacked in one matrix. Keras stacks **i f c o**, PyTorch **i f g o**: the same order under another name, since g is c. "
-        "So no block moves; but other frameworks use other orders, and a swapped pair fits every shape. Keras has **three** arrays: kernel, recurrent_kernel, bias. "
-        "PyTorch has **four**, with two biases that are added: the Keras bias goes into one, and zeros into the other."
+        "An LSTM computes four gates at once, stacked in one matrix. Keras stacks **i f c o**, PyTorch **i f g o**: "
+        "the same order under another name, since g is c. So no block moves; but other frameworks use other orders, "
+        "and a swapped pair fits every shape. Keras has **three** arrays: kernel, recurrent_kernel, bias. PyTorch "
+        "has **four**, with two biases that are added: the Keras bias goes into one, and zeros into the other."
     )
     settings, show = st.columns([1, 4], gap="large")
     with settings:
@@ -411,8 +427,10 @@ def lstm(project: Project) -> None:
 
 def same(project: Project) -> None:
     st.markdown(
-        '`padding="same"` means as many outputs as size ÷ stride, rounded up. The zeros this takes may be an **odd** number. Keras then puts one more at the end; PyTorch\'s '
-        "`padding=` puts the same number on both sides. The shapes are often equal, and every output is shifted by a pixel. The remedy is `F.pad` before the convolution."
+        '`padding="same"` means as many outputs as size ÷ stride, rounded up. The zeros this takes may be an **odd** '
+        "number. Keras then puts one more at the end; PyTorch's "
+        "`padding=` puts the same number on both sides. The shapes are often equal, and every output is shifted by a "
+        "pixel. The remedy is `F.pad` before the convolution."
     )
     settings, show = st.columns([1, 4], gap="large")
     with settings:
@@ -443,8 +461,9 @@ def same(project: Project) -> None:
 
 def kernel_axes(project: Project) -> None:
     st.markdown(
-        "Keras stores a convolution kernel as (height, width, in, out), PyTorch as (out, in, height, width). A plain `.T` **reverses** all axes: out and in come first, as "
-        "they should, but height and width change places, and every filter is mirrored along its diagonal. With a square kernel no shape tells."
+        "Keras stores a convolution kernel as (height, width, in, out), PyTorch as (out, in, height, width). A plain "
+        "`.T` **reverses** all axes: out and in come first, as they should, but height and width change places, and "
+        "every filter is mirrored along its diagonal. With a square kernel no shape tells."
     )
     settings, show = st.columns([1, 4], gap="large")
     with settings:
@@ -474,8 +493,9 @@ def kernel_axes(project: Project) -> None:
 
 def pooling(project: Project) -> None:
     st.markdown(
-        "At the border part of the window lies outside of the image. Keras averages the values that are there; PyTorch counts the padding's zeros as values unless told not to. "
-        "Inside, both agree, so a glance at the middle of a picture shows nothing. The remedy is `count_include_pad=False`."
+        "At the border part of the window lies outside of the image. Keras averages the values that are there; "
+        "PyTorch counts the padding's zeros as values unless told not to. Inside, both agree, so a glance at the "
+        "middle of a picture shows nothing. The remedy is `count_include_pad=False`."
     )
     settings, show = st.columns([1, 4], gap="large")
     with settings:
@@ -501,8 +521,9 @@ def pooling(project: Project) -> None:
 
 def epsilon(project: Project) -> None:
     st.markdown(
-        "BatchNormalization divides by √(variance + ε). Keras's default ε is **1e-3**, PyTorch's **1e-5**. Where the variance is large nobody notices; where it is small, "
-        "as behind a deep stack of layers, the outputs are off by a good part of themselves. Keras's LayerNormalization has 1e-3 too, `nn.LayerNorm` 1e-5."
+        "BatchNormalization divides by √(variance + ε). Keras's default ε is **1e-3**, PyTorch's **1e-5**. Where the "
+        "variance is large nobody notices; where it is small, as behind a deep stack of layers, the outputs are off "
+        "by a good part of themselves. Keras's LayerNormalization has 1e-3 too, `nn.LayerNorm` 1e-5."
     )
     settings, show = st.columns([1, 4], gap="large")
     with settings:
@@ -521,9 +542,10 @@ def epsilon(project: Project) -> None:
 
 def momentum(project: Project) -> None:
     st.markdown(
-        "Both keep a moving mean while they train. Keras's **momentum** is the share that stays: mean ← 0.99 · mean + 0.01 · new. PyTorch's is the share that comes: "
-        "mean ← (1 − m) · mean + m · new. Copied as it stands, 0.99 makes PyTorch forget everything but the last batch. Inference does not show it; training on does. "
-        "The moving variance differs besides: PyTorch divides by n − 1, Keras by n."
+        "Both keep a moving mean while they train. Keras's **momentum** is the share that stays: mean ← 0.99 · mean "
+        "+ 0.01 · new. PyTorch's is the share that comes: mean ← (1 − m) · mean + m · new. Copied as it stands, 0.99 "
+        "makes PyTorch forget everything but the last batch. Inference does not show it; training on does. The "
+        "moving variance differs besides: PyTorch divides by n − 1, Keras by n."
     )
     settings, show = st.columns([1, 4], gap="large")
     with settings:
@@ -542,9 +564,10 @@ def momentum(project: Project) -> None:
 
 def gru(project: Project) -> None:
     st.markdown(
-        "A GRU has three gates. Keras stacks **z r h**, PyTorch **r z n**: the first two blocks must change places, and every shape fits if they do not. And there are two GRUs: "
-        "with `reset_after=True` (Keras's default, the only one PyTorch has) the reset gate acts after the recurrent product and there are two biases; with `False`, before, and there is one. "
-        "No arrangement of weights turns one into the other."
+        "A GRU has three gates. Keras stacks **z r h**, PyTorch **r z n**: the first two blocks must change places, "
+        "and every shape fits if they do not. And there are two GRUs: with `reset_after=True` (Keras's default, the "
+        "only one PyTorch has) the reset gate acts after the recurrent product and there are two biases; with "
+        "`False`, before, and there is one. No arrangement of weights turns one into the other."
     )
     settings, show = st.columns([1, 4], gap="large")
     with settings:
@@ -576,7 +599,8 @@ def gru(project: Project) -> None:
 
 def activations(project: Project) -> None:
     st.markdown(
-        "Functions of one name have other defaults, or other habits around them. No weight is wrong, no shape is: only the numbers. k2t writes every argument that differs from PyTorch's default."
+        "Functions of one name have other defaults, or other habits around them. No weight is wrong, no shape is: "
+        "only the numbers. k2t writes every argument that differs from PyTorch's default."
     )
     settings, show = st.columns([1, 4], gap="large")
     with settings:
@@ -662,8 +686,9 @@ def judged(answer: Answer) -> None:
 def exercise(project: Project) -> None:
     """A fault in a copy of the loaded model's conversion: guess the layer, then see."""
     st.markdown(
-        "k2t breaks **one layer** of a copy of your model's conversion, in a way that every shape hides, and verifies it. You are told how far the model is off, and nothing else: "
-        "which layer diverges first, and why? Your model and your overrides stay as they are."
+        "k2t breaks **one layer** of a copy of your model's conversion, in a way that every shape hides, and "
+        "verifies it. You are told how far the model is off, and nothing else: which layer diverges first, and why? "
+        "Your model and your overrides stay as they are."
     )
     if not project.has_model:
         st.info("The exercise works on a model of yours.", icon=":material/info:")
@@ -731,7 +756,8 @@ def where_and_why(found: Exercise, layer: str, reason: str) -> None:
         st.success(f"**Found.** It is {common.plain(found.layer)}.", icon=":material/check_circle:")
     else:
         st.warning(
-            f"**Not {common.plain(layer)}**: it is {common.plain(found.layer)}. What comes before it is right, what comes after it only passes the error on.",
+            f"**Not {common.plain(layer)}**: it is {common.plain(found.layer)}. What comes before it is right, what "
+            "comes after it only passes the error on.",
             icon=":material/change_circle:",
         )
     if reason == found.fault:

@@ -21,7 +21,8 @@ def main() -> None:
     project = common.project()
     common.heading(
         "Keras to PyTorch",
-        "Load a Keras model, see what each layer becomes in PyTorch, change what you know better, and prove that both compute the same.",
+        "Load a Keras model, see what each layer becomes in PyTorch, change what you know better, and prove that "
+        "both compute the same.",
         project,
     )
     common.show_attempt()

@@ -37,7 +37,8 @@ def main() -> None:
     plan = common.need_plan(project)
     common.heading(
         "Mapping",
-        "A row for each Keras layer and operation, with what it becomes in PyTorch. Select a row to see why and to overrule it.",
+        "A row for each Keras layer and operation, with what it becomes in PyTorch. Select a row to see why and to "
+        "overrule it.",
         project,
     )
     common.show_attempt()
@@ -109,7 +110,8 @@ def drawing(project: Project, plan: Any) -> None:
         "Graph",
         "mapping.graph",
         project,
-        help="Both models drawn together. A click on a layer selects its row; a row that you select is shown in the graph.",
+        help="Both models drawn together. A click on a layer selects its row; a row that you select is shown in the "
+        "graph.",
     )
     if project.settings["mapping.graph"]:
         common.graph(project, plan, "mapping", lambda call: select(project, call), height=440, reveal=True)
@@ -168,7 +170,10 @@ def filtered(project: Project, found: list[Row]) -> list[Row]:
 
 
 def table(project: Project, shown: list[Row], nested: bool) -> None:
-    """The rows; ``nested``: with the layers of a model inside the model indented below it, which a filter would tear apart."""
+    """The rows.
+
+    nested: with the layers of a model inside the model indented below it, which a filter would tear apart.
+    """
     if not shown:
         st.info("No row matches the filter.", icon=":material/filter_alt_off:")
         return
@@ -319,7 +324,8 @@ def numbers(project: Project, plan: Any, row: Row) -> None:
     run = report.deciding
     if run.passed and not report.passed:
         st.markdown(
-            f":red[:material/cancel:] In inference the whole model agrees, in training it **differs**, at **{common.plain(str(report.first_divergence))}**."
+            ":red[:material/cancel:] In inference the whole model agrees, in training it **differs**, at "
+            f"**{common.plain(str(report.first_divergence))}**."
         )
     elif run.passed:
         st.markdown(
@@ -365,7 +371,8 @@ def alone(project: Project, row: Row) -> None:
     weak = project.weak(row.layer)
     if weak is not None:
         st.caption(
-            f"Its weights could hide a wrong mapping ({common.plain(weak)}). Verify compares with randomised ones as well."
+            f"Its weights could hide a wrong mapping ({common.plain(weak)}). Verify compares with randomised ones as "
+            "well."
         )
 
 
@@ -441,7 +448,8 @@ def later(project: Project, row: Row, one: Any, other: Any) -> None:
         },
     )
     st.caption(
-        f"Accumulated relative difference at {common.plain(row.call)} and each later layer, the whole model on the first {LOOKED_AT} samples."
+        f"Accumulated relative difference at {common.plain(row.call)} and each later layer, the whole model on the "
+        f"first {LOOKED_AT} samples."
     )
 
 
@@ -568,7 +576,8 @@ def code_in_recipe(project: Project) -> None:
     if owner != project.id:
         return
     st.warning(
-        "This recipe holds Python code. It runs on this machine as soon as the recipe is in force: read it, and use it only if you trust who wrote it.",
+        "This recipe holds Python code. It runs on this machine as soon as the recipe is in force: read it, and use "
+        "it only if you trust who wrote it.",
         icon=":material/gpp_maybe:",
     )
     for one in parsed_recipe(text).snippets:

@@ -89,7 +89,8 @@ def controls(project: Project, plan: Any) -> None:
                 max_value=1.0,
                 step=1e-5,
                 format="%.1e",
-                help="Largest allowed max |torch − keras| over max |keras| of an output. 1e-4 is a thousand float32 roundings: deep networks drift by tens of them, a wrong mapping by orders more.",
+                help="Largest allowed max |torch − keras| over max |keras| of an output. 1e-4 is a thousand float32 "
+                "roundings: deep networks drift by tens of them, a wrong mapping by orders more.",
             )
         with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
             common.bound(
@@ -97,14 +98,16 @@ def controls(project: Project, plan: Any) -> None:
                 "Edge cases",
                 "verify.edge_cases",
                 project,
-                help="Compare on zeros, tiny and large numbers, a batch of 1, in the range that the model's own preprocessing implies and, where dimensions are free, on other sizes as well.",
+                help="Compare on zeros, tiny and large numbers, a batch of 1, in the range that the model's own "
+                "preprocessing implies and, where dimensions are free, on other sizes as well.",
             )
             common.bound(
                 st.toggle,
                 "Gradients and training mode",
                 "verify.training",
                 project,
-                help="Compare the gradients of inputs and weights, and BatchNormalization's statistics after a step in training mode, as well.",
+                help="Compare the gradients of inputs and weights, and BatchNormalization's statistics after a step "
+                "in training mode, as well.",
             )
             common.bound(
                 st.number_input,
@@ -115,7 +118,8 @@ def controls(project: Project, plan: Any) -> None:
                 max_value=100,
                 step=1,
                 width=260,
-                help="Look for the input of largest disagreement by gradient steps from this many starts, and compare on it. 0 does not search.",
+                help="Look for the input of largest disagreement by gradient steps from this many starts, and "
+                "compare on it. 0 does not search.",
             )
         with st.container(horizontal=True, vertical_alignment="center"):
             st.button(
@@ -130,8 +134,9 @@ def controls(project: Project, plan: Any) -> None:
                 with st.popover("Use my own inputs", icon=":material/dataset:"):
                     names = ", ".join(plan.root.graph.input_names)
                     st.markdown(
-                        f"A **.npz** with an array for each of: {common.plain(names)}. Or a **.csv** with a sample in each row, its columns named after the inputs or in order; for a model of one input also a **.npy**, or **images**. "
-                        "In Keras's order of axes."
+                        f"A **.npz** with an array for each of: {common.plain(names)}. Or a **.csv** with a sample in "
+                        "each row, its columns named after the inputs or in order; for a model of one input also a "
+                        "**.npy**, or **images**. In Keras's order of axes."
                     )
                     st.file_uploader(
                         "Your file",
@@ -176,7 +181,8 @@ def outdated(project: Project, report: Report) -> None:
         return
     with st.container(border=True):
         st.markdown(
-            f":green[:material/check:] **In force now** for {common.plain(applied.layer)}: {common.plain(applied.text)}. What follows is the result from before it: convert and verify again."
+            f":green[:material/check:] **In force now** for {common.plain(applied.layer)}: "
+            f"{common.plain(applied.text)}. What follows is the result from before it: convert and verify again."
         )
         with st.container(horizontal=True):
             st.button(
@@ -222,7 +228,10 @@ def cause_text(cause: Cause) -> str:
         else ":orange[:material/trending_down:] Comes nearer"
     )
     text = cause.text.replace(f" {cause.layer}: ", " ")  # an override names its layer once more
-    return f"**{common.plain(cause.layer)}**: {common.plain(text)}  \n{verdict}: the layer's error falls from **{cause.before.relative:.2g}** to **{cause.after.relative:.2g}**"
+    return (
+        f"**{common.plain(cause.layer)}**: {common.plain(text)}  \n{verdict}: the layer's error falls from "
+        f"**{cause.before.relative:.2g}** to **{cause.after.relative:.2g}**"
+    )
 
 
 def effects(report: Report) -> None:
@@ -339,14 +348,19 @@ def results(project: Project, report: Report) -> None:
     evidence.evidence(project, report)
     reference = report.reference
     st.caption(
-        f"Inputs: {common.plain(report.deciding.inputs)}. Keras side computed by {reference.get('package', 'keras')} {reference.get('version', '')} on {reference.get('backend', '')}, {common.plain(report.execution)}."
+        f"Inputs: {common.plain(report.deciding.inputs)}. Keras side computed by {reference.get('package', 'keras')} "
+        f"{reference.get('version', '')} on {reference.get('backend', '')}, {common.plain(report.execution)}."
     )
     downloads(project, report)
 
 
 def verdict(project: Project, report: Report, run: Run) -> None:
     worst = run.worst
-    numbers = f"The largest relative difference of an output is **{worst.difference.relative:.2g}**; allowed is {worst.allowed(run.tolerance):.2g} of the largest Keras value, {run.tolerance / 2**-23:,.0f} {worst.keras.dtype.name} roundings."
+    numbers = (
+        f"The largest relative difference of an output is **{worst.difference.relative:.2g}**; allowed is "
+        f"{worst.allowed(run.tolerance):.2g} of the largest Keras value, {run.tolerance / 2**-23:,.0f} "
+        f"{worst.keras.dtype.name} roundings."
+    )
     if run.why_worst:
         numbers += f" {common.plain(run.why_worst[0].upper() + run.why_worst[1:])}."
     if not report.passed:
@@ -377,7 +391,8 @@ def verdict(project: Project, report: Report, run: Run) -> None:
         )
     else:
         st.warning(
-            f"**They agree, but this comparison proves nothing**: the weights cannot tell a right mapping from a wrong one. {numbers}",
+            "**They agree, but this comparison proves nothing**: the weights cannot tell a right mapping from a "
+            f"wrong one. {numbers}",
             icon=":material/warning:",
         )
     if report.weaknesses:
@@ -395,7 +410,8 @@ def verdict(project: Project, report: Report, run: Run) -> None:
         else:
             with st.expander("The model's own weights alone would prove nothing", icon=":material/info:"):
                 st.markdown(
-                    f"{told}{more}\n\nSo the evidence is the comparison with randomised weights. They were put into a copy; your model is unchanged."
+                    f"{told}{more}\n\nSo the evidence is the comparison with randomised weights. They were put into a "
+                    "copy; your model is unchanged."
                 )
 
 

@@ -38,13 +38,20 @@ def navigation() -> Any:
     st.set_page_config(
         page_title="k2t: Keras to PyTorch", page_icon=str(Path(__file__).with_name("icon.svg")), layout="wide"
     )
-    # White words on the light blue of the dark theme could not be read, nor some of Streamlit's greys and colours of code.
+    # White words on the light blue of the dark theme could not be read, nor some of Streamlit's greys and colours of
+    # code.
     on_dark = """[data-testid*=stBaseButton-primary] :is(p, span) { color: #0E1117; }
-        .stCode .token:is(.keyword, .operator) { color: #FFA366 !important; } .stCode .token:is(.number, .boolean, .builtin) { color: #8CCBF5 !important; }
-        .stCode .token.string { color: #6FD9B5 !important; } .stCode .token.comment { color: #BDBDBD !important; } .stCode .token:is(.function, .class-name, .decorator) { color: #EBB8D9 !important; }"""
+        .stCode .token:is(.keyword, .operator) { color: #FFA366 !important; }
+        .stCode .token:is(.number, .boolean, .builtin) { color: #8CCBF5 !important; }
+        .stCode .token.string { color: #6FD9B5 !important; }
+        .stCode .token.comment { color: #BDBDBD !important; }
+        .stCode .token:is(.function, .class-name, .decorator) { color: #EBB8D9 !important; }"""
     on_light = """[data-testid=stCaptionContainer], .stMainBlockContainer kbd { opacity: .8 !important; }
-        .stCode .token { color: #31333F !important; } .stCode .token.comment { color: #4D4D4D !important; } .stCode .token.string { color: #00523B !important; }
-        .stCode .token:is(.number, .boolean, .builtin) { color: #004F80 !important; } .stCode .token:is(.keyword, .operator) { color: #8A2D00 !important; }
+        .stCode .token { color: #31333F !important; }
+        .stCode .token.comment { color: #4D4D4D !important; }
+        .stCode .token.string { color: #00523B !important; }
+        .stCode .token:is(.number, .boolean, .builtin) { color: #004F80 !important; }
+        .stCode .token:is(.keyword, .operator) { color: #8A2D00 !important; }
         .stCode .token:is(.function, .class-name, .decorator) { color: #62285F !important; }"""
     words = on_dark if st.context.theme.type == "dark" else on_light
     st.html(f"<style>.stMainBlockContainer {{ padding: 4.5rem clamp(1rem, 4vw, 4rem) 3rem; }} {words}</style>")
@@ -60,8 +67,8 @@ def navigation() -> Any:
 def project() -> Project:
     """The project of this session: that of the URL, so that a reload finds it again, or a new one."""
     if "started by app.py" not in st.session_state:
-        # The first session of a new server: Streamlit takes pages/ for the pages of an app without navigation and runs the
-        # page by itself; a call of st.navigation tells it better.
+        # The first session of a new server: Streamlit takes pages/ for the pages of an app without navigation and runs
+        # the page by itself; a call of st.navigation tells it better.
         navigation()
         st.rerun()
     if "project" not in st.session_state:
@@ -133,7 +140,8 @@ def show_error(error: Exception) -> None:
         st.error(plain(str(error)), icon=":material/error:")
     elif isinstance(error, MemoryError):
         st.error(
-            f"There is not enough memory ({plain(str(error)) or 'an allocation failed'}): give fewer samples, or a machine with more. What you had before is unchanged.",
+            f"There is not enough memory ({plain(str(error)) or 'an allocation failed'}): give fewer samples, or a "
+            "machine with more. What you had before is unchanged.",
             icon=":material/memory:",
         )
     else:
@@ -155,7 +163,10 @@ def guarded() -> Iterator[None]:
 
 
 def safety_net() -> AbstractContextManager[None]:
-    """Around a page as a whole: what it does not expect ends in plain words. The tests of the pages take it away, to see errors as they are."""
+    """Around a page as a whole: what it does not expect ends in plain words.
+
+    The tests of the pages take it away, to see errors as they are.
+    """
     return guarded()
 
 
@@ -187,7 +198,7 @@ def busy(project: Project) -> bool:
 
 
 def watch(project: Project, *kinds: str) -> None:
-    """While a job of these kinds (all, where none is named) runs, show its progress; then run the page anew with its result.
+    """While a job of these kinds (all, where none is named) runs, show its progress; then run the page anew.
 
     The job has a thread of its own: leaving the page or touching a widget ends this loop, not the work.
     """
@@ -293,9 +304,10 @@ def heading(title: str, text: str, project: Project) -> None:
 def graph(
     project: Project, plan: Any, page: str, select: Callable[[str], None], height: int = 480, reveal: bool = False
 ) -> None:
-    """Both models drawn together. select: what a click on a node does with the row that it stands for; the page is run anew after it.
+    """Both models drawn together. Folding and colouring run the graph's own part of the page alone.
 
-    Folding and colouring run the graph's own part of the page alone. reveal: whether a row that is selected elsewhere is brought into view.
+    select: what a click on a node does with the row that it stands for; the page is run anew after it. reveal: whether
+    a row that is selected elsewhere is brought into view.
     """
     st.session_state.pop("graph clicked", None)  # this is a run of the whole page
     _graph(project, plan, page, select, height, reveal)
@@ -351,9 +363,9 @@ def amount(difference: Any) -> str:
 
 
 def listing(text: str, by_line: dict[int, list[str]], chosen: str | None, only: Collection[int] | None = None) -> str:
-    """The source as a table: line number, code, and the Keras layers it computes; the lines of the layer ``chosen`` marked.
+    """The source as a table: line number, code, and the Keras layers it computes.
 
-    only: the lines shown, where not all are.
+    chosen: the layer whose lines are marked. only: the lines shown, where not all are.
     """
     formatter = HtmlFormatter(nowrap=True, noclasses=True, style=OnDark if st.context.theme.type == "dark" else OnLight)
     lines = highlight(text, PythonLexer(stripnl=False), formatter).split("\n")
@@ -363,28 +375,43 @@ def listing(text: str, by_line: dict[int, list[str]], chosen: str | None, only: 
             continue
         if number != before + 1:
             rows.append(
-                f'<tr><td style="{_CELL}text-align:right;opacity:.6;padding-right:1rem">⋮</td><td style="{_CELL}"></td><td style="{_CELL}"></td></tr>'
+                f'<tr><td style="{_CELL}text-align:right;opacity:.6;padding-right:1rem">⋮</td><td '
+                f'style="{_CELL}"></td><td style="{_CELL}"></td></tr>'
             )
         before = number
         layers = by_line.get(number, [])
         words = ", ".join(layers[:3]) + (f" and {len(layers) - 3} more" if len(layers) > 3 else "")
         mark = f"background:{MARKED};box-shadow:inset 3px 0 #E69F00;" if chosen is not None and chosen in layers else ""
         rows.append(
-            f'<tr style="{mark}"><td style="{_CELL}text-align:right;opacity:.8;user-select:none;padding-right:1rem">{number}</td>'
-            f'<td style="{_CELL}white-space:pre;width:100%">{code}</td>'
-            f'<td style="{_CELL}opacity:.75;white-space:nowrap;padding-left:1.5rem;font-style:italic">{html.escape(words)}</td></tr>'
+            f'<tr style="{mark}"><td '
+            f'style="{_CELL}text-align:right;opacity:.8;user-select:none;padding-right:1rem">{number}</td><td '
+            f'style="{_CELL}white-space:pre;width:100%">{code}</td><td '
+            f'style="{_CELL}opacity:.75;white-space:nowrap;padding-left:1.5rem;font-style:italic">{html.escape(words)}</td></tr>'
         )
-    head = f'<tr><td style="{_CELL}"></td><td style="{_CELL}opacity:.75;padding-bottom:.4rem">PyTorch</td><td style="{_CELL}opacity:.75;white-space:nowrap;padding-left:1.5rem">Keras layer</td></tr>'
-    table = f"<table style=\"border-collapse:collapse;width:100%;font-family:'Source Code Pro',ui-monospace,monospace;font-size:.82rem;line-height:1.5\">{head}{''.join(rows)}</table>"
-    return f'<div tabindex="0" style="overflow-x:auto;border:1px solid rgba(128,128,128,.25);border-radius:.5rem;padding:.75rem">{table}</div>'
+    head = (
+        f'<tr><td style="{_CELL}"></td><td style="{_CELL}opacity:.75;padding-bottom:.4rem">PyTorch</td><td '
+        f'style="{_CELL}opacity:.75;white-space:nowrap;padding-left:1.5rem">Keras layer</td></tr>'
+    )
+    table = (
+        "<table style=\"border-collapse:collapse;width:100%;font-family:'Source Code "
+        f"Pro',ui-monospace,monospace;font-size:.82rem;line-height:1.5\">{head}{''.join(rows)}</table>"
+    )
+    return (
+        '<div tabindex="0" style="overflow-x:auto;border:1px solid '
+        f'rgba(128,128,128,.25);border-radius:.5rem;padding:.75rem">{table}</div>'
+    )
 
 
 def scrolling(text: str, height: int, label: str) -> None:
     """Plain text in a part of the page that scrolls by itself, by keyboard too."""
-    style = f"max-height:{height}px;overflow:auto;white-space:pre-wrap;font-family:'Source Code Pro',ui-monospace,monospace;font-size:.82rem;line-height:1.5"
+    style = (
+        f"max-height:{height}px;overflow:auto;white-space:pre-wrap;font-family:'Source Code "
+        "Pro',ui-monospace,monospace;font-size:.82rem;line-height:1.5"
+    )
     frame = "border:1px solid rgba(128,128,128,.25);border-radius:.5rem;padding:.75rem;margin:0"
     st.html(
-        f'<div tabindex="0" role="region" aria-label="{html.escape(label)}" style="{style};{frame}">{html.escape(text)}</div>'
+        f'<div tabindex="0" role="region" aria-label="{html.escape(label)}" '
+        f'style="{style};{frame}">{html.escape(text)}</div>'
     )
 
 

@@ -1,4 +1,4 @@
-"""What the Verify page shows of one comparison: its charts at a tolerance of one's own, its samples, and what changed between two runs."""
+"""What the Verify page shows of one comparison: charts at a tolerance of one's own, samples, what changed since."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ SCIENTIFIC = st.column_config.NumberColumn(format="scientific")
 FROM_FLOAT64 = {
     name: st.column_config.NumberColumn(
         format="scientific",
-        help="Largest distance to a run of the same module in float64: two sides that only round are about equally far from it.",
+        help="Largest distance to a run of the same module in float64: two sides that only round are about equally "
+        "far from it.",
     )
     for name in ("Keras from float64", "PyTorch from float64")
 }
@@ -93,12 +94,16 @@ def looked_at(project: Project, run: Run) -> Run:
         project,
         options=options,
         format_func=lambda value: f"{value:.0e}".replace("e-0", "e-"),
-        help="Colours the charts and tables below anew; nothing is run again, and the verdict above stays that of the verification.",
+        help="Colours the charts and tables below anew; nothing is run again, and the verdict above stays that of "
+        "the verification.",
     )
     looked = at_tolerance(run, tolerance)
     inside = sum(o.difference.relative <= tolerance for o in looked.outputs)
     far = [layer for layer in looked.layers if beyond(layer, tolerance)]
-    words = f"Within it: {inside} of {len(looked.outputs)} output{'s' if len(looked.outputs) != 1 else ''} and {len(looked.layers) - len(far)} of {len(looked.layers)} layers"
+    words = (
+        f"Within it: {inside} of {len(looked.outputs)} output{'s' if len(looked.outputs) != 1 else ''} and "
+        f"{len(looked.layers) - len(far)} of {len(looked.layers)} layers"
+    )
     st.caption(words + (f"; the first beyond it is {common.plain(far[0].tensor)}." if far else "."))
     return looked
 
@@ -253,10 +258,12 @@ def samples(project: Project, run: Run) -> None:
                 same = (
                     f"both say **{common.plain(class_name(first[0], known))}**"
                     if first[0] == first[1]
-                    else f"Keras says **{common.plain(class_name(first[0], known))}**, PyTorch **{common.plain(class_name(first[1], known))}**"
+                    else f"Keras says **{common.plain(class_name(first[0], known))}**, PyTorch "
+                    f"**{common.plain(class_name(first[1], known))}**"
                 )
                 st.markdown(
-                    f"{':green[:material/check_circle:]' if first[0] == first[1] else ':red[:material/cancel:]'} {common.plain(output.name)}: {same}"
+                    f"{':green[:material/check_circle:]' if first[0] == first[1] else ':red[:material/cancel:]'} "
+                    f"{common.plain(output.name)}: {same}"
                 )
                 st.dataframe(
                     {
@@ -354,7 +361,10 @@ def history(project: Project) -> None:
 
 def named(run: PastRun) -> str:
     count = len(run.overrides)
-    return f"{datetime.fromtimestamp(run.at):%H:%M:%S} {VERDICTS[run.verdict]} {run.verdict}, {f'{count} overrides' if count > 1 else run.overrides[0] if count else 'no overrides'}"
+    return (
+        f"{datetime.fromtimestamp(run.at):%H:%M:%S} {VERDICTS[run.verdict]} {run.verdict}, "
+        f"{f'{count} overrides' if count > 1 else run.overrides[0] if count else 'no overrides'}"
+    )
 
 
 def change(project: Project, before: PastRun, after: PastRun) -> None:
@@ -368,7 +378,8 @@ def change(project: Project, before: PastRun, after: PastRun) -> None:
         or "with the same overrides"
     )
     st.markdown(
-        f"**From the one to the other**, {words}: {before.verdict} → **{after.verdict}**, largest relative difference {before.worst:.2g} → **{after.worst:.2g}**."
+        f"**From the one to the other**, {words}: {before.verdict} → **{after.verdict}**, largest relative difference "
+        f"{before.worst:.2g} → **{after.worst:.2g}**."
     )
     reports = project.past_report(before), project.past_report(after)
     if None in reports:
@@ -390,7 +401,8 @@ def change(project: Project, before: PastRun, after: PastRun) -> None:
     )
     found = changes(*reports, which)
     st.caption(
-        f"Largest relative difference of an output here: {worst_output(reports[0], which):.2g} → {worst_output(reports[1], which):.2g}"
+        f"Largest relative difference of an output here: {worst_output(reports[0], which):.2g} → "
+        f"{worst_output(reports[1], which):.2g}"
     )
     if not found:
         return

@@ -1,4 +1,4 @@
-"""What the Mapping page shows of one layer: its lines on both sides, their documentation, its activations and its weights."""
+"""What the Mapping page shows of one layer: its lines on both sides, their documentation, activations and weights."""
 
 from __future__ import annotations
 
@@ -137,7 +137,8 @@ def activations(project: Project, row: Row) -> None:
             f", plane {worst_plane}." if shown.planes > 1 else "."
         )
     st.caption(
-        f"This layer alone, on what Keras gives it from the first {LOOKED_AT} samples of Verify's inputs; PyTorch's values are shown in Keras's order of axes, {shown.shape} {shown.kind}.{where}"
+        f"This layer alone, on what Keras gives it from the first {LOOKED_AT} samples of Verify's inputs; PyTorch's "
+        f"values are shown in Keras's order of axes, {shown.shape} {shown.kind}.{where}"
     )
 
 
@@ -181,7 +182,8 @@ def pictures(project: Project, plan: Any, row: Row, drawn: list[Any]) -> None:
     value = picture.torch.values[picture.torch.mark]
     part = " The pictures show the part around it." if picture.keras.more or picture.torch.more else ""
     st.caption(
-        f"Outlined on both sides: {name}{list(picture.keras.index)} = {key.rsplit('.', 1)[-1]}{list(picture.torch.index)} = {value:.5g}.{part}"
+        f"Outlined on both sides: {name}{list(picture.keras.index)} = "
+        f"{key.rsplit('.', 1)[-1]}{list(picture.torch.index)} = {value:.5g}.{part}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Every way to overrule a layer's mapping, where it is shown: a reading, a permutation, constructor arguments, PyTorch code."""
+"""Every way to overrule a layer's mapping where it is shown: a reading, a permutation, arguments, PyTorch code."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ def controls(project: Project, plan: Any, row: Row, show_layer: Callable[[Projec
     if obstacle(plan.traced, row.layer) is None:
         with st.expander("Cut it off", icon=":material/content_cut:", expanded=row.status == UNSUPPORTED):
             st.caption(
-                "For preprocessing that stays in the data pipeline: the model then starts with what this layer gives, and Verify takes that for its input."
+                "For preprocessing that stays in the data pipeline: the model then starts with what this layer "
+                "gives, and Verify takes that for its input."
             )
             st.button(
                 "Start the model behind this layer",
@@ -92,7 +93,8 @@ def permutation(project: Project, row: Row, weights: dict[str, Any], reason: str
     weight = weights[name]
     shape, current = permutation_of(weight)
     st.caption(
-        f"{common.plain(weight.source)} arrives as {shape}, is permuted by {current}, and becomes {permuted_shape(shape, current)}."
+        f"{common.plain(weight.source)} arrives as {shape}, is permuted by {current}, and becomes "
+        f"{permuted_shape(shape, current)}."
     )
     if factorial(len(shape)) <= CHOICES:
         options = list(permutations(range(len(shape))))
@@ -203,7 +205,8 @@ def snippet(project: Project, row: Row, reason: str) -> None:
         return
     with folded:
         st.caption(
-            "One expression over the inputs x (or x0, x1, …) in Keras's order of axes; torch, nn and F are at hand, the layer's weights are w['kernel'] and so on."
+            "One expression over the inputs x (or x0, x1, …) in Keras's order of axes; torch, nn and F are at hand, "
+            "the layer's weights are w['kernel'] and so on."
         )
         place = f"code:{row.layer}:{current}"
         code = st.session_state.setdefault(place, current)

@@ -282,7 +282,7 @@ def test_the_graph_has_the_selection_of_the_table_and_can_be_put_away(show, proj
 
 
 def test_a_key_held_down_does_not_stay_on_one_row(show, project):
-    """The button that is pressed again may be that of an earlier run of the page: it goes on from the row that is selected now."""
+    """The button that is pressed again may be that of an earlier run of the page: it goes on from the row of now."""
     found = project("shared")
     app = show("mapping", found, layer="encoder/conv1")
     found.set("mapping.selected", "encoder/conv2")  # by a press that the page has not drawn yet
@@ -298,7 +298,7 @@ def test_an_argument_that_changes_the_shape_is_told_by_shapes(show, project):
 
 
 def test_every_row_can_be_looked_at_whatever_stands_in_the_model(show, tmp_path):
-    """Strings at the input, an opened layer with a weight of its own, NaN among the weights, readings that lose an axis."""
+    """Strings at the input, an opened layer with a weight of its own, NaN weights, readings that lose an axis."""
     from tests.inspector.test_exercise import Scaled
     from tests.keras_side.test_cutting import text_model
 

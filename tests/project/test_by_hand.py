@@ -15,7 +15,7 @@ import pytest
 from k2t_core.cli import main
 from k2t_core.emit.manifest import FILES
 from k2t_core.errors import K2TError
-from k2t_core.project.by_hand import OUT
+from k2t_core.project.by_hand import OUT, lesson_python, verify_line
 from k2t_core.project.project import Project
 
 WRONG = ("square1", "permutation", {"key": "weight", "axes": [0, 1]}, "to see it 'caught'")
@@ -128,3 +128,32 @@ def test_layers_of_ones_own_come_with_the_rules_of_the_server(tmp_path, monkeypa
         assert code == 0 and "--rules" in command
     names, _ = run(project.by_hand.verify_python())
     assert names["report"].passed and "load_rules" in project.by_hand.convert_python()
+
+
+def test_every_program_runs_in_a_process_of_its_own(square, tmp_path):
+    """Nothing of it rests on what the app has imported."""
+    square.override(*WRONG)
+    recipe = square.plan.recipe.to_json()
+    (tmp_path / "by hand" / "recipe.json").write_text(recipe, encoding="utf-8")
+    shown = square.by_hand
+    programs = {
+        shown.inspect_python(): "square1",
+        shown.convert_python(): "model.py",
+        shown.verify_python(): "differs",  # what was just converted
+        shown.judge_python("square1"): "differs",
+        lesson_python("dense_kernel", {"inputs": 3, "units": 3, "seed": 0}): "Difference(",
+    }
+    for program, words in programs.items():
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0 and words in done.stdout, program + done.stderr
+
+
+def test_a_line_tells_what_does_not_stand_as_it_comes():
+    assert verify_line("out", "m.keras", {"inputs": None, "edge_cases": True, "training": False, "search": 0}) == (
+        "k2t verify out --against m.keras"
+    )
+    options = {"seed": 0, "edge_cases": False, "search": 2, "training": True, "rules": "my rules.py"}
+    assert verify_line("my out", "m.keras", {**options, "allow_unsafe": True}) == (
+        "k2t verify 'my out' --against m.keras --seed 0 --search 2 --rules 'my rules.py'"
+        " --no-edge-cases --training --allow-unsafe"
+    )

@@ -27,8 +27,8 @@ def graph_view(
 ) -> None:
     """Draw the JSON of `graph_data`. The callbacks get what a person clicked, before the page runs, as a widget's do.
 
-    place: by which the browser finds its view again after a change of page. reveal: whether a selection made elsewhere is brought into view.
-    stale: whether the errors are those of an earlier conversion.
+    place: by which the browser finds its view again after a change of page. reveal: whether a selection made elsewhere
+    is brought into view. stale: whether the errors are those of an earlier conversion.
     """
     _register()
     data = {
@@ -70,8 +70,11 @@ def _component() -> Any:
 
 
 def _register() -> None:
-    """Tell Streamlit where the component's files lie. It looks for them in the pyproject.toml of installed packages only,
-    where a wheel has none and a checkout need not be installed."""
+    """Tell Streamlit where the component's files lie.
+
+    It looks for them in the pyproject.toml of installed packages only; a wheel has none, and a checkout need not be
+    installed.
+    """
     from streamlit.components.v2.get_bidi_component_manager import get_bidi_component_manager
     from streamlit.components.v2.manifest_scanner import ComponentConfig, ComponentManifest
 

@@ -1,4 +1,4 @@
-"""The editor of PyTorch code on the Mapping page: a Streamlit component around CodeMirror, and what it checks as a person types."""
+"""The editor of PyTorch code on the Mapping page: a Streamlit component around CodeMirror."""
 
 from __future__ import annotations
 

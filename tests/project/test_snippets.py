@@ -1,18 +1,11 @@
-"""The editor of PyTorch code: what is checked as a person types, and that the bundle is built from its sources."""
+"""What is checked of PyTorch code as a person types."""
 
 from __future__ import annotations
 
-import hashlib
-import re
-from pathlib import Path
-
 import pytest
 
-from k2t_core.components import snippet_editor
 from k2t_core.project import snippets
 from k2t_core.project.project import Project
-
-FOLDER = Path(snippet_editor.__file__).parent
 
 
 @pytest.fixture
@@ -42,15 +35,3 @@ def test_a_snippet_is_run_alone_and_not_put_in_force(square):
     assert not snippets.check(square.bench, "square1", "torch.tanh(x)").verdict.passed
     assert "RuntimeError" in snippets.check(square.bench, "square1", "x @ w['kernel'][:3]").problem
     assert not square.recipe.overrides
-
-
-def test_the_bundle_is_built_from_these_sources():
-    digest = hashlib.sha256()
-    for name in sorted(
-        ["build.mjs", "package-lock.json", *(f"src/{path.name}" for path in (FOLDER / "src").iterdir())]
-    ):
-        digest.update(f"{name}\n{(FOLDER / name).read_text(encoding='utf-8')}".encode())
-    assert re.search(r"from sources (\w+)", snippet_editor.script())[1] == digest.hexdigest(), (
-        "run npm ci --ignore-scripts && npm run build in k2t_core/components/snippet_editor"
-    )
-    assert "@codemirror/view" in (FOLDER / "bundle" / "LICENSES.txt").read_text(encoding="utf-8")
