@@ -19,6 +19,7 @@ import argparse
 import gc
 import hashlib
 import importlib
+import importlib.util
 import io
 import json
 import os
@@ -96,11 +97,20 @@ def build(checkout: Path, folder: Path, applications: str, only: Sequence[str]) 
     return [{"name": chosen[file][0], "model": str(folder / file)} for file in files]
 
 
+def _exists(module: str) -> bool:
+    """Whether this checkout has the module: its place is another one in an earlier checkout."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
 def keras2_tests() -> dict[str, tuple[str, Callable[[str], Path]]]:
-    """The models of tests/test_keras2.py, in both formats where tf_keras can read what it writes."""
+    """The models that the tests of Keras 2 share, in both formats where tf_keras can read what it writes."""
     import tf_keras
 
-    tests = importlib.import_module("tests.test_keras2")
+    places = ("tests.keras_side.keras2.models", "tests.keras_side.test_keras2", "tests.test_keras2")
+    tests = importlib.import_module(next(place for place in places if _exists(place)))
 
     def operations() -> Any:
         x = tf_keras.Input((4, 3), name="x")

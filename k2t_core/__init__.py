@@ -26,10 +26,12 @@ from k2t_core.errors import (
 if TYPE_CHECKING:
     from k2t_core.emit.conversion import convert
     from k2t_core.inspector import lessons
-    from k2t_core.keras_side.batches import random_batch, read_inputs
+    from k2t_core.keras_side.batches import random_batch
     from k2t_core.keras_side.cutting import cut
-    from k2t_core.keras_side.loading import load, load_rules
+    from k2t_core.keras_side.input_files import read_inputs
+    from k2t_core.keras_side.loading import load
     from k2t_core.keras_side.tracing import trace
+    from k2t_core.keras_side.user_rules import load_rules
     from k2t_core.planning.planner import merge, plan
     from k2t_core.recipe import Override, Recipe, read_recipe
     from k2t_core.rules.registry import rule
@@ -48,10 +50,10 @@ _HOMES = {
     "rule": "k2t_core.rules.registry",
     "lessons": "k2t_core.inspector.lessons",  # the module itself
     "cut": "k2t_core.keras_side.cutting",
-    "load_rules": "k2t_core.keras_side.loading",
+    "load_rules": "k2t_core.keras_side.user_rules",
     "probe": "k2t_core.verification.alone",
     "random_batch": "k2t_core.keras_side.batches",
-    "read_inputs": "k2t_core.keras_side.batches",
+    "read_inputs": "k2t_core.keras_side.input_files",
     "Override": "k2t_core.recipe",
     "Recipe": "k2t_core.recipe",
     "read_recipe": "k2t_core.recipe",

@@ -11,17 +11,18 @@ from k2t_core.transforms import is_float
 # An output agrees where max|torch − keras| ≤ tolerance · max|keras|. 1e-4 is a thousand float32 roundings: deep
 # networks drift by tens of them (docs/models.md), a wrong mapping by orders more.
 OUTPUT_TOLERANCE = 1e-4
-# A layer alone, on Keras's own input, has no drift to excuse it. Up to this many roundings of its largest value agree as
-# they are; more must be explained by a float64 run of the same layer.
+# A layer alone, on Keras's own input, has no drift to excuse it. Up to this many roundings of its largest value agree
+# as they are; more must be explained by a float64 run of the same layer.
 LAYER_ROUNDINGS = 16
 # How many times farther from the float64 run Keras may be than the float32 module is: both round, in another order.
 ROUNDING_SLACK = 16
 # Roundings that one side may have and the other not: TensorFlow adds up a global average one element after the other
 # (38 roundings measured over 48 × 48 pixels in EfficientNetB0, 84 over 112 × 112), torch in pairs.
 SUM_ROUNDINGS = 256
-# Both, in float16 and bfloat16: frameworks add up in float32 there, and 256 roundings of bfloat16 would excuse anything.
+# Both, in float16 and bfloat16: frameworks add up in float32 there; 256 roundings of bfloat16 would excuse anything.
 HALF_ROUNDINGS = 6
-# Rounding explains no more than this, relative to the largest value: a softmax over large, nearly equal scores comes near it.
+# Rounding explains no more than this, relative to the largest value. A softmax over large, nearly equal scores comes
+# near it.
 LAYER_LIMIT = 0.25
 # The tolerance of a layer for which there is no float64 run.
 LAYER_TOLERANCE = 2e-5
@@ -35,7 +36,10 @@ def rounding_unit(dtype: np.dtype) -> float:
 
 
 def roundings(dtype: np.dtype, count: int, largest: float) -> float:
-    """So many roundings of the largest value; of a dtype with few digits fewer. Numbers of float16 below 2⁻¹⁴ lie no closer to each other."""
+    """So many roundings of the largest value; of a dtype with few digits fewer.
+
+    Numbers of float16 below 2⁻¹⁴ lie no closer to each other.
+    """
     count = count if rounding_unit(dtype) < 2.0**-16 else min(count, HALF_ROUNDINGS)
     return count * rounding_unit(dtype) * max(largest, 2.0**-14 if dtype.name == "float16" else 0.0)
 
@@ -46,7 +50,10 @@ def coarseness(dtype: np.dtype) -> float:
 
 
 def apart(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """|a − b| of each element. Equal infinities and NaN on both sides are 0 apart; anything else that is not finite, infinity."""
+    """|a − b| of each element.
+
+    Equal infinities and NaN on both sides are 0 apart; anything else that is not finite, infinity.
+    """
     with np.errstate(invalid="ignore", over="ignore"):
         found = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a - b))
     return np.where(np.isnan(found), np.inf, found)
@@ -99,8 +106,8 @@ class Rounding:
     def explains(self, dtype: np.dtype, both: bool = True) -> bool:
         """Whether Keras is no farther from the float64 run than rounding in ``dtype`` takes the module itself.
 
-        both: nor the module farther than Keras, as it is where it computes in less than ``dtype``. That asks too much behind
-        a softmax of large numbers, where one side may be exact by luck.
+        both: nor the module farther than Keras, as it is where it computes in less than ``dtype``. That asks too much
+        behind a softmax of large numbers, where one side may be exact by luck.
         """
         allowed = roundings(dtype, SUM_ROUNDINGS, self.scale)
         return self.keras <= ROUNDING_SLACK * self.torch + allowed and (
@@ -129,7 +136,7 @@ def layer_passes(
 def output_passes(
     difference: Difference, rounding: Rounding | None, dtype: np.dtype, tolerance: float, layers_pass: bool
 ) -> bool:
-    """Whether an output agrees: within ``tolerance``, or farther where every layer alone agrees and rounding explains the rest.
+    """Whether an output agrees: within ``tolerance``, or where every layer alone agrees and rounding explains the rest.
 
     A tolerance stricter than the usual one is meant as a limit: then rounding is no excuse.
     """
@@ -148,7 +155,7 @@ def output_passes(
 
 
 def measures(keras: np.ndarray, torch: np.ndarray) -> dict[str, float]:
-    """Cosine similarity over the batch; of outputs that look like class scores, how often the first class and first five agree."""
+    """Cosine similarity over the batch; of what looks like class scores, how often the first one and five agree."""
     found: dict[str, float] = {}
     if keras.shape != torch.shape or not is_float(keras.dtype) or not keras.size:
         return found
@@ -165,9 +172,11 @@ def measures(keras: np.ndarray, torch: np.ndarray) -> dict[str, float]:
 
 
 def ulps(keras: np.ndarray, torch: np.ndarray) -> np.ndarray:
-    """How many representable numbers lie between the two values of each element (float16, bfloat16, float32, float64 only)."""
-    kinds = {"float16": np.int16, "bfloat16": np.int16, "float32": np.int32, "float64": np.int64}
-    whole = kinds[keras.dtype.name]
+    """How many representable numbers lie between the two values of each element.
+
+    Of float16, bfloat16, float32 and float64 only.
+    """
+    whole = np.dtype({"float16": "int16", "bfloat16": "int16", "float32": "int32"}.get(keras.dtype.name, "int64"))
 
     def ordered(array: np.ndarray) -> np.ndarray:
         bits = np.ascontiguousarray(array).view(whole).astype("int64")

@@ -45,11 +45,17 @@ class OutputError(K2TError):
 
 
 def one_line(error: object, limit: int = 200) -> str:
-    """An error's message, or any text, on one line of at most ``limit`` characters, without the colours that Keras puts into it."""
+    """An error's message, or any text, on one line of at most ``limit`` characters, without Keras's colours.
+
+    An error without words says its type.
+    """
     words = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split())
+    if not words and isinstance(error, BaseException):
+        return type(error).__name__
     return words if len(words) <= limit else words[: limit - 1] + "…"
 
 
 def named(error: BaseException, limit: int = 200) -> str:
-    """`one_line` behind the type of the error: for errors of foreign code, whose words alone may say little (``KeyError: 'x'``)."""
-    return f"{type(error).__name__}: {one_line(error, limit)}"
+    """`one_line` behind the error's type: the words of foreign code alone may say little (``KeyError: 'x'``)."""
+    kind, words = type(error).__name__, one_line(error, limit)
+    return kind if words == kind else f"{kind}: {words}"

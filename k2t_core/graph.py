@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from k2t_core.nests import leaves
+
 Shape = tuple[int | None, ...]
 
 
@@ -156,14 +158,5 @@ def policy_name(policy: Any) -> str:
 
 
 def refs(value: Any) -> Iterator[Ref]:
-    """The `Ref`s inside a nest of lists, tuples, dicts and slices, in order."""
-    if isinstance(value, Ref):
-        yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from refs(item)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from refs(item)
-    elif isinstance(value, slice):
-        yield from refs((value.start, value.stop, value.step))
+    """The `Ref`s in a nest, in order."""
+    return (leaf for leaf in leaves(value) if isinstance(leaf, Ref))

@@ -21,7 +21,10 @@ def leaves(nest: Any) -> Iterator[Any]:
 
 
 def mapped(change: Callable[[Any], Any], nest: Any) -> Any:
-    """The nest with ``change(value)`` in the place of each of its `leaves`, in the same order; named tuples stay what they are."""
+    """The nest with ``change(value)`` in the place of each of its `leaves`, in the same order.
+
+    Named tuples stay what they are.
+    """
     if isinstance(nest, dict):
         return {key: mapped(change, value) for key, value in nest.items()}
     if isinstance(nest, tuple) and hasattr(nest, "_fields"):

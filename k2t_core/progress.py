@@ -1,4 +1,4 @@
-"""Long work: how it tells how far it is, and how it ends when its user does not want it any more, where nothing is half done."""
+"""Long work: how it tells how far it is, and how it ends where its user has had enough and nothing is half done."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 Progress = Callable[[float, str], None]  # called with the share that is done and with what is being done
 
-_here = threading.local()
+_here = threading.local()  # how each thread learns that its work is not wanted any more
 
 
 def silent(share: float, text: str) -> None:
@@ -16,7 +16,10 @@ def silent(share: float, text: str) -> None:
 
 
 class Cancelled(BaseException):
-    """Raised by `check`. Not an Exception: code that catches whatever a framework or an override raises must let it pass."""
+    """Raised by `check`.
+
+    Not an Exception: code that catches whatever a framework or an override raises must let it pass.
+    """
 
 
 @contextmanager

@@ -79,8 +79,8 @@ class Override:
         gates:       the order in which the blocks of Keras's gates are put behind each other.
         cut:         None. The model starts behind this layer; what it and the layers before it do is left to the data
                      pipeline.
-        snippet:     PyTorch code over the inputs ``x`` (or ``x0``, ``x1``, …) in Keras's axis order, for a layer without
-                     a rule.
+        snippet:     PyTorch code over the inputs ``x`` (or ``x0``, ``x1``, …) in Keras's axis order, for a layer
+                     without a rule.
     """
 
     layer: str

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 def to_tensor(array: np.ndarray, copy: bool = False) -> torch.Tensor:
-    """A torch tensor with the array's values and dtype, in memory of its own order. copy: what is done to it leaves the array alone."""
+    """A torch tensor with the array's values and dtype, in memory of its own order.
+
+    copy: what is done to it leaves the array alone.
+    """
     import torch
 
     if array.dtype.name == "bfloat16":
@@ -35,12 +38,12 @@ def to_array(tensor: torch.Tensor) -> np.ndarray:
     return tensor.float().numpy().astype(float_dtype("bfloat16")) if tensor.dtype == torch.bfloat16 else tensor.numpy()
 
 
-_one_at_a_time = RLock()
+_one_at_a_time = RLock()  # torch's default dtype is the whole process's
 
 
 @contextmanager
 def default_dtype(dtype: Any | None = None) -> Iterator[None]:
-    """Torch with another default dtype, or with its own (None). It is the whole process's: threads wait for each other."""
+    """Torch with another default dtype, or with its own (None). Threads wait for each other."""
     import torch
 
     with _one_at_a_time:

@@ -240,14 +240,14 @@ def is_float(dtype: np.dtype) -> bool:
     return dtype.kind == "f" or dtype.name == "bfloat16"
 
 
-STEPS = {
+STEPS: dict[str, type[Transform]] = {
     cls.name: cls for cls in (Permute, Reshape, ReorderBlocks, ReorderFlatten, Take, Fill, SqrtAtLeast, Constant, Cast)
 }
 
 
 def from_json(data: dict[str, Any]) -> Transform:
     """The transform that `Transform.to_json` wrote."""
-    cls = STEPS.get(data.get("name"))
+    cls = STEPS.get(str(data.get("name")))
     if cls is None:
         raise K2TError(f"unknown weight transform {data.get('name')!r}")
     known = {field.name for field in fields(cls)}

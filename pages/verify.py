@@ -8,7 +8,8 @@ from typing import Any
 
 import streamlit as st
 
-from k2t_core.keras_side.batches import DISTRIBUTIONS, IMAGES
+from k2t_core.keras_side.batches import DISTRIBUTIONS
+from k2t_core.keras_side.input_files import IMAGES
 from k2t_core.project.project import Project
 from k2t_core.verification.report import Cause, Report, Run
 from pages.parts import common, evidence

@@ -93,7 +93,6 @@ LAYOUTS = (
     "test_pooling",
     "test_conformance",
     "test_compiling",
-    "test_keras2",
 )
 
 
@@ -104,7 +103,7 @@ def pytest_collection_modifyitems(config, items):
     A test named on the command line (``file.py::test``) runs with all its cases.
     """
     for item in items:
-        if item.path.stem in LAYOUTS:
+        if item.path.stem in LAYOUTS or item.path.parent.name == "keras2":
             item.add_marker(pytest.mark.layouts)
     _take_a_sample(config, items)
     if order := os.environ.get("K2T_ORDER"):

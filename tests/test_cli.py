@@ -14,7 +14,7 @@ import tensorflow as tf
 from keras import layers
 
 from k2t_core import cli
-from k2t_core.keras_side.loading import load_rules
+from k2t_core.keras_side.user_rules import load_rules
 
 ROOT = Path(__file__).parent.parent
 
@@ -53,7 +53,7 @@ def test_help_imports_neither_framework(arguments):
     script = f"""
 import sys
 from k2t_core import cli
-from k2t_core.keras_side.loading import load_rules
+from k2t_core.keras_side.user_rules import load_rules
 try:
     cli.main({arguments!r})
 except SystemExit as stopped:

@@ -8,7 +8,7 @@ from math import prod
 from typing import Any
 
 from k2t_core.graph import Graph, Shape
-from k2t_core.keras_side.loading import stored_code
+from k2t_core.keras_side.model_file import stored_code
 from k2t_core.planning.plan import Plan, rows, weight_text
 
 # What `k2t inspect --json` tells of a row of the Mapping table.

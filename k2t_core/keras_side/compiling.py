@@ -1,9 +1,9 @@
-"""How Keras is run: operation by operation, or compiled by XLA where TensorFlow's CPU kernels lack what an operation asks for.
+"""How Keras is run: operation by operation, or compiled by XLA where TensorFlow has no CPU kernel for one.
 
-Which kernels there are depends on the processor: those of oneDNN take channels-first tensors, TensorFlow's own refuse them,
-and oneDNN is in force by default only where the instruction set is recent (`TF_ENABLE_ONEDNN_OPTS` overrules that). XLA
-compiles every layout. It also takes what a kernel refuses for good reason (a token beyond a vocabulary), so only the
-operation that has no kernel is compiled, and never the whole model around it.
+Which kernels there are depends on the processor: those of oneDNN take channels-first tensors, TensorFlow's own refuse
+them, and oneDNN is in force by default only where the instruction set is recent (`TF_ENABLE_ONEDNN_OPTS` overrules
+that). XLA compiles every layout. It also takes what a kernel refuses for good reason (a token beyond a vocabulary), so
+only the operation that has no kernel is compiled, and never the whole model around it.
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ from typing import Any
 
 import numpy as np
 
-# As TensorFlow's kernels word it (strings in libtensorflow_cc.so): "The Conv2D op currently only supports the NHWC tensor format on
-# the CPU", "Current CPU implementations do not yet support dilation rates larger than 1", "Default MaxPoolingOp only supports NHWC",
-# "Gradients for grouped convolutions are not supported on CPU", "Could not find device for node", "No registered 'X' OpKernel".
+from k2t_core.keras_side.internals import mask_of, set_mask
+
+# As TensorFlow's kernels word it (strings in libtensorflow_cc.so): "The Conv2D op currently only supports the NHWC
+# tensor format on the CPU", "Current CPU implementations do not yet support dilation rates larger than 1", "Default
+# MaxPoolingOp only supports NHWC", "Gradients for grouped convolutions are not supported on CPU", "Could not find
+# device for node", "No registered 'X' OpKernel".
 NO_KERNEL = re.compile(
-    r"only support\w* (for )?(the )?ND?HWC|\bCPU\b.*\b(support|implement)|\b(support|implement)(s|ed)?\b.*\bCPU\b|not yet support dilation"
-    r"|Could not find device for node|No registered '\w+' OpKernel"
+    r"only support\w* (for )?(the )?ND?HWC|\bCPU\b.*\b(support|implement)|\b(support|implement)(s|ed)?\b.*\bCPU\b"
+    r"|not yet support dilation|Could not find device for node|No registered '\w+' OpKernel"
 )
 TENSOR = "tensor"
 
@@ -36,7 +39,7 @@ def lacks_kernel(error: BaseException) -> bool:
 
 @cache  # the kernels of a process stay the same
 def kernels_take_channels_first() -> bool:
-    """Whether TensorFlow's CPU kernels convolve tensors with channels first: found out by one convolution of one pixel."""
+    """Whether TensorFlow's CPU kernels convolve tensors with channels first, found out on one pixel."""
     import tensorflow as tf
 
     try:
@@ -57,10 +60,10 @@ def run(
     kwargs: Mapping[str, Any],
     compiled: MutableMapping[int, Any] | None = None,
 ) -> Any:
-    """What ``operation`` makes of its arguments: operation by operation, else compiled by XLA; masks of Keras arrive and leave.
+    """What ``operation`` makes of its arguments, as it is or else compiled by XLA; masks of Keras arrive and leave.
 
-    compiled: id of an operation → its compiled form. It remembers what has no kernel, for operations that live as long and stay
-    as they are. None compiles anew.
+    compiled: id of an operation → its compiled form. It remembers what has no kernel, for operations that live as long
+    and stay as they are. None compiles anew.
 
     Raises what the operation raises: where XLA cannot compile it either, that is the kernels' refusal.
     """
@@ -99,12 +102,11 @@ class Compiled:
     def __call__(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         import tensorflow as tf
         from keras import tree
-        from keras.src.backend import get_keras_mask, set_keras_mask
 
         leaves = tree.flatten((args, kwargs))
         places = [place for place, leaf in enumerate(leaves) if isinstance(leaf, (tf.Tensor, np.ndarray))]
         tensors = [tf.convert_to_tensor(leaves[place]) for place in places]
-        masks = [get_keras_mask(leaves[place]) for place in places]
+        masks = [mask_of(leaves[place]) for place in places]
         others = tree.pack_sequence_as(
             (args, kwargs), [TENSOR if place in places else leaf for place, leaf in enumerate(leaves)]
         )
@@ -114,14 +116,16 @@ class Compiled:
         result, found = self.functions[words](tensors, masks)
         for y, mask in zip(tree.flatten(result), found):
             if mask is not None:
-                set_keras_mask(y, mask)
+                set_mask(y, mask)
         return result
 
     def _function(self, others: Any, places: list[int]) -> Callable:
-        """others: the nest of arguments, with the word tensor at ``places``. It lives as long as the function, so no id in the words comes again."""
+        """others: the nest of arguments, with the word tensor at ``places``.
+
+        It lives as long as the function, so no id in the words comes again.
+        """
         import tensorflow as tf
         from keras import tree
-        from keras.src.backend import get_keras_mask, set_keras_mask
 
         @tf.function(jit_compile=True, autograph=False)
         def function(tensors: list[Any], masks: list[Any]) -> tuple[Any, list[Any]]:
@@ -129,9 +133,9 @@ class Compiled:
             for place, tensor, mask in zip(places, tensors, masks):
                 leaves[place] = tensor
                 if mask is not None:
-                    set_keras_mask(tensor, mask)
+                    set_mask(tensor, mask)
             args, kwargs = tree.pack_sequence_as(others, leaves)
             result = self.operation(*args, **kwargs)
-            return result, [get_keras_mask(y) for y in tree.flatten(result)]
+            return result, [mask_of(y) for y in tree.flatten(result)]
 
         return function

@@ -10,11 +10,12 @@ import numpy as np
 
 from k2t_core.errors import RAISED, K2TError, one_line
 from k2t_core.graph import Graph
-from k2t_core.keras_side import compiling
+from k2t_core.keras_side import compiling, internals
 from k2t_core.keras_side.loading import Source
 from k2t_core.keras_side.randomise import is_weight, random_value, settle
 from k2t_core.keras_side.remembering import remembered
-from k2t_core.keras_side.tracing import LiveScope, Traced, is_functional, trace
+from k2t_core.keras_side.traced import LiveScope, Traced
+from k2t_core.keras_side.tracing import trace
 from k2t_core.transforms import Transform, apply_chain
 
 
@@ -22,12 +23,11 @@ from k2t_core.transforms import Transform, apply_chain
 def randomised_copy(traced: Traced, seed: int) -> Traced:
     """A copy of the model with every variable random. The original is not touched."""
     import keras
-    from keras.src.saving.serialization_lib import SafeModeScope
 
     try:
-        with SafeModeScope(False):  # code in the model, if any, was allowed when it was loaded
+        with internals.safe_mode(False):  # code in the model, if any, was allowed when it was loaded
             original = traced.source.model
-            if is_functional(original):
+            if internals.functional(original) is not None:
                 model = keras.models.clone_model(original)
             else:
                 model = type(original).from_config(original.get_config())
@@ -36,11 +36,12 @@ def randomised_copy(traced: Traced, seed: int) -> Traced:
                     for t in traced.graph.inputs
                 ]
                 compiling.run(
-                    model, (keras.tree.pack_sequence_as(traced.scope.functional._inputs_struct, zeros),), {}
+                    model, (internals.packed_inputs(traced.scope.functional, zeros),), {}
                 )  # makes its variables
     except RAISED as error:  # custom classes may not rebuild from their config
         raise K2TError(
-            f"{traced.source.name}: Keras cannot copy the model to randomise its weights ({one_line(error)}); verify with weights='model'"
+            f"{traced.source.name}: Keras cannot copy the model to randomise its weights ({one_line(error)}); "
+            "verify with weights='model'"
         ) from error
     source = traced.source
     values = {
@@ -49,7 +50,7 @@ def randomised_copy(traced: Traced, seed: int) -> Traced:
         if is_weight(path)
     }
     paths = {id(variable): path for path, variable in traced.variables.items()}
-    original = source.original and source.original.with_values(lambda variable: values.get(paths.get(id(variable))))
+    original = source.original and source.original.with_values(lambda variable: values.get(paths.get(id(variable), "")))
     copy = _named_alike(
         trace(Source(model, source.path, source.fingerprint, source.info, original=original), traced.closed), traced
     )
@@ -76,7 +77,7 @@ def _named_alike(copy: Traced, original: Traced) -> Traced:
         nested = {
             id(live): scope(of.nested[id(live)], a.layer.graph, b.layer.graph)
             for a, b in pairs
-            if a.layer.graph is not None and id(live := of.operations[a.id]) in of.nested
+            if a.layer.graph and b.layer.graph and id(live := of.operations[a.id]) in of.nested
         }
         return replace(
             of,
@@ -108,7 +109,10 @@ def _named_alike(copy: Traced, original: Traced) -> Traced:
 
 
 def randomised_entry(source: str | None, steps: Sequence[Transform], traced: Traced, seed: int) -> np.ndarray:
-    """The state_dict entry that the variable at path ``source`` gives in a `randomised_copy`; None: no variable feeds it."""
+    """The state_dict entry that the variable at path ``source`` gives in a `randomised_copy`.
+
+    None: no variable feeds it.
+    """
     value = None
     if source is not None:
         variable = traced.variables[source]

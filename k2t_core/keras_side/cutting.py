@@ -1,6 +1,7 @@
-"""Cut a model off behind a layer: what comes before is left to the data pipeline, and the model starts with what the layer gives.
+"""Cut a model off behind a layer: the model starts with what it gives, and the rest is left to the data pipeline.
 
-Layers that look up strings, split text or hash have no counterpart in torch; training code runs them in the data pipeline anyway.
+Layers that look up strings, split text or hash have no counterpart in torch; training code runs them in the data
+pipeline anyway.
 """
 
 from __future__ import annotations
@@ -10,16 +11,18 @@ from dataclasses import replace
 from typing import Any
 
 from k2t_core.errors import OverrideError
+from k2t_core.keras_side.internals import calls_of, mask_of, node_behind, operation_behind, packed_outputs
 from k2t_core.keras_side.loading import Source
-from k2t_core.keras_side.opened import calls_of
-from k2t_core.keras_side.tracing import Cut, Traced, trace
+from k2t_core.keras_side.traced import Cut, Traced
+from k2t_core.keras_side.tracing import trace
 
 
 def cut(traced: Traced, names: Sequence[str]) -> Traced:
     """The model from behind the layers ``names`` (of its top graph) on; one that is cut off already is passed over.
 
-    Each layer's output becomes an input named after it, in the place of the first input that it reads. The live model that comes
-    with the graph is a Keras model of the same layers and variables, so that the two can be compared as ever.
+    Each layer's output becomes an input named after it, in the place of the first input that it reads. The live model
+    that comes with the graph is a Keras model of the same layers and variables, so that the two can be compared as
+    ever.
 
     Raises OverrideError where a layer cannot be cut off: see `obstacle`.
     """
@@ -41,12 +44,13 @@ def cut(traced: Traced, names: Sequence[str]) -> Traced:
     unread = set(cut_at) - set(map(id, starts))
     if unread:
         raise OverrideError(
-            f"layer {cut_at[unread.pop()]!r}: only layers that are cut off themselves read what it gives; take one of the two back"
+            f"layer {cut_at[unread.pop()]!r}: only layers that are cut off themselves read what it gives; "
+            "take one of the two back"
         )
     places = {id(x): index for index, x in enumerate(whole.inputs)}
     starts.sort(key=lambda start: min(places[id(x)] for x in _starts([start], {})))
     fresh = [
-        keras.Input(batch_shape=x.shape, dtype=x.dtype, name=cut_at.get(id(x), x._keras_history.operation.name))
+        keras.Input(batch_shape=x.shape, dtype=x.dtype, name=cut_at.get(id(x), operation_behind(x).name))
         for x in starts
     ]
     known = {id(x): y for x, y in zip(starts, fresh)}
@@ -56,7 +60,7 @@ def cut(traced: Traced, names: Sequence[str]) -> Traced:
             known.update(zip(map(id, node.outputs), keras.tree.flatten(node.operation(*args, **kwargs))))
     model = keras.Model(
         fresh,
-        keras.tree.pack_sequence_as(whole._outputs_struct, [known[id(x)] for x in whole.outputs]),
+        packed_outputs(whole, [known[id(x)] for x in whole.outputs]),
         name=traced.source.model.name,
     )
     result = trace(
@@ -71,8 +75,6 @@ def cut(traced: Traced, names: Sequence[str]) -> Traced:
 
 def obstacle(traced: Traced, name: str) -> str | None:
     """Why the model cannot be cut off behind the layer at path ``name``, None where it can."""
-    from keras.src.backend import get_keras_mask
-
     calls = [node for node in traced.graph.nodes if node.layer.path == name]
     if not calls:
         return (
@@ -84,13 +86,14 @@ def obstacle(traced: Traced, name: str) -> str | None:
         return "it gives several tensors, so it cannot be cut off"
     spec = traced.graph.tensors[calls[0].outputs[0]]
     if spec.form != "dense" or spec.dtype == "string":
-        return f"it gives {'strings' if spec.dtype == 'string' else f'a {spec.form} tensor'}, which torch has no tensors for: cut the model off behind a later layer"
+        what = "strings" if spec.dtype == "string" else f"a {spec.form} tensor"
+        return f"it gives {what}, which torch has no tensors for: cut the model off behind a later layer"
     if spec.id in traced.graph.outputs:
         return "it gives an output of the model, so it cannot be cut off"
     live = _live(traced).get(calls[0].id)
     if live is None:
         return "it is inside a layer that was opened, so it cannot be cut off"
-    if get_keras_mask(live.outputs[0]) is not None:
+    if mask_of(live.outputs[0]) is not None:
         return "what it gives carries a mask, which would be lost if it were cut off"
     return None
 
@@ -105,15 +108,14 @@ def _live(traced: Traced) -> dict[str, Any]:
 
 
 def _starts(ends: Sequence[Any], cut_at: Collection[int]) -> list[Any]:
-    """The symbolic tensors that ``ends`` are computed from: the model's inputs, or nearer the tensors of ids ``cut_at``."""
+    """The symbolic tensors that ``ends`` come from: the model's inputs, or nearer the tensors of ids ``cut_at``."""
     found, stack, seen = [], list(ends), set()
     while stack:
         x = stack.pop()
         if id(x) in seen:
             continue
         seen.add(id(x))
-        history = x._keras_history
-        node = history.operation._inbound_nodes[history.node_index]
+        node = node_behind(x)
         if node.is_input or id(x) in cut_at:
             found.append(x)
         else:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from k2t_core.keras_side.internals import patched
 from k2t_core.keras_side.opened import CannotOpen, StandIn, is_variable
 from k2t_core.keras_side.opened_operations import arange_like, begin_like, expand, reshape_like
 
@@ -38,7 +39,7 @@ class _Free(int):
 
 @contextmanager
 def any_key() -> Iterator[None]:
-    """While this is in force a symbolic tensor takes ``x[:n]`` and ``x[None]``, as a variable does, and not only tuples and numbers; n may be free."""
+    """While this is in force a symbolic tensor takes ``x[:n]`` and ``x[None]``, as a variable does; n may be free."""
     from keras import KerasTensor
 
     original = KerasTensor.__getitem__
@@ -52,23 +53,22 @@ def any_key() -> Iterator[None]:
                 x, items[axis] = begin_like()(axis, item.start, item.stop.axis)(x, item.stop.tensor), slice(None)
         return original(x, tuple(items))
 
-    KerasTensor.__getitem__ = getitem
-    try:
+    with patched(KerasTensor, __getitem__=getitem):
         yield
-    finally:
-        KerasTensor.__getitem__ = original
 
 
 @contextmanager
 def free_sizes(layer: Any, sources: list[tuple[Any, StandIn]]) -> Iterator[None]:
-    """While this is in force ``ops.shape`` gives free sizes as `_Free`: a reshape to one infers it, and something may be repeated so often.
+    """While this is in force ``ops.shape`` gives free sizes as `_Free`: for a reshape, or to repeat something so often.
 
     layer, sources: as of `symbolic_constant`, for plain numbers that are repeated.
     """
     import keras
 
     ops, here = keras.ops, get_ident()
-    kept = {name: getattr(ops, name) for name in ("shape", "reshape", "broadcast_to", "tile", "repeat", "arange")}
+    kept: dict[str, Callable] = {
+        name: getattr(ops, name) for name in ("shape", "reshape", "broadcast_to", "tile", "repeat", "arange")
+    }
     draws = {
         name: getattr(keras.random, name)
         for name in ("normal", "truncated_normal", "uniform", "randint", "gamma", "beta", "binomial")
@@ -104,7 +104,8 @@ def free_sizes(layer: Any, sources: list[tuple[Any, StandIn]]) -> Iterator[None]
         x = symbolic_constant(x, layer, sources)
         if len(x.shape) != len(rest) + 1 or x.shape[0] != 1:
             raise CannotOpen(
-                "it repeats a tensor along an axis that is not its first, or not of size 1, as often as a free size says"
+                "it repeats a tensor along an axis that is not its first, or not of size 1, "
+                "as often as a free size says"
             )
         return expand()(tuple(rest), free.axis)(x, free.tensor)
 
@@ -134,17 +135,9 @@ def free_sizes(layer: Any, sources: list[tuple[Any, StandIn]]) -> Iterator[None]
             return kept["arange"](start, stop, step, dtype)
         return arange_like()(free.axis, keras.backend.standardize_dtype(dtype or "int32"))(free.tensor)
 
-    for function in (shape, reshape, broadcast_to, tile, repeat, arange):
-        setattr(ops, function.__name__, function)
-    for name, function in draws.items():
-        setattr(keras.random, name, drawn(function))
-    try:
+    functions = {function.__name__: function for function in (shape, reshape, broadcast_to, tile, repeat, arange)}
+    with patched(ops, **functions), patched(keras.random, **{name: drawn(draw) for name, draw in draws.items()}):
         yield
-    finally:
-        for name, function in draws.items():
-            setattr(keras.random, name, function)
-        for name, function in kept.items():
-            setattr(ops, name, function)
 
 
 def symbolic_constant(leaf: Any, layer: Any, sources: list[tuple[Any, StandIn]]) -> Any:

@@ -9,9 +9,8 @@ from k2t_core.errors import InputError
 from k2t_core.graph import Graph
 from k2t_core.words import size_text
 
-CHUNK_BYTES = (
-    1 << 30
-)  # of Keras's tensors that are kept at a time; torch's take as much again, the float64 pass no more
+# Of Keras's tensors that are kept at a time; torch's take as much again, the float64 pass no more.
+CHUNK_BYTES = 1 << 30
 FREE = 64  # a free dimension counts as this many
 
 
@@ -40,12 +39,13 @@ def check_batch(graph: Graph, batch: int) -> None:
         return
     fit = max(int(batch * free / needed), 0)
     raise InputError(
-        f"a batch of {batch} takes about {size_text(needed)} in this model, and {size_text(free)} of memory are free; give {'fewer samples, such as ' + str(fit) if fit else 'a smaller batch'}"
+        f"a batch of {batch} takes about {size_text(needed)} in this model, and {size_text(free)} of memory are free; "
+        f"give {f'fewer samples, such as {fit}' if fit else 'a smaller batch'}"
     )
 
 
 def needs(graph: Graph, batch: int) -> int:
-    """Bytes that a comparison takes at its peak, roughly: what is kept of both sides, and the largest call in float64."""
+    """Bytes that a comparison takes at its peak, roughly: of both sides, and of the largest call in float64."""
     inputs = sum(nbytes(graph.tensors[t].shape, batch) for t in graph.inputs)
     largest = max((sum(outputs.values()) + sum(given.values()) for outputs, given in calls(graph, batch)), default=0)
     return 4 * inputs + 2 * min(total(graph, batch), CHUNK_BYTES) + 6 * largest
@@ -59,7 +59,10 @@ def total(graph: Graph, batch: int) -> int:
 def calls(
     graph: Graph, batch: int, scope: str = "", above: dict[str, int] | None = None
 ) -> Iterator[tuple[dict[str, int], dict[str, int]]]:
-    """(output tensors, input tensors) of every call, with their bytes; ``above``: what the calls around a nested one need."""
+    """(output tensors, input tensors) of every call, with their bytes.
+
+    above: what the calls around a nested one need.
+    """
 
     def sizes(tensors: Sequence[str]) -> dict[str, int]:
         return {scope + t: nbytes(graph.tensors[t].shape, batch) for t in tensors}

@@ -8,15 +8,7 @@ from typing import Any
 
 import numpy as np
 
-
-def calls_of(function: Any) -> list[Any]:
-    """The nodes of a keras.Function or functional model in the order in which Keras runs them, without its inputs."""
-    return [
-        node
-        for _, nodes in sorted(function._nodes_by_depth.items(), reverse=True)
-        for node in nodes
-        if not node.is_input
-    ]
+from k2t_core.keras_side.internals import calls_of, mask_of
 
 
 class CannotOpen(Exception):
@@ -25,7 +17,7 @@ class CannotOpen(Exception):
 
 @dataclass(eq=False)
 class StandIn:
-    """A variable, or a constant, as the source of a symbolic tensor: what the graph records as the operation behind it."""
+    """A variable, or a constant, as the source of a symbolic tensor: for the graph, the operation behind it."""
 
     name: str  # the attribute that holds the variable
     owner: Any  # the live layer that holds the variable, or that makes the constant
@@ -37,7 +29,8 @@ class StandIn:
 class Opened:
     """What call() came to.
 
-    function: keras.Function over what is at ``places`` (leaf of the bound arguments, whether its mask is meant), then ``sources``.
+    function: keras.Function over what is at ``places`` (leaf of the bound arguments, whether its mask is meant),
+        then ``sources``.
     calls: the recorded calls of the layers inside.
     result: the nest that call() returned; its leaves are ``function.outputs``.
     names: live layer → the attribute that holds it.
@@ -57,9 +50,7 @@ class Opened:
 
     def values(self, leaves: Sequence[Any]) -> list[Any]:
         """The inputs of ``function`` in a run on values: ``leaves`` are those of the bound arguments."""
-        from keras.src.backend import get_keras_mask
-
-        arriving = [get_keras_mask(leaves[i]) if of_mask else leaves[i] for i, of_mask in self.places]
+        arriving = [mask_of(leaves[i]) if of_mask else leaves[i] for i, of_mask in self.places]
         return arriving + [s.variable.value if s.variable is not None else s.value for _, s in self.sources]
 
 

@@ -1,4 +1,7 @@
-"""Operations of our own, which stand in an opened layer for what Keras has no operation for."""
+"""Operations of our own, which stand in an opened layer for what Keras has no operation for.
+
+Each function makes its class when it is first asked for, which loads Keras, and keeps it as long as the process lives.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Any
 
 @cache
 def expand() -> type:
-    """An operation of our own: its first input, of size 1 along the first axis, as often as the second has entries along ``axis``."""
+    """An operation of our own: a tensor of size 1 along the first axis, repeated to another's size along ``axis``."""
     import keras
     from keras import ops
 
@@ -30,7 +33,7 @@ def expand() -> type:
 
 @cache
 def reshape_like() -> type:
-    """An operation of our own: a reshape to ``shape``, in which the sizes that are None are those of its further inputs along ``axes``."""
+    """An operation of our own: a reshape to ``shape``, where None is the size of a further input along ``axes``."""
     import keras
     from keras import ops
 
@@ -73,7 +76,7 @@ def arange_like() -> type:
 
 @cache
 def begin_like() -> type:
-    """An operation of our own: of its first input, along ``axis``, as many entries from ``start`` on as its second has along ``like_axis`` in all."""
+    """An operation of our own: a tensor along ``axis`` from ``start`` up to another's size along ``like_axis``."""
     import keras
     from keras import ops
 

@@ -1,8 +1,9 @@
-"""Open a layer that no rule knows: its call() is run on symbolic tensors, and the layers and operations inside take its place.
+"""Open a layer that no rule knows: its call() runs on symbolic tensors, and what is inside takes its place.
 
-While it runs, the layer's own variables are replaced by symbolic tensors, so that whatever is done with them is recorded as
-well; a layer that is called on plain numbers in there (positions, for an embedding) gets them as a symbolic constant. Whatever
-cannot be followed so (TensorFlow functions, control flow on values, randomness) leaves the layer closed, with the reason.
+While it runs, the layer's own variables are replaced by symbolic tensors, so that whatever is done with them is
+recorded as well; a layer that is called on plain numbers in there (positions, for an embedding) gets them as a symbolic
+constant. Whatever cannot be followed so (TensorFlow functions, control flow on values, randomness) leaves the layer
+closed, with the reason.
 """
 
 from __future__ import annotations
@@ -16,15 +17,17 @@ from typing import Any
 import numpy as np
 
 from k2t_core.errors import RAISED
+from k2t_core.keras_side import internals
 from k2t_core.keras_side.free_sizes import any_key, free_sizes, symbolic_constant
+from k2t_core.keras_side.internals import mask_of, patched, set_mask
 from k2t_core.keras_side.opened import CannotOpen, Opened, StandIn, is_variable
 
 
 def open_layer(op: Any, args: tuple, kwargs: dict, record: Callable, bind: Callable) -> tuple[Opened, list[Any]]:
     """Run the layer ``op`` on symbolic tensors: (what is inside, the outputs with their masks).
 
-    record: (layer, args, kwargs) → the recorded call of a layer that a rule knows, its ``result`` the nest it returns; None for
-    one that is to be opened in its turn. bind: (layer, args, kwargs) → arguments by name.
+    record: (layer, args, kwargs) → the recorded call of a layer that a rule knows, its ``result`` the nest it returns;
+    None for one that is to be opened in its turn. bind: (layer, args, kwargs) → arguments by name.
 
     Raises CannotOpen.
     """
@@ -44,7 +47,8 @@ def open_layer(op: Any, args: tuple, kwargs: dict, record: Callable, bind: Calla
         is_variable(leaf) for node in one.nodes() for leaf in tree.flatten((node.arguments.args, node.arguments.kwargs))
     ):
         raise CannotOpen(
-            "it keeps weights in a list or another place that k2t does not look into; keep each in an attribute of its own"
+            "it keeps weights in a list or another place that k2t does not look into; "
+            "keep each in an attribute of its own"
         )
     return one, outputs
 
@@ -52,7 +56,6 @@ def open_layer(op: Any, args: tuple, kwargs: dict, record: Callable, bind: Calla
 def run_symbolically(op: Any, args: tuple, kwargs: dict, record: Callable, bind: Callable) -> tuple[Opened, list[Any]]:
     """One run of the layer, as `open_layer`, nothing checked."""
     from keras import Function, Input, KerasTensor, Layer, tree
-    from keras.src.backend import get_keras_mask, set_keras_mask
 
     calls: list[Any] = []
     sources: list[tuple[Any, StandIn]] = []
@@ -72,14 +75,14 @@ def run_symbolically(op: Any, args: tuple, kwargs: dict, record: Callable, bind:
         leaves = tree.flatten(bind(op, call_args, call_kwargs))
         arriving: dict[int, tuple[Any, tuple[int, bool]]] = {}  # id of a tensor → (the tensor, where it comes from)
         symbolic = [(i, leaf) for i, leaf in enumerate(leaves) if isinstance(leaf, KerasTensor)]
-        masked = [(i, leaf) for i, leaf in symbolic if get_keras_mask(leaf) is not None]
+        masked = [(i, leaf) for i, leaf in symbolic if mask_of(leaf) is not None]
         for i, leaf in symbolic:
             arriving.setdefault(id(leaf), (leaf, (i, False)))
         for i, leaf in masked:
-            arriving.setdefault(id(get_keras_mask(leaf)), (get_keras_mask(leaf), (i, True)))
+            arriving.setdefault(id(mask_of(leaf)), (mask_of(leaf), (i, True)))
         fresh = {key: Input(batch_shape=x.shape, dtype=x.dtype) for key, (x, _) in arriving.items()}
         for _, leaf in masked:
-            set_keras_mask(fresh[id(leaf)], fresh[id(get_keras_mask(leaf))])
+            set_mask(fresh[id(leaf)], fresh[id(mask_of(leaf))])
         call_args, call_kwargs = tree.map_structure(lambda leaf: fresh.get(id(leaf), leaf), (call_args, call_kwargs))
         with _recorded(op, calls, sources, record, inside), free_sizes(op, sources), any_key():
             result = inside(op, call_args, call_kwargs)
@@ -93,28 +96,26 @@ def run_symbolically(op: Any, args: tuple, kwargs: dict, record: Callable, bind:
         )
         return tree.map_structure(lambda y: KerasTensor(y.shape, dtype=y.dtype), result)
 
-    object.__setattr__(op, "symbolic_call", symbolic_call)  # past Keras's attribute tracking; removed below
     try:
-        outer = tree.flatten(op(*args, **kwargs))
+        with patched(op, symbolic_call=symbolic_call):
+            outer = tree.flatten(op(*args, **kwargs))
     except CannotOpen as error:
         raise CannotOpen(_words(error)) from error
     except RAISED as error:  # call() may do anything
         raise CannotOpen(
             f"its call() does not run on symbolic tensors ({type(error).__name__}: {_words(error)})"
         ) from error
-    finally:
-        object.__delattr__(op, "symbolic_call")
     one = found["opened"]
     outputs = [one.actual.get(id(y), y) for y in tree.flatten(one.result)]
     for y, shown in zip(outputs, outer):
-        if get_keras_mask(shown) is not None and get_keras_mask(y) is None:
-            set_keras_mask(y, get_keras_mask(shown))
+        if mask_of(shown) is not None and mask_of(y) is None:
+            set_mask(y, mask_of(shown))
     return one, outputs
 
 
 @contextmanager
 def _recorded(outer: Any, calls: list[Any], sources: list[Any], record: Callable, inside: Callable) -> Iterator[None]:
-    """While this is in force a layer that is called on symbolic tensors is recorded, or opened where no rule knows it."""
+    """While this is in force a layer called on symbolic tensors is recorded, or opened where no rule knows it."""
     import keras
     from keras import KerasTensor, tree
 
@@ -135,19 +136,13 @@ def _recorded(outer: Any, calls: list[Any], sources: list[Any], record: Callable
             if known is not None:
                 calls.append(known)
                 return known.result
-            object.__setattr__(layer, "symbolic_call", lambda *a, **k: inside(layer, a, k))
-            try:
+            with patched(layer, symbolic_call=lambda *a, **k: inside(layer, a, k)):
                 return _without_node(layer, original, args, kwargs)
-            finally:
-                object.__delattr__(layer, "symbolic_call")
         finally:
             busy.discard(id(layer))
 
-    keras.Layer.__call__ = call
-    try:
+    with patched(keras.Layer, __call__=call):
         yield
-    finally:
-        keras.Layer.__call__ = original
 
 
 def _without_node(layer: Any, original: Callable, args: tuple, kwargs: dict) -> Any:
@@ -159,13 +154,12 @@ def _without_node(layer: Any, original: Callable, args: tuple, kwargs: dict) -> 
 
     def symbolic_call(*a: Any, **k: Any) -> Any:
         result = inner(*a, **k)
-        kept.extend((y, getattr(y, "_keras_history", None)) for y in tree.flatten(result))
+        kept.extend(internals.histories(tree.flatten(result)))
         return result
 
-    object.__setattr__(layer, "symbolic_call", symbolic_call)
-    result = original(layer, *args, **kwargs)
-    for y, history in kept:
-        y._keras_history = history
+    with patched(layer, symbolic_call=symbolic_call):
+        result = original(layer, *args, **kwargs)
+    internals.restore_histories(kept)
     return result
 
 
@@ -178,20 +172,17 @@ def _symbolic_variables(layer: Any, sources: list[tuple[Any, StandIn]]) -> Itera
         name: value for name, value in vars(layer).items() if is_variable(value) and "seed_generator" not in value.path
     }
     known = {id(s.variable): x for x, s in sources if s.variable is not None}
+    stand_ins: dict[str, Any] = {}
     for name, variable in own.items():
+        dtype = internals.stored_dtype(variable)
         if id(variable) not in known:
-            known[id(variable)] = Input(
-                batch_shape=variable.shape, dtype=variable._dtype
-            )  # its ``dtype`` is that of the autocast in force
+            known[id(variable)] = Input(batch_shape=variable.shape, dtype=dtype)
             sources.append((known[id(variable)], StandIn(name.lstrip("_"), layer, variable=variable)))
         stand_in = known[id(variable)]
-        mixed = layer.autocast and layer.compute_dtype != variable._dtype and "float" in variable._dtype
-        object.__setattr__(layer, name, ops.cast(stand_in, layer.compute_dtype) if mixed else stand_in)
-    try:
+        mixed = layer.autocast and layer.compute_dtype != dtype and "float" in dtype
+        stand_ins[name] = ops.cast(stand_in, layer.compute_dtype) if mixed else stand_in
+    with patched(layer, **stand_ins):
         yield
-    finally:
-        for name, variable in own.items():
-            object.__setattr__(layer, name, variable)
 
 
 def _constants(one: Opened) -> list[np.ndarray]:
@@ -207,7 +198,7 @@ def _constants(one: Opened) -> list[np.ndarray]:
     return arrays + [s.value for _, s in one.sources if s.value is not None]
 
 
-def _words(error: Exception) -> str:
+def _words(error: BaseException) -> str:
     """An error's own words, without what Keras writes around them."""
     bold = re.search(r"\x1b\[1m(.*?)\x1b\[0m", str(error), re.DOTALL)
     return " ".join((bold[1] if bold else str(error)).split())[:200]

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from k2t_core.keras_side.internals import flattened
+
 
 def random_value(name: str, shape: tuple[int, ...], dtype: str, seed: int = 0) -> np.ndarray:
     """A value that keeps activations at a sane scale and no two axes alike; the same name and seed give the same value.
@@ -49,6 +51,6 @@ def randomise(model: Any, seed: int = 0) -> None:
 
 def settle(model: Any) -> None:
     """After variables were assigned: let the layers that compute with copies of their own take the new values."""
-    for layer in model._flatten_layers():
+    for layer in flattened(model):
         if type(layer).__name__ == "Normalization":
             layer.finalize_state()

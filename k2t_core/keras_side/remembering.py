@@ -13,16 +13,17 @@ from typing import Any, TypeVar
 import numpy as np
 
 from k2t_core.errors import InputError
-from k2t_core.keras_side.tracing import Traced
+from k2t_core.keras_side.traced import Traced
 
 T = TypeVar("T")
 
+# Of the thread, or task, that is `remembering`, and gone with that. Ids among the keys are of objects kept along.
 _memory: ContextVar[dict[Any, Any] | None] = ContextVar("memory", default=None)
 
 
 @contextmanager
 def remembering() -> Iterator[None]:
-    """Within it, what Keras computes is kept and not computed again: for many verifications of one model that stays as it is."""
+    """Within it, what Keras computes is kept and not computed again: for many verifications of an unchanged model."""
     token = _memory.set({})
     try:
         yield
@@ -48,7 +49,7 @@ def remembered(function: Callable[..., T]) -> Callable[..., T]:
 
 def _key(value: Any) -> Any:
     if isinstance(value, np.ndarray):
-        return value.shape, str(value.dtype), hashlib.sha1(np.ascontiguousarray(value)).digest()
+        return value.shape, str(value.dtype), hashlib.sha1(np.ascontiguousarray(value).tobytes()).digest()
     if isinstance(value, Mapping):
         return tuple((k, _key(v)) for k, v in value.items())
     if isinstance(value, (set, frozenset)):
@@ -70,7 +71,10 @@ def holding_the_model(function: Callable[..., T]) -> Callable[..., T]:
 
 
 def refusing_bad_batches(function: Callable[..., T]) -> Callable[..., T]:
-    """The function, where Keras refuses the batch that it is given (a token beyond a vocabulary, a size too small for a kernel): an InputError."""
+    """The function; it raises an InputError where Keras refuses the batch that it is given.
+
+    Such as a token beyond a vocabulary, or a size too small for a kernel.
+    """
 
     @wraps(function)
     def run(*args: Any, **kwargs: Any) -> T:
@@ -81,7 +85,8 @@ def refusing_bad_batches(function: Callable[..., T]) -> Callable[..., T]:
         except (OpError, ValueError) as error:
             words = re.sub("\\x1b\\[[0-9;]*m|\\{\\{[^}]*\\}\\}", "", str(error).split("Arguments received by")[0])
             raise InputError(
-                f"Keras itself refuses this batch: {' '.join(words.split())[:220]}; give inputs that the model is made for"
+                f"Keras itself refuses this batch: {' '.join(words.split())[:220]}; "
+                "give inputs that the model is made for"
             ) from error
 
     return run

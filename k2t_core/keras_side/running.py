@@ -10,17 +10,19 @@ import inspect
 from collections import Counter
 from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from k2t_core.errors import RAISED, K2TError, one_line
 from k2t_core.graph import Graph, Node, Ref, policy_name
-from k2t_core.keras_side import compiling
-from k2t_core.keras_side.opened import Opened, StandIn, calls_of
+from k2t_core.keras_side import compiling, internals
+from k2t_core.keras_side.calls import bound_arguments
+from k2t_core.keras_side.internals import calls_of, mask_of, patched, set_mask
+from k2t_core.keras_side.opened import Opened, StandIn
 from k2t_core.keras_side.remembering import holding_the_model, refusing_bad_batches, remembered
-from k2t_core.keras_side.tracing import LiveScope, Traced, bound_arguments
+from k2t_core.keras_side.traced import LiveScope, Traced
+from k2t_core.nests import mapped
 from k2t_core.progress import check
 from k2t_core.rules import registry
 
@@ -29,13 +31,13 @@ from k2t_core.rules import registry
 @holding_the_model
 @refusing_bad_batches
 def predict(traced: Traced, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """The model's outputs in inference mode, flat, as Keras computes them when called; those of tf_keras for a file of Keras 2."""
+    """The model's outputs in inference mode, flat, as Keras computes them when called; tf_keras for its own files."""
     from keras import tree
 
     if traced.source.original is not None:
         return traced.source.original.predict(arrays)
     if not traced.source.compiled:
-        inputs = tree.pack_sequence_as(_inputs_struct(traced), list(arrays))
+        inputs = internals.packed_inputs(traced.scope.functional, arrays)
         try:
             return [np.asarray(y) for y in tree.flatten(traced.source.model(inputs, training=False))]
         except Exception as error:
@@ -48,7 +50,8 @@ def predict(traced: Traced, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
 @refusing_bad_batches
 def check_original(traced: Traced, arrays: Sequence[np.ndarray]) -> None:
     """For a file of Keras 2: see `keras2.Original.check`. Raises UnsupportedError."""
-    traced.source.original.check(arrays)
+    if traced.source.original is not None:
+        traced.source.original.check(arrays)
 
 
 @remembered
@@ -65,7 +68,10 @@ def streamed(traced: Traced, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
 @holding_the_model
 @refusing_bad_batches
 def tensors(traced: Traced, arrays: Sequence[np.ndarray], only: Collection[str] | None = None) -> dict[str, np.ndarray]:
-    """The graph's tensors by scope and id (``"conv1"``, ``"encoder#2/dense"``), in Keras's layout; ``only`` these, or all."""
+    """The graph's tensors by scope and id (``"conv1"``, ``"encoder#2/dense"``), in Keras's layout.
+
+    only: these, or all.
+    """
     record: dict[str, np.ndarray] = {}
     run_nodes(traced.scope, list(arrays), "", record, only, traced.source.compiled)
     return record
@@ -76,7 +82,10 @@ def tensors(traced: Traced, arrays: Sequence[np.ndarray], only: Collection[str] 
 def gradients(
     traced: Traced, arrays: Sequence[np.ndarray], factors: Mapping[int, np.ndarray]
 ) -> tuple[list[np.ndarray | None], dict[str, np.ndarray]]:
-    """Gradients of Σ outputs[k] · factors[k], in inference mode: by each input (None for integers), by each variable path."""
+    """Gradients of Σ outputs[k] · factors[k], in inference mode: by each input, by each variable path.
+
+    None for an input of integers.
+    """
     import tensorflow as tf
     from keras import tree
 
@@ -89,9 +98,8 @@ def gradients(
             for x in tensors:
                 if x.dtype.is_floating:
                     tape.watch(x)
-            outputs = tree.flatten(
-                traced.source.model(tree.pack_sequence_as(_inputs_struct(traced), tensors), training=False)
-            )
+            given = internals.packed_inputs(traced.scope.functional, tensors)
+            outputs = tree.flatten(traced.source.model(given, training=False))
             total = tf.add_n(
                 [tf.reduce_sum(tf.cast(outputs[k], factor.dtype) * factor) for k, factor in factors.items()]
             )
@@ -116,7 +124,8 @@ def call(
 ) -> list[np.ndarray]:
     """What one call in ``scope`` ("" or ``"encoder/"``) makes of ``values``, by the ids of its input tensors; flat.
 
-    operation: another layer to call in its place, such as a copy of it. changed: the layer is not, for the moment, what it was.
+    operation: another layer to call in its place, such as a copy of it.
+    changed: the layer is not, for the moment, what it was.
     """
     from keras import tree
 
@@ -126,12 +135,9 @@ def call(
         return [np.asarray(operation.value if operation.variable is None else operation.variable)]
     arguments = _filled(node.arguments, values)
     masks = arguments.pop("masks", None) if registry.known(node.layer.kind).takes_masks else None
-    if masks is not None:
-        from keras.src.backend import set_keras_mask
-
-        for x, mask in zip(arguments["inputs"], masks):
-            if mask is not None:
-                set_keras_mask(x, mask)
+    for x, mask in zip(arguments["inputs"], masks) if masks is not None else ():
+        if mask is not None:
+            set_mask(x, mask)
     return [np.asarray(y) for y in tree.flatten(_in_inference(operation, (), arguments, compiled))]
 
 
@@ -146,21 +152,19 @@ def before_activation(traced: Traced, scope: str, node: Node, values: Mapping[st
     activation = getattr(layer, "activation", None)
     if activation is None or not isinstance(layer, keras.Layer):
         return None
-    try:
-        layer.activation = keras.activations.linear
+    with patched(layer, activation=keras.activations.linear):
         return call(traced, scope, node, values, changed=True)[0]
-    finally:
-        layer.activation = activation
 
 
 @holding_the_model
 def in_float64(traced: Traced, scope: str, node: Node, values: Mapping[str, np.ndarray]) -> list[np.ndarray] | None:
     """`call` with a copy of the layer that computes in float64; None where it is not of dtype policy float32.
 
-    Operations compute in the dtype of what they are given. Raises K2TError where the layer's config does not rebuild it.
+    Operations compute in the dtype of what they are given.
+
+    Raises K2TError where the layer's config does not rebuild it.
     """
     import keras
-    from keras.src.saving.serialization_lib import SafeModeScope
 
     layer = live(traced, scope, node)
     wide = {t: v.astype("float64") if v.dtype == np.float32 else v for t, v in values.items()}
@@ -169,7 +173,7 @@ def in_float64(traced: Traced, scope: str, node: Node, values: Mapping[str, np.n
     if layer.compute_dtype != "float32" or layer.variable_dtype != "float32":
         return None
     try:
-        with SafeModeScope(False):  # code in the model, if any, was allowed when it was loaded
+        with internals.safe_mode(False):  # code in the model, if any, was allowed when it was loaded
             copy = type(layer).from_config(_widened(layer.get_config()))
         call(traced, scope, node, wide, copy)  # builds it
         copy.set_weights(layer.get_weights())
@@ -186,8 +190,7 @@ def _in_inference(
     operation: Any, args: tuple, kwargs: Mapping[str, Any], compiled: MutableMapping[int, Any] | None
 ) -> Any:
     """`compiling.run` of a layer or operation in inference mode, as a functional model calls it."""
-    options = {"training": False} if "training" in getattr(operation, "_call_context_args", {}) else {}
-    return compiling.run(operation, args, {**kwargs, **options}, compiled)
+    return compiling.run(operation, args, {**kwargs, **internals.in_inference(operation)}, compiled)
 
 
 def compiled_layers(traced: Traced) -> tuple[str, ...]:
@@ -230,25 +233,17 @@ def _widened(config: Any) -> Any:
     return [_widened(v) for v in config] if isinstance(config, list) else config
 
 
-def _filled(value: Any, values: Mapping[str, np.ndarray]) -> Any:
+def _filled(arguments: Any, values: Mapping[str, np.ndarray]) -> Any:
     """Arguments of a call with tensors in the places of their `Ref`s."""
     from keras import ops
 
-    if isinstance(value, Ref):
-        return ops.convert_to_tensor(values[value.tensor])
-    if isinstance(value, Mapping):
-        return {k: _filled(v, values) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_filled(v, values) for v in value)
-    if isinstance(value, slice):
-        return slice(*(_filled(v, values) for v in (value.start, value.stop, value.step)))
-    return value
+    return mapped(lambda leaf: ops.convert_to_tensor(values[leaf.tensor]) if isinstance(leaf, Ref) else leaf, arguments)
 
 
 def arguments(
     traced: Traced, scope: str, node: Node, arrays: Sequence[np.ndarray], record: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """The values of a call's input tensors: from ``record`` (`tensors`), from the batch, or computed, as masks are that Keras attaches to tensors."""
+    """The values of a call's input tensors: from ``record`` (`tensors`), from the batch, or computed, as masks are."""
     return {t: value(traced, scope, t, arrays, record) for t in dict.fromkeys(node.inputs)}
 
 
@@ -263,6 +258,9 @@ def value(
         return record[scope + tensor]
     graph = _graph(traced.graph, scope)
     node = next(node for node in graph.nodes if tensor in node.outputs)
+    if node.layer.graph is not None:  # a mask that leaves a nested model
+        inside = node.layer.graph.outputs[node.outputs.index(tensor)]
+        return value(traced, f"{scope}{node.id}/", inside, arrays, record)
     return call(traced, scope, node, arguments(traced, scope, node, arrays, record))[node.outputs.index(tensor)]
 
 
@@ -273,7 +271,7 @@ def source(graph: Graph, scope: str, tensor: str) -> tuple[str, str]:
     for name in scope.split("/")[:-1]:
         caller = next(node for node in chain[-1].nodes if node.id == name)
         callers.append(caller)
-        chain.append(caller.layer.graph)
+        chain.append(_inner(caller))
     while len(chain) > 1 and tensor in chain[-1].inputs:
         tensor = callers[-1].inputs[chain[-1].inputs.index(tensor)]
         chain.pop()
@@ -283,8 +281,14 @@ def source(graph: Graph, scope: str, tensor: str) -> tuple[str, str]:
 
 def _graph(graph: Graph, scope: str) -> Graph:
     for name in scope.split("/")[:-1]:
-        graph = next(node for node in graph.nodes if node.id == name).layer.graph
+        graph = _inner(next(node for node in graph.nodes if node.id == name))
     return graph
+
+
+def _inner(node: Node) -> Graph:
+    """The graph of a nested model: only calls of these are scopes."""
+    assert node.layer.graph is not None
+    return node.layer.graph
 
 
 def live(traced: Traced, scope: str, node: Node) -> Any:
@@ -293,10 +297,6 @@ def live(traced: Traced, scope: str, node: Node) -> Any:
     for name in scope.split("/")[:-1]:
         place = place.nested[id(place.operations[name])]
     return place.operations[node.id]
-
-
-def _inputs_struct(traced: Traced) -> Any:
-    return traced.scope.functional._inputs_struct
 
 
 def _inside(
@@ -312,21 +312,17 @@ def _inside(
 ) -> list[Any]:
     """The outputs of an opened layer: Keras calls it, and what is inside runs in the place of its call()."""
     from keras import tree
-    from keras.src.models.functional import operation_fn
 
-    bind = partial(bound_arguments, layer, inspect.signature(layer.call))
+    signature = inspect.signature(layer.call)
 
     def call(*call_args: Any, **call_kwargs: Any) -> Any:
-        values = one.values(tree.flatten(bind(call_args, call_kwargs)))
+        values = one.values(tree.flatten(bound_arguments(signature, call_args, call_kwargs)))
         return tree.pack_sequence_as(
             one.result, run_nodes(replace(scope, functional=one.function), values, prefix, record, only, compiled)
         )
 
-    object.__setattr__(layer, "call", call)  # past Keras's attribute tracking; removed below
-    try:
-        return tree.flatten(operation_fn(layer, training=False)(*args, **kwargs))
-    finally:
-        object.__delattr__(layer, "call")
+    with patched(layer, call=call):
+        return tree.flatten(layer(*args, **{**kwargs, **internals.in_inference(layer)}))
 
 
 def run_nodes(
@@ -338,14 +334,13 @@ def run_nodes(
     compiled: dict[int, Any],
 ) -> list[Any]:
     from keras import ops, tree
-    from keras.src.backend import get_keras_mask, set_keras_mask
 
     functional = scope.functional
     live = {}
     for reference, value in zip(functional.inputs, inputs):
         tensor = ops.convert_to_tensor(value, dtype=reference.dtype)
-        if get_keras_mask(value) is not None:
-            set_keras_mask(tensor, get_keras_mask(value))
+        if mask_of(value) is not None:
+            set_mask(tensor, mask_of(value))
         live[id(reference)] = tensor
     nodes = calls_of(functional)
     readers = Counter(id(x) for node in nodes for x in node.input_tensors) + Counter(id(x) for x in functional.outputs)

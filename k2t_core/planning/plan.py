@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from k2t_core.errors import UnsupportedError
 from k2t_core.graph import Graph, Node, Shape
 from k2t_core.keras_side.loading import Source
-from k2t_core.keras_side.tracing import Cut, Traced
+from k2t_core.keras_side.traced import Cut, Traced
 from k2t_core.layout import Layout, identity
 from k2t_core.planning.blocks import Use
 from k2t_core.planning.constructors import module_source

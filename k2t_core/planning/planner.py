@@ -12,7 +12,8 @@ from k2t_core.errors import OverrideError
 from k2t_core.graph import Graph
 from k2t_core.keras_side.cutting import cut
 from k2t_core.keras_side.reading import read
-from k2t_core.keras_side.tracing import Traced, with_closed
+from k2t_core.keras_side.traced import Traced
+from k2t_core.keras_side.tracing import with_closed
 from k2t_core.layout import Layout, identity
 from k2t_core.names import unused
 from k2t_core.planning.checks import checked, in_dtype, no_rule

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from k2t_core.errors import OverrideError
-from k2t_core.keras_side.tracing import Traced
+from k2t_core.keras_side.traced import Traced
 from k2t_core.planning.planner import merge
 from k2t_core.recipe import Override, Recipe, parsed_recipe
 

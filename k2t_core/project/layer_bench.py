@@ -17,8 +17,9 @@ from k2t_core.emit.conversion import convert
 from k2t_core.graph import Graph
 from k2t_core.inspector.activations import Activation, activations
 from k2t_core.inspector.run_comparison import LayerChange, changes, comparisons
-from k2t_core.keras_side.batches import random_batch, read_inputs
-from k2t_core.keras_side.tracing import Traced
+from k2t_core.keras_side.batches import random_batch
+from k2t_core.keras_side.input_files import read_inputs
+from k2t_core.keras_side.traced import Traced
 from k2t_core.layout import Layout
 from k2t_core.planning.plan import Plan
 from k2t_core.planning.planner import plan as make_plan

@@ -29,9 +29,11 @@ from k2t_core.errors import K2TError, UnsafeModelError
 from k2t_core.inspector.activations import Activation
 from k2t_core.inspector.exercise import Exercise, exercise
 from k2t_core.inspector.run_comparison import LayerChange
-from k2t_core.keras_side.batches import IMAGES
-from k2t_core.keras_side.loading import load, load_rules
-from k2t_core.keras_side.tracing import Traced, trace
+from k2t_core.keras_side.input_files import IMAGES
+from k2t_core.keras_side.loading import load
+from k2t_core.keras_side.traced import Traced
+from k2t_core.keras_side.tracing import trace
+from k2t_core.keras_side.user_rules import load_rules
 from k2t_core.planning.plan import Plan, of_interest
 from k2t_core.planning.planner import plan as make_plan
 from k2t_core.progress import Cancelled, Progress, silent

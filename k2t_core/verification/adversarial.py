@@ -9,7 +9,7 @@ import numpy as np
 
 from k2t_core.difference import Difference
 from k2t_core.keras_side import running
-from k2t_core.keras_side.tracing import Traced
+from k2t_core.keras_side.traced import Traced
 from k2t_core.progress import Progress, silent
 from k2t_core.tensors import to_array, to_tensor
 from k2t_core.transforms import is_float

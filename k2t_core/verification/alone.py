@@ -19,7 +19,7 @@ from k2t_core.emit.source import write_source
 from k2t_core.errors import RAISED, K2TError, named
 from k2t_core.graph import Graph, Node, Tensor
 from k2t_core.keras_side import running
-from k2t_core.keras_side.tracing import Traced
+from k2t_core.keras_side.traced import Traced
 from k2t_core.layout import Layout
 from k2t_core.planning.plan import Plan
 from k2t_core.planning.planner import plan

@@ -17,7 +17,7 @@ import numpy as np
 from k2t_core.difference import Difference, Rounding, layer_passes
 from k2t_core.graph import Node
 from k2t_core.keras_side import running
-from k2t_core.keras_side.tracing import Traced
+from k2t_core.keras_side.traced import Traced
 from k2t_core.transforms import is_float
 from k2t_core.verification.report import LayerResult, TrainingResult
 from k2t_core.verification.torch_side import TorchSide

@@ -13,7 +13,7 @@ from k2t_core.difference import DOUBLE_TOLERANCE, OUTPUT_TOLERANCE, Difference, 
 from k2t_core.emit.manifest import Side
 from k2t_core.errors import RAISED, K2TError, OutputError, named
 from k2t_core.keras_side import memory, running
-from k2t_core.keras_side.tracing import Traced
+from k2t_core.keras_side.traced import Traced
 from k2t_core.layout import Layout
 from k2t_core.progress import Progress, silent
 from k2t_core.tensors import to_array

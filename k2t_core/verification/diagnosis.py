@@ -12,7 +12,7 @@ import numpy as np
 from k2t_core.difference import LAYER_TOLERANCE, Difference
 from k2t_core.errors import K2TError
 from k2t_core.graph import Layer
-from k2t_core.keras_side.tracing import Traced
+from k2t_core.keras_side.traced import Traced
 from k2t_core.progress import Progress, silent
 from k2t_core.recipe import Override, Recipe
 from k2t_core.rules import registry

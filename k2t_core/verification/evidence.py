@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from k2t_core.errors import K2TError, OutputError
-from k2t_core.keras_side.tracing import Traced
+from k2t_core.keras_side.traced import Traced
 from k2t_core.progress import Progress
 from k2t_core.recipe import Recipe
 from k2t_core.verification.alone import Probe, probe

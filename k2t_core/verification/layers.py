@@ -16,7 +16,7 @@ from k2t_core.difference import DOUBLE_TOLERANCE, Difference
 from k2t_core.errors import K2TError
 from k2t_core.graph import Graph
 from k2t_core.keras_side import memory, running
-from k2t_core.keras_side.tracing import Traced
+from k2t_core.keras_side.traced import Traced
 from k2t_core.layout import Layout
 from k2t_core.progress import Progress
 from k2t_core.tensors import to_array, to_tensor

@@ -9,7 +9,7 @@ import numpy as np
 from k2t_core.difference import LAYER_ROUNDINGS, roundings
 from k2t_core.graph import Node
 from k2t_core.keras_side import running
-from k2t_core.keras_side.tracing import Traced
+from k2t_core.keras_side.traced import Traced
 from k2t_core.rules import registry
 from k2t_core.verification.report import TimeStep
 from k2t_core.verification.torch_side import TorchSide

@@ -14,7 +14,7 @@ from k2t_core.emit.manifest import Manifest
 from k2t_core.emit.module import load_module
 from k2t_core.errors import RAISED, OutputError, named, one_line
 from k2t_core.keras_side import running
-from k2t_core.keras_side.tracing import Traced
+from k2t_core.keras_side.traced import Traced
 from k2t_core.layout import Layout
 from k2t_core.tensors import to_array, to_tensor, torch_to_itself
 from k2t_core.verification.taps import TappedModel

@@ -14,12 +14,14 @@ from k2t_core.difference import OUTPUT_TOLERANCE
 from k2t_core.emit.manifest import Manifest
 from k2t_core.errors import InputError, K2TError
 from k2t_core.graph import Graph
-from k2t_core.keras_side.batches import check_inputs, edge_batches, implied_batch, random_batch, read_inputs
+from k2t_core.keras_side.batches import edge_batches, implied_batch, random_batch
 from k2t_core.keras_side.copying import randomised_copy, randomised_entry
 from k2t_core.keras_side.cutting import cut
+from k2t_core.keras_side.input_files import check_inputs, read_inputs
 from k2t_core.keras_side.reading import read
 from k2t_core.keras_side.running import compiled_layers
-from k2t_core.keras_side.tracing import Traced, with_closed
+from k2t_core.keras_side.traced import Traced
+from k2t_core.keras_side.tracing import with_closed
 from k2t_core.progress import Progress, silent
 from k2t_core.recipe import Recipe, read_recipe
 from k2t_core.rules.merging import bias_of_one_sample

@@ -11,9 +11,7 @@ from keras import layers
 
 import k2t_core as k2t
 from k2t_core.cli import main
-from k2t_core.keras_side.batches import implied_batch
 from k2t_core.keras_side.randomise import randomise
-from k2t_core.keras_side.tracing import trace
 from k2t_core.verification.report_file import read_report, write_report
 
 L = layers
@@ -25,47 +23,7 @@ def model_of(*stack, shape=(8, 8, 3), **options):
     return model
 
 
-def implied(model):
-    traced = trace(k2t.load(model))
-    return implied_batch(traced.graph, traced.value, 64)
-
-
 # Ranges
-
-
-def test_a_rescaling_means_pixels():
-    why, (array,) = implied(model_of(L.Rescaling(1 / 127.5, offset=-1.0, name="scale"), L.Conv2D(2, 3)))
-    assert array.min() == 0 and array.max() == 255 and np.array_equal(array, array.round())
-    assert why == "pixels 0…255, as the Rescaling 'scale' multiplies by 0.007843"
-
-
-def test_a_division_means_pixels_too():
-    x = keras.Input((4, 4, 3))
-    why, (array,) = implied(keras.Model(x, L.Conv2D(2, 3)(x / 255.0)))
-    assert array.max() == 255 and "multiplies by 0.003922 first" in why
-
-
-def test_a_normalization_means_its_own_statistics():
-    layer = L.Normalization(name="norm")
-    layer.adapt(np.random.default_rng(0).normal([100.0, -5.0, 0.0], [20.0, 1.0, 0.1], (2000, 3)).astype("float32"))
-    x = keras.Input((3,))
-    why, (array,) = implied(keras.Model(x, L.Dense(2)(layer(x))))
-    assert np.allclose(array.mean(0), [100, -5, 0], atol=[10, 1, 0.1]) and np.allclose(
-        array.std(0), [20, 1, 0.1], rtol=0.3
-    )
-    assert "the Normalization 'norm' expects" in why
-
-
-def test_a_rescaling_within_a_nested_model():
-    inner = model_of(L.Rescaling(1 / 255, name="scale"), L.Conv2D(2, 3))
-    x = keras.Input((8, 8, 3))
-    why, (array,) = implied(keras.Model(x, inner(x)))
-    assert array.max() == 255 and "/scale'" in why
-
-
-@pytest.mark.parametrize("first", [lambda: L.Rescaling(2.0), lambda: L.Conv2D(2, 3), lambda: L.BatchNormalization()])
-def test_nothing_is_made_up_where_the_model_says_nothing(first):
-    assert implied(model_of(first())) is None
 
 
 def test_the_implied_range_is_compared_with_the_models_own_weights(tmp_path):

@@ -53,12 +53,15 @@ NCHW = {"NCHW", "NCDHW", "NCW"}
 
 @pytest.fixture
 def no_kernels(monkeypatch):
-    """TensorFlow's convolutions refuse channels first as their kernels do without oneDNN: operation by operation, not in a graph."""
+    """TensorFlow's convolutions refuse channels first, as their kernels do without oneDNN: eagerly, not in a graph."""
 
     def refusing(original):
         def operation(*args, data_format="NHWC", **kwargs):
             if tf.executing_eagerly() and data_format in NCHW:
-                words = f"The {original.__name__} op currently only supports the NHWC tensor format on the CPU. The op was given the format: {data_format}"
+                words = (
+                    f"The {original.__name__} op currently only supports the NHWC tensor format on the CPU. "
+                    f"The op was given the format: {data_format}"
+                )
                 raise tf.errors.UnimplementedError(None, None, words)
             return original(*args, data_format=data_format, **kwargs)
 
@@ -268,10 +271,11 @@ def _with_onednn(switch: str, what: str) -> dict:
 
 
 def test_the_switch_takes_the_kernels_away():
-    """What `.ci/run` relies on: TF_ENABLE_ONEDNN_OPTS=0 leaves TensorFlow's own kernels, which take channels last only."""
+    """What `.ci/run` relies on: TF_ENABLE_ONEDNN_OPTS=0 leaves TensorFlow's own kernels: channels last only."""
     if _with_onednn("0", "probe")["kernels"]:
         pytest.skip(
-            "TF_ENABLE_ONEDNN_OPTS=0 does not switch the kernels off on this machine: only the fake shows what happens without"
+            "TF_ENABLE_ONEDNN_OPTS=0 does not switch the kernels off on this machine: "
+            "only the fake shows what happens without"
         )
 
 

@@ -9,7 +9,7 @@ import k2t_core as k2t
 from k2t_core.errors import ModelFileError, UnsupportedError
 from k2t_core.keras_side.keras2 import layers
 from k2t_core.keras_side.reading import read
-from k2t_core.keras_side.tracing import Traced
+from k2t_core.keras_side.traced import Traced
 
 
 def small():

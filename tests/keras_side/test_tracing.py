@@ -151,4 +151,4 @@ def test_a_variable_without_a_name_is_called_alike_in_every_process(tmp_path):
     model.save(tmp_path / "m.keras")
     found = [trace(k2t.load(keras.saving.load_model(tmp_path / "m.keras"))).variables for _ in range(2)]
     assert list(found[0]) == list(found[1]) == ["one/variable", "one/variable_1", "two/variable", "two/variable_1"]
-    keras.saving.get_custom_objects().clear()
+    keras.saving.get_custom_objects().pop("tracing>Scale")

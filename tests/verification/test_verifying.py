@@ -14,9 +14,8 @@ from safetensors.torch import load_file, save_file
 
 import k2t_core as k2t
 from k2t_core.difference import Difference
-from k2t_core.keras_side.batches import DISTRIBUTIONS, random_batch, read_inputs
+from k2t_core.keras_side.batches import DISTRIBUTIONS
 from k2t_core.keras_side.randomise import randomise
-from k2t_core.keras_side.tracing import trace
 from k2t_core.project.bundled import examples
 
 NAMES = list(examples().EXAMPLES)
@@ -444,44 +443,6 @@ def test_an_edit_inside_a_statement_is_named_by_its_layer(copy, example):
 # Random batches
 
 
-def test_random_batches_suit_the_inputs(example):
-    graph = trace(k2t.load(example("text_classifier"))).graph
-    (tokens,) = random_batch(graph, batch=64, seed=1)
-    assert tokens.dtype == np.int32 and tokens.min() == 0 and tokens.max() < 2000
-    assert (tokens[:, -1] == 0).any() and (tokens[:, 0] != 0).any(), "padding at the end, so that masks are tested"
-    assert np.array_equal(tokens, random_batch(graph, batch=64, seed=1)[0])
-    (pixels,) = random_batch(trace(k2t.load(example("convnet"))).graph, batch=2, distribution="image")
-    assert (
-        pixels.shape == (2, 28, 28, 3)
-        and pixels.min() >= 0
-        and pixels.max() <= 255
-        and np.array_equal(pixels, pixels.round())
-    )
-
-
-@pytest.mark.parametrize("nested", [True, False])
-def test_tokens_at_every_step_come_from_the_vocabulary(nested, tmp_path):
-    tokens = keras.Input((5, 6), dtype="int32")
-    embedding = layers.Embedding(4, 3, mask_zero=True)
-    x = layers.TimeDistributed(
-        keras.Sequential([keras.Input((6,), dtype="int32"), embedding, layers.GlobalAveragePooling1D()])
-        if nested
-        else embedding
-    )(tokens)
-    model = keras.Model(tokens, layers.Dense(2)(x))
-    (drawn,) = random_batch(trace(k2t.load(model)).graph, batch=16)
-    assert set(np.unique(drawn)) == {0, 1, 2, 3}
-    k2t.convert(model, tmp_path)
-    assert k2t.verify(tmp_path, model).passed
-
-
-def test_tokens_that_share_a_table_by_offsets_stay_within_it(tmp_path):
-    tokens = keras.Input((4,), dtype="int32")
-    model = keras.Model(tokens, layers.Embedding(8, 3)(tokens + np.array([0, 2, 4, 6], "int32")))
-    k2t.convert(model, tmp_path)
-    assert k2t.verify(tmp_path, model).passed
-
-
 def test_a_batch_that_keras_cannot_run_is_said_in_one_line(tmp_path):
     tokens = keras.Input((4,), dtype="int32")
     model = keras.Model(tokens, layers.Embedding(8, 3)(tokens * 9))
@@ -507,65 +468,6 @@ def test_what_keras_does_to_a_single_sample_alone_is_no_difference(merged, tmp_p
     assert report.passed, report.verdict
     assert any("adds for a bias" in note for note in report.notes)
     assert not any("batch of 1" in run.inputs for run in report.runs)
-
-
-def test_a_table_of_numbers(converted, example, tmp_path):
-    rng = np.random.default_rng(0)
-    names = ",".join(f"feature{k}" for k in range(10))
-    np.savetxt(tmp_path / "rows.csv", rng.standard_normal((5, 10)), delimiter=",", header=names, comments="")
-    report = k2t.verify(
-        converted("dense"), example("dense"), inputs=tmp_path / "rows.csv", weights="model", edge_cases=False
-    )
-    assert report.passed and report.outputs[0].keras_shape == (5, 10)
-    np.savetxt(tmp_path / "few.csv", rng.standard_normal((5, 3)), delimiter=",", header="a,b,c", comments="")
-    (tmp_path / "words.csv").write_text("a,b\nred,blue\n")
-    for name, words in (
-        ("few.csv", "3 columns.*takes 10"),
-        ("words.csv", "not a table of numbers"),
-        ("none.csv", "no such file"),
-    ):
-        with pytest.raises(k2t.InputError, match=words):
-            k2t.verify(converted("dense"), example("dense"), inputs=tmp_path / name)
-
-
-def test_the_columns_of_a_table_find_their_inputs(tmp_path):
-    size, age = keras.Input((3,), name="size"), keras.Input((1,), dtype="int32", name="age")
-    model = keras.Model(
-        [size, age], keras.layers.Concatenate()([size, keras.layers.Flatten()(keras.layers.Embedding(9, 2)(age))])
-    )
-    graph = trace(k2t.load(model)).graph
-
-    def read(text: str) -> list[list]:
-        (tmp_path / "t.csv").write_text(text)
-        return [array.tolist() for array in read_inputs(tmp_path / "t.csv", graph)]
-
-    right = [[[1, 2, 3], [4, 5, 6]], [[7], [8]]]
-    assert read("age,size_2,size_0,size_1\n7,3,1,2\n8,6,4,5\n") == right, "by name"
-    assert read("a,b,c,d\n1,2,3,7\n4,5,6,8\n") == right, "in order"
-    assert read("1,2,3,7\n4,5,6,8\n") == right, "without a line of names"
-    assert read("age,id,size[0],size[1],size[2]\n7,0,1,2,3\n8,0,4,5,6\n") == right, "beside columns that nothing takes"
-    with pytest.raises(
-        k2t.InputError,
-        match=r"has 3 columns, the model takes 4 numbers \(size 3, age 1\), by the name of the input or in order",
-    ):
-        read("a,b,c\n1,2,3\n")
-    with pytest.raises(k2t.InputError, match="'age' holds tokens from 70"):
-        read("1,2,3,70\n")
-
-
-def test_a_folder_of_images(converted, example, tmp_path):
-    from PIL import Image
-
-    rng = np.random.default_rng(0)
-    for k, size in enumerate(((28, 28), (40, 30))):
-        Image.fromarray(rng.integers(0, 256, (*size, 3), "uint8")).save(tmp_path / f"{k}.png")
-    report = k2t.verify(converted("convnet"), example("convnet"), inputs=tmp_path, weights="model", edge_cases=False)
-    assert report.passed and report.outputs[0].keras_shape == (2, 10)
-    (tmp_path / "0.png").write_bytes(b"not an image")
-    with pytest.raises(k2t.InputError, match="0.png: not an image"):
-        k2t.verify(converted("convnet"), example("convnet"), inputs=tmp_path)
-    with pytest.raises(k2t.InputError, match="not images"):
-        k2t.verify(converted("dense"), example("dense"), inputs=tmp_path)
 
 
 def test_two_verifications_at_once(example, tmp_path):

@@ -1,7 +1,7 @@
 """A layer of Keras 2 as the layer of Keras 3 that computes the same in inference mode.
 
-Options keep their names in most layers, so one rule serves nearly all of them: what Keras 3's constructor has is passed on,
-what only concerns training or speed is dropped, and whatever is left must be named below or the layer is refused.
+Options keep their names in most layers, so one rule serves nearly all of them: what Keras 3's constructor has is passed
+on, what only concerns training or speed is dropped, and whatever is left must be named below or the layer is refused.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Any
 
 from k2t_core.rules.activations import KERAS2_HARD_SIGMOID
 
-# Options of Keras 2 alone, and the values of them under which a layer does what Keras 3's does. ANY: it makes no difference in inference.
+# Options of Keras 2 alone, and the values of them under which a layer does what Keras 3's does. ANY: it makes no
+# difference in inference.
 ANY = object()
 ONLY_IN_KERAS_2: dict[str, Any] = {
     "batch_input_shape": ANY,
@@ -65,7 +66,8 @@ def translated(layer: Any) -> Any:
     if not _is_keras(layer) or target is None or kind in TEXT:
         whose = "is" if _is_keras(layer) else "is a class of one's own,"
         raise Untranslatable(
-            f"{whose} {kind}, which k2t cannot carry from Keras 2 to Keras 3; rebuild the model in Keras 3, copy the weights over and save it as .keras"
+            f"{whose} {kind}, which k2t cannot carry from Keras 2 to Keras 3; rebuild the model in Keras 3, "
+            "copy the weights over and save it as .keras"
         )
     return target(**options(layer, target))
 
@@ -133,7 +135,10 @@ def activation(function: Any) -> Any:
 
 
 def hard_sigmoid() -> Callable[..., Any]:
-    """clip(0.2·x + 0.5, 0, 1), as tf_keras/src/activations.py has it, in Keras 3's operations."""
+    """clip(0.2·x + 0.5, 0, 1), as tf_keras/src/activations.py has it, in Keras 3's operations.
+
+    Registered with Keras, for the whole process, when it is first asked for: a copied model finds it there.
+    """
     import keras
 
     known = keras.saving.get_registered_object(KERAS2_HARD_SIGMOID)
@@ -147,7 +152,10 @@ def hard_sigmoid() -> Callable[..., Any]:
 
 
 def plain(value: Any, leaf: Callable[[Any], Any] = lambda x: x) -> Any:
-    """The nest with ``leaf`` of every leaf, in Python's own lists, tuples and dictionaries in place of TensorFlow's wrappers."""
+    """The nest with ``leaf`` of every leaf, in Python's own lists, tuples and dictionaries.
+
+    What tf_keras hands about are TensorFlow's wrappers of them, which is why this is not `nests.mapped`.
+    """
     if isinstance(value, Mapping):
         return {key: plain(one, leaf) for key, one in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,7 +1,7 @@
 """TensorFlow's operations in a functional graph of Keras 2 (``x + 1``, ``tf.concat``), by Keras 3's.
 
-Each entry has TensorFlow's parameter names (tensorflow/python/ops/*.py), so that calls by keyword bind as they do there.
-Whatever is not in the table is refused before the file is opened: a file names the function that is to run.
+Each entry has TensorFlow's parameter names (tensorflow/python/ops/*.py), so that calls by keyword bind as they do
+there. Whatever is not in the table is refused before the file is opened: a file names the function that is to run.
 """
 
 from __future__ import annotations

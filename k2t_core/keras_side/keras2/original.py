@@ -1,8 +1,8 @@
-"""A file of Keras 2: read by tf_keras, the package that goes on reading them, rebuilt in Keras 3, and compared with that.
+"""A file of Keras 2: read by tf_keras, which goes on reading them, rebuilt in Keras 3, and compared with that.
 
-What follows (graph, plan, comparison of single layers) works on the model of Keras 3; the outputs that a conversion is judged
-by are those of tf_keras (`Original.predict`). Before anything is planned, `check` compares the two layer by layer, so that a
-layer which Keras 3 computes in another way is refused by name.
+What follows (graph, plan, comparison of single layers) works on the model of Keras 3; the outputs that a conversion is
+judged by are those of tf_keras (`Original.predict`). Before anything is planned, `check` compares the two layer by
+layer, so that a layer which Keras 3 computes in another way is refused by name.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy as np
 
 from k2t_core.errors import RAISED, ModelFileError, UnsupportedError, one_line
 from k2t_core.keras_side import compiling
+from k2t_core.keras_side.internals import nodes_of, structure_of_keras2
 from k2t_core.keras_side.keras2.operations import OPERATIONS
 from k2t_core.keras_side.randomise import settle
 
@@ -45,7 +46,8 @@ CODE = {
 class Original:
     """The model as tf_keras has it.
 
-    twin: the same in Keras 3. variables: pairs of its and Keras 3's. tensors: (layer, its symbolic tensor, that of Keras 3), of the outermost model.
+    twin: the same in Keras 3. variables: pairs of its and Keras 3's.
+    tensors: (layer, its symbolic tensor, that of Keras 3), of the outermost model.
     """
 
     model: Any
@@ -65,7 +67,10 @@ class Original:
         return self._run(self.model, arrays)
 
     def with_values(self, value: Callable[[Any], np.ndarray | None]) -> Original:
-        """A copy in which variables have other values: ``value`` gives that of a variable of Keras 3, or None to leave it."""
+        """A copy in which variables have other values.
+
+        value: gives that of a variable of Keras 3, or None to leave it.
+        """
         import tf_keras
 
         clone = tf_keras.models.clone_model(self.model)
@@ -79,7 +84,10 @@ class Original:
         return Original(clone, None, [], [], checked=True)
 
     def check(self, arrays: Sequence[np.ndarray]) -> None:
-        """Compare the layers of both on a batch, once. Raises UnsupportedError with the first that Keras 3 computes otherwise."""
+        """Compare the layers of both on a batch, once.
+
+        Raises UnsupportedError with the first that Keras 3 computes otherwise.
+        """
         import keras
         import tf_keras
 
@@ -92,7 +100,8 @@ class Original:
             if how:
                 raise UnsupportedError(
                     [
-                        f"layer {layer!r}: Keras 3 computes something else than Keras 2, which wrote the file ({how}); rebuild the model in Keras 3, or report it with the file"
+                        f"layer {layer!r}: Keras 3 computes something else than Keras 2, which wrote the file ({how}); "
+                        "rebuild the model in Keras 3, or report it with the file"
                     ]
                 )
         self.checked = True
@@ -101,7 +110,7 @@ class Original:
         import tensorflow as tf
 
         inputs = tf.nest.pack_sequence_as(
-            self.model._nested_inputs if model is self.model else model.inputs,
+            structure_of_keras2(model)[0] if model is self.model else model.inputs,
             [tf.convert_to_tensor(a) for a in arrays],
         )
         forms = self.forms if model is self.model else {}
@@ -122,16 +131,20 @@ def _difference(want: np.ndarray, got: np.ndarray) -> str:
 def load(
     path: Path, info: dict[str, Any], check_sizes: Callable[[dict[str, int], Iterator[tuple[str, tuple]]], None]
 ) -> Original:
-    """The model, with its twin in Keras 3. ``check_sizes`` gets the bytes of each variable and the shapes of the layers, before memory is used.
+    """The model, with its twin in Keras 3.
 
-    Raises ModelFileError where tf_keras is missing or cannot read the file, UnsupportedError with every layer that has no counterpart.
+    ``check_sizes`` gets the bytes of each variable and the shapes of the layers, before memory is used.
+
+    Raises ModelFileError where tf_keras is missing or cannot read the file, UnsupportedError with every layer that has
+    no counterpart.
     """
     import tensorflow as tf
 
     if find_spec("tf_keras") is None:
         tensorflow = ".".join(tf.__version__.split(".")[:2])
         raise ModelFileError(
-            f"{path.name}: written by Keras {info['keras_version']}; to read such files, install tf_keras: pip install --no-deps tf_keras=={tensorflow}.*"
+            f"{path.name}: written by Keras {info['keras_version']}; to read such files, install tf_keras: "
+            f"pip install --no-deps tf_keras=={tensorflow}.*"
         )
     import tf_keras
 
@@ -176,18 +189,21 @@ def check_config(name: str, objects: Iterable[tuple[str, dict[str, Any]]]) -> No
         kind, config = item["class_name"], item.get("config")
         if kind in CODE:
             problems.append(
-                f"{name}: layer {owner!r} is a {CODE[kind]} of Keras 2, whose code k2t neither runs nor carries to Keras 3; rebuild the model in Keras 3 without it"
+                f"{name}: layer {owner!r} is a {CODE[kind]} of Keras 2, whose code k2t neither runs nor carries to "
+                "Keras 3; rebuild the model in Keras 3 without it"
             )
         elif kind in OPERATION_LAYERS:
             symbol = config.get("function") if isinstance(config, dict) else None
             if symbol not in OPERATIONS:
                 problems.append(
-                    f"{name}: layer {owner!r} is TensorFlow's operation tf.{symbol}, which k2t cannot carry to Keras 3; rebuild the model in Keras 3 with keras.ops"
+                    f"{name}: layer {owner!r} is TensorFlow's operation tf.{symbol}, which k2t cannot carry to "
+                    "Keras 3; rebuild the model in Keras 3 with keras.ops"
                 )
         elif ">" in kind or not OWN_MODULES.match(str(item.get("module") or "keras")):
             what = config if kind == "function" else item.get("registered_name") or kind
             problems.append(
-                f"{name}: layer {owner!r} needs {what!r}, which is not Keras's own; k2t opens such layers in files of Keras 3 only"
+                f"{name}: layer {owner!r} needs {what!r}, which is not Keras's own; "
+                "k2t opens such layers in files of Keras 3 only"
             )
     if problems:
         raise UnsupportedError(list(dict.fromkeys(problems)))
@@ -196,7 +212,6 @@ def check_config(name: str, objects: Iterable[tuple[str, dict[str, Any]]]) -> No
 def _shapes(model: Any) -> Iterator[tuple[str, tuple]]:
     import tensorflow as tf
 
-    for nodes in getattr(model, "_nodes_by_depth", {}).values():
-        for node in nodes:
-            yield from ((node.layer.name, tuple(x.shape)) for x in tf.nest.flatten(node.outputs))
-            yield from _shapes(node.layer)
+    for node in nodes_of(model):
+        yield from ((node.layer.name, tuple(x.shape)) for x in tf.nest.flatten(node.outputs))
+        yield from _shapes(node.layer)

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from inspect import signature
-from itertools import chain, count
 from typing import Any
 
 import numpy as np
 
 from k2t_core.errors import UnsupportedError, one_line
+from k2t_core.keras_side import internals
 from k2t_core.keras_side.keras2.layers import Untranslatable, name_of, plain, translated
 from k2t_core.keras_side.keras2.operations import OPERATIONS
-from k2t_core.keras_side.opened import calls_of
 from k2t_core.keras_side.randomise import settle
+from k2t_core.names import unused
 
 
 def rebuild(model: Any) -> tuple[Any, list[tuple[Any, Any]], list[tuple[str, Any, Any]]]:
@@ -25,7 +23,7 @@ def rebuild(model: Any) -> tuple[Any, list[tuple[Any, Any]], list[tuple[str, Any
     Raises UnsupportedError, which lists every layer without a counterpart.
     """
     builder = _Builder()
-    with _names_of_its_own():
+    with internals.names_from_the_start():  # the same file shall get the same ones every time
         built, tensors = builder.model(model)
     if builder.problems:
         raise UnsupportedError(list(dict.fromkeys(builder.problems)))
@@ -33,24 +31,12 @@ def rebuild(model: Any) -> tuple[Any, list[tuple[Any, Any]], list[tuple[str, Any
     return built, builder.variables, tensors
 
 
-@contextmanager
-def _names_of_its_own() -> Iterator[None]:
-    """Keras counts up the names that it gives: the same file shall get the same ones every time."""
-    from keras.src.backend.common import global_state
-
-    kept = global_state.get_global_attribute("object_name_uids")
-    global_state.set_global_attribute("object_name_uids", None)
-    try:
-        yield
-    finally:
-        global_state.set_global_attribute("object_name_uids", kept)
-
-
 @dataclass
 class _Builder:
     made: dict[int, Any] = field(default_factory=dict)  # id of a layer or model of Keras 2 → its counterpart
     variables: list[tuple[Any, Any]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    named: dict[int, Any] = field(default_factory=dict)  # operations of Keras 3 that have been given a name, by id
     filled: set[int] = field(default_factory=set)  # ids of the layers of Keras 2 whose weights are copied
 
     def model(self, old: Any) -> tuple[Any, list[tuple[str, Any, Any]]]:
@@ -58,10 +44,11 @@ class _Builder:
         import tensorflow as tf
         import tf_keras
 
-        if not getattr(old, "_is_graph_network", False):
+        if not internals.is_graph_of_keras2(old):
             raise UnsupportedError(
                 [
-                    f"model {old.name!r} is a subclassed {type(old).__name__}, or a Sequential without an input shape; give the Sequential an Input, or rebuild it with the functional API"
+                    f"model {old.name!r} is a subclassed {type(old).__name__}, or a Sequential without an input shape; "
+                    "give the Sequential an Input, or rebuild it with the functional API"
                 ]
             )
         values: dict[int, Any] = {}  # id of a symbolic tensor of Keras 2 → that of Keras 3
@@ -69,7 +56,7 @@ class _Builder:
         taken = {name_of(layer) for layer in old.layers}
         for x in old.inputs:
             values[id(x)] = self.input(x)
-        nodes = calls_of(old)
+        nodes = internals.calls_of(old)
         for node in nodes:
             if any(id(x) not in values for x in node.keras_inputs):
                 continue  # what comes before it has been refused
@@ -85,7 +72,8 @@ class _Builder:
                 continue
             except Exception as error:  # Keras 3 raises every type there is for what it does not take
                 self.problems.append(
-                    f"layer {layer.name!r}, a {type(layer).__name__} of Keras 2, cannot be rebuilt in Keras 3: {one_line(error)}"
+                    f"layer {layer.name!r}, a {type(layer).__name__} of Keras 2, cannot be rebuilt in Keras 3: "
+                    f"{one_line(error)}"
                 )
                 continue
             for x, y in zip(tf.nest.flatten(node.outputs), keras.tree.flatten(result)):
@@ -97,9 +85,7 @@ class _Builder:
             first = values[id(old.inputs[0])]
             new = keras.Sequential([first, *(self.made[id(node.layer)] for node in nodes)], name=name_of(old))
         else:
-            inputs, outputs = (
-                plain(part, lambda x: values[id(x)]) for part in (old._nested_inputs, old._nested_outputs)
-            )
+            inputs, outputs = (plain(part, lambda x: values[id(x)]) for part in internals.structure_of_keras2(old))
             new = keras.Model(inputs, outputs, name=name_of(old))
         return new, found
 
@@ -156,7 +142,8 @@ class _Builder:
         )
         if shapes[0] != shapes[1]:
             raise Untranslatable(
-                f"has the variables {_told(shapes[0])} in Keras 2 and {_told(shapes[1])} in Keras 3, which k2t cannot match"
+                f"has the variables {_told(shapes[0])} in Keras 2 and {_told(shapes[1])} in Keras 3, "
+                "which k2t cannot match"
             )
         for v, w in zip(theirs, ours):
             w.assign(np.asarray(v))
@@ -166,7 +153,8 @@ class _Builder:
         run = OPERATIONS.get(layer.symbol)
         if run is None:
             raise Untranslatable(
-                f"is TensorFlow's operation tf.{layer.symbol}, which k2t cannot carry to Keras 3; rebuild the model in Keras 3 with keras.ops"
+                f"is TensorFlow's operation tf.{layer.symbol}, which k2t cannot carry to Keras 3; "
+                "rebuild the model in Keras 3 with keras.ops"
             )
         try:
             given = signature(run).bind(*args, **kwargs)
@@ -180,7 +168,7 @@ class _Builder:
             raise Untranslatable(
                 f"is TensorFlow's operation tf.{layer.symbol} {error}, which k2t cannot carry to Keras 3"
             ) from error
-        _name_operations(result, layer.symbol.rsplit(".", 1)[-1], taken)
+        _name_operations(result, layer.symbol.rsplit(".", 1)[-1], taken, self.named)
         return result
 
 
@@ -189,19 +177,22 @@ RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN", "ConvLSTM1D", "ConvLSTM2D", "Con
 RENAMED_VARIABLES = {(kind, "depthwise_kernel"): "kernel" for kind in ("DepthwiseConv1D", "DepthwiseConv2D")}
 
 
-def _name_operations(result: Any, name: str, taken: set[str]) -> None:
-    """Name the operations that a call has just made, unlike any layer: Keras wants each name once in a model."""
+def _name_operations(result: Any, name: str, taken: set[str], named: dict[int, Any]) -> None:
+    """Name the operations that a call has just made, unlike any layer: Keras wants each name once in a model.
+
+    named: the operations that have their names already, by id.
+    """
     import keras
 
-    stack = [y for y in keras.tree.flatten(result) if hasattr(y, "_keras_history")]
+    stack = [*keras.tree.flatten(result)]
     while stack:
-        operation = stack.pop()._keras_history.operation
-        if isinstance(operation, keras.Layer) or getattr(operation, "_k2t_named", False):
+        operation = internals.operation_behind(stack.pop())
+        if operation is None or isinstance(operation, keras.Layer) or id(operation) in named:
             continue
-        operation.name = next(free for free in chain([name], (f"{name}_{k}" for k in count(1))) if free not in taken)
-        operation._k2t_named = True
+        operation.name = unused(name, taken, first=1)
+        named[id(operation)] = operation
         taken.add(operation.name)
-        stack.extend(x for node in operation._inbound_nodes for x in node.input_tensors)
+        stack.extend(x for node in internals.calls_to(operation) for x in node.input_tensors)
 
 
 def _basename(name: str) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from k2t_core.difference import Difference
 from k2t_core.graph import Node
 from k2t_core.keras_side import remembering, running
-from k2t_core.keras_side.tracing import Traced
+from k2t_core.keras_side.traced import Traced
 from k2t_core.rules import registry
 from k2t_core.tensors import to_array, torch_to_itself
 from k2t_core.verification.check import Case, LayerCheck, Place, Stretch

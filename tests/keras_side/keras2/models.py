@@ -1,9 +1,7 @@
-"""Files of Keras 2, written by tf_keras, against tf_keras itself."""
+"""Models of Keras 2, and how a file of one is proven: what the tests of this room share."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +9,9 @@ import pytest
 
 import k2t_core as k2t
 from k2t_core.emit.manifest import Manifest
-from k2t_core.errors import K2TError, UnsupportedError
-from k2t_core.keras_side.keras2.operations import OPERATIONS
 
 tf_keras = pytest.importorskip("tf_keras")
+tf = pytest.importorskip("tensorflow")
 L = tf_keras.layers
 
 
@@ -173,15 +170,8 @@ LAYERS = {
 }
 
 
-def _tf():
-    import tensorflow as tf
-
-    return tf
-
-
-# Each entry of k2t_core.keras_side.keras2.operations, on a (batch, 4, 3) tensor; a list where it needs more than one call.
+# Each entry of k2t_core.keras_side.keras2.operations, on a (batch, 4, 3) tensor; a list where it needs several calls.
 def operations(x):
-    tf = _tf()
     y = tf.reverse(x, [1])
     positive = tf.abs(x) + 0.1
     number = tf.cast(x > y, "float32")
@@ -284,27 +274,7 @@ def operations(x):
     }
 
 
-def test_every_operation_is_tried():
-    """Under one of the names that TensorFlow gives it."""
-    x = tf_keras.Input((4, 3))
-    tried = operations(x)
-    written = {layer.symbol for layer in tf_keras.Model(x, tried).layers if hasattr(layer, "symbol")}
-    assert written <= set(OPERATIONS)
-    assert set(OPERATIONS) == set(tried) | written
-
-
-def test_operations(tmp_path):
-    x = tf_keras.Input((4, 3), name="x")
-    both(tf_keras.Model(x, list(operations(x).values())), tmp_path / "operations.h5")
-
-
-@pytest.mark.parametrize("name", list(LAYERS))
-def test_layers(name, tmp_path):
-    shape, build = LAYERS[name]
-    both(functional([shape], build), tmp_path / f"model.{'h5' if len(name) % 2 else 'keras'}")
-
-
-def _sequential():
+def sequential():
     return tf_keras.Sequential(
         [
             L.Input(IMAGE),
@@ -317,7 +287,7 @@ def _sequential():
     )
 
 
-def _nested():
+def nested():
     """A model that is used twice, and a layer that is used inside and outside."""
     shared = L.Dense(4, activation="relu", name="shared")
     x = tf_keras.Input(VECTOR)
@@ -326,29 +296,29 @@ def _nested():
     return tf_keras.Model([a, b], [L.Dot(1, normalize=True)([inner(a), inner(b)]), shared(a)])
 
 
-def _text():
+def text():
     x = tf_keras.Input((None,), dtype="int32")
     return tf_keras.Model(
         x, L.Dense(1, activation="sigmoid")(L.Bidirectional(L.LSTM(5))(L.Embedding(20, 6, mask_zero=True)(x)))
     )
 
 
-def _normalized():
+def normalized():
     layer = L.Normalization()
     layer.adapt(np.random.default_rng(0).normal(2, 3, (50, 10)))
     return tf_keras.Sequential([L.Input(VECTOR), layer, L.Dense(3)])
 
 
 MODELS = {
-    "sequential": _sequential,
-    "nested": _nested,
-    "text": _text,
-    "normalized": _normalized,
+    "sequential": sequential,
+    "nested": nested,
+    "text": text,
+    "normalized": normalized,
     "dictionaries": lambda: (lambda a, b: tf_keras.Model({"a": a, "b": b}, {"sum": a + b, "first": L.Dense(2)(a)}))(
         tf_keras.Input(VECTOR, name="a"), tf_keras.Input(VECTOR, name="b")
     ),
     "initial values of TensorFlow's": lambda: tf_keras.Sequential(
-        [L.Input(VECTOR), L.Dense(3, bias_initializer=_tf().constant_initializer(0.5))]
+        [L.Input(VECTOR), L.Dense(3, bias_initializer=tf.constant_initializer(0.5))]
     ),
     "names with slashes": lambda: (
         lambda x: tf_keras.Model(
@@ -366,168 +336,3 @@ MODELS = {
         weights=None, input_shape=(64, 64, 3), classes=7, alpha=0.35
     ),
 }
-
-
-@pytest.mark.parametrize("name", list(MODELS))
-def test_models(name, tmp_path):
-    # tf_keras cannot read the archives that it writes of a layer that is used inside and outside of a nested model.
-    formats = ["h5"] if name in ("nested", "MobileNetV2") else ["h5", "keras"]
-    for format in formats:
-        out = both(MODELS[name](), tmp_path / f"model.{format}")
-        assert "permute" not in (out / "model.py").read_text() or name not in ("sequential", "MobileNetV2")
-
-
-def test_the_same_file_gives_the_same_bytes(tmp_path):
-    x = tf_keras.Input(VECTOR)
-    randomised(tf_keras.Model(x, L.Dense(3)(x * 2.0 + 1.0) - 1.0)).save(tmp_path / "model.h5")
-    written = []
-    for _ in range(2):
-        k2t.convert(tmp_path / "model.h5", tmp_path / "out")
-        written.append(
-            [
-                (tmp_path / "out" / name).read_bytes()
-                for name in ("model.py", "model.safetensors", "manifest.json", "recipe.json")
-            ]
-        )
-    assert written[0] == written[1]
-
-
-def test_a_wrong_weight_is_found_in_its_layer(tmp_path):
-    from safetensors.torch import load_file, save_file
-
-    both(_sequential(), tmp_path / "model.h5")
-    weights = tmp_path / "model-out" / "model.safetensors"
-    state = load_file(weights)
-    key = next(key for key in state if "conv" in key and state[key].ndim == 4)
-    state[key] = state[key].flip(-1)
-    save_file(state, weights, metadata={"format": "pt"})
-    report = k2t.verify(tmp_path / "model-out", tmp_path / "model.h5", weights="model")
-    assert not report.passed and "conv" in report.first_divergence
-
-
-def test_the_verdict_is_by_the_original(tmp_path, monkeypatch):
-    """Were Keras 3 to compute a layer in another way, it would be refused by name, and no verdict would pass."""
-    import keras
-
-    from k2t_core.keras_side.keras2 import layers
-
-    x = tf_keras.Input(VECTOR)
-    randomised(tf_keras.Model(x, L.Dense(3, name="last")(L.Dense(4, activation="hard_sigmoid", name="gate")(x)))).save(
-        tmp_path / "model.h5"
-    )
-    k2t.convert(tmp_path / "model.h5", tmp_path / "out")
-    monkeypatch.setattr(layers, "hard_sigmoid", lambda: keras.activations.hard_sigmoid)
-    with pytest.raises(UnsupportedError, match="layer 'gate': Keras 3 computes something else"):
-        k2t.convert(tmp_path / "model.h5", tmp_path / "other")
-    assert not (tmp_path / "other").exists()
-    report = k2t.verify(tmp_path / "out", tmp_path / "model.h5")
-    assert not report.passed and report.first_divergence == "gate"
-    assert all(output.passed for output in report.outputs)  # those are tf_keras's own
-
-
-class Own(L.Layer):
-    def call(self, x):
-        return x + 1
-
-
-REFUSED = {
-    "a Lambda": (VECTOR, lambda x: L.Lambda(lambda y: y + 1, name="code")(x), "layer 'code' is a Lambda of Keras 2"),
-    "a class of one's own": (VECTOR, lambda x: Own(name="mine")(x), "Unknown layer: 'Own'"),
-    "stateful": (None, lambda x: L.LSTM(3, stateful=True, name="kept")(x), "layer 'kept' is stateful"),
-    "renorm": (
-        IMAGE,
-        lambda x: tf_keras.layers.BatchNormalization(renorm=True, name="norm")(x),
-        "layer 'norm'.*renorm",
-    ),
-    "locally connected": (
-        SEQUENCE,
-        lambda x: L.LocallyConnected1D(3, 2, name="local")(x),
-        "layer 'local' is LocallyConnected1D",
-    ),
-    "an operation": (IMAGE, lambda x: _tf().nn.max_pool2d(x, 2, 2, "VALID"), "tf.nn.max_pool2d"),
-    "an argument": (SEQUENCE, lambda x: _tf().cumsum(x, axis=1, reverse=True), "with exclusive or reverse"),
-    "training": (
-        VECTOR,
-        lambda x: L.Dropout(0.5, name="always")(x, training=True),
-        "layer 'always' is called with training=True",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", list(REFUSED))
-def test_refused_by_name(name, tmp_path):
-    shape, build, words = REFUSED[name]
-    x = tf_keras.Input(shape) if shape else tf_keras.Input(batch_shape=(2, *SEQUENCE))
-    tf_keras.Model(x, build(x)).save(tmp_path / "model.h5")
-    with pytest.raises(K2TError, match=words):
-        k2t.convert(tmp_path / "model.h5", tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
-def test_operations_that_a_file_names_are_not_run(tmp_path):
-    """A file may name any function of TensorFlow, such as one that writes files."""
-    import json
-
-    import h5py
-
-    x = tf_keras.Input(VECTOR)
-    tf_keras.Model(x, x + 1.0).save(tmp_path / "model.h5")
-    with h5py.File(tmp_path / "model.h5", "a") as file:
-        config = json.loads(file.attrs["model_config"])
-        layer = next(layer for layer in config["config"]["layers"] if layer["class_name"] == "TFOpLambda")
-        layer["config"]["function"] = "io.write_file"
-        layer["inbound_nodes"] = [[str(tmp_path / "written"), 0, 0, {}]]
-        file.attrs["model_config"] = json.dumps(config)
-    with pytest.raises(UnsupportedError, match="tf.io.write_file"):
-        k2t.plan(tmp_path / "model.h5")
-    assert not (tmp_path / "written").exists()
-
-
-def test_an_absurd_size_is_refused_before_it_is_allocated(tmp_path):
-    import json
-
-    import h5py
-
-    tf_keras.Sequential([L.Input(VECTOR), L.Dense(4, name="wide")]).save(tmp_path / "model.h5")
-    with h5py.File(tmp_path / "model.h5", "a") as file:
-        config = json.loads(file.attrs["model_config"])
-        config["config"]["layers"][-1]["config"]["units"] = 10**11
-        file.attrs["model_config"] = json.dumps(config)
-    with pytest.raises(K2TError, match="absurd shape"):
-        k2t.plan(tmp_path / "model.h5")
-
-
-def test_without_tf_keras_it_says_what_to_install():
-    """In a process of its own, in which tf_keras cannot be imported."""
-    code = (
-        "import importlib.util as u; real = u.find_spec; u.find_spec = lambda name, *a: None if name == 'tf_keras' else real(name, *a)\n"
-        "from k2t_core.cli import main; import sys; sys.argv = ['k2t', 'inspect', sys.argv[1]]; main()"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(Path(__file__).parent / "data" / "keras2.h5")], capture_output=True, text=True
-    )
-    assert done.returncode == 2
-    assert "written by Keras 2.21" in done.stderr and "pip install --no-deps tf_keras==" in done.stderr.replace(
-        "\n", " "
-    )
-
-
-def test_on_the_command_line(tmp_path):
-    """Fresh processes: hard_sigmoid is registered where it is needed, and the file of another version is converted and verified."""
-    source = Path(__file__).parent / "data" / "keras2.keras"
-    for arguments in (
-        ["convert", str(source), "-o", str(tmp_path / "out")],
-        ["verify", str(tmp_path / "out"), "--against", str(source)],
-    ):
-        done = subprocess.run([sys.executable, "-m", "k2t_core.cli", *arguments], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-    assert "(0.2 * self.gate(x) + 0.5).clamp(0, 1)" in (tmp_path / "out" / "model.py").read_text()
-
-
-def test_a_model_that_takes_no_random_numbers_is_planned_and_compared_with_inputs_of_ones_own(tmp_path):
-    x = tf_keras.Input((6,), dtype="int32")
-    randomised(tf_keras.Model(x, L.Dense(2)(L.Flatten()(L.Embedding(4, 3)(x - 100))))).save(tmp_path / "model.h5")
-    k2t.convert(tmp_path / "model.h5", tmp_path / "out")
-    tokens = np.random.default_rng(0).integers(100, 104, (5, 6)).astype("int32")
-    report = k2t.verify(tmp_path / "out", tmp_path / "model.h5", inputs=tokens, edge_cases=False)
-    assert report.passed and report.reference["package"] == "tf_keras"

@@ -1,0 +1,204 @@
+"""What a model file says of itself, read without Keras: foreign, truncated, hostile files and stored code end here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import lzma
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from k2t_core.errors import ModelFileError, UnsafeModelError, UnsupportedError, one_line
+
+# A .keras archive is stored, or at most deflated, and weights hardly shrink: a larger ratio is a zip bomb. Small
+# archives may shrink more (a config of many equal layers), and do no harm.
+MAX_RATIO = 200
+MAX_BYTES = 64 * 2**30
+HARMLESS_BYTES = 64 * 2**20
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    OSError,
+    ValueError,
+    NotImplementedError,
+    RuntimeError,
+)
+
+
+def read_info(path: Path) -> dict[str, Any]:
+    """What the file says of itself, read without Keras: format, size, Keras version, config, bytes of weights."""
+    try:
+        size = path.stat().st_size
+        with open(path, "rb") as file:
+            head = file.read(8)
+    except OSError as error:
+        raise ModelFileError(f"{path.name}: cannot be read: {error.strerror or error}") from error
+    if size == 0:
+        raise ModelFileError(f"{path.name}: the file is empty")
+    if head[:4] == b"PK\x03\x04":
+        info = _read_keras_archive(path)
+    elif head == b"\x89HDF\r\n\x1a\n":
+        info = _read_h5(path)
+    else:
+        raise ModelFileError(
+            f"{path.name}: not a Keras model: neither a .keras archive (zip) nor an HDF5 file; "
+            "save it with model.save('model.keras')"
+        )
+    if not isinstance(info["config"], dict) or "class_name" not in info["config"]:
+        raise ModelFileError(
+            f"{path.name}: its config describes no model; save it again with model.save('model.keras')"
+        )
+    suffixes = (".keras",) if info["format"] == ".keras" else (".h5", ".hdf5")
+    if path.suffix not in suffixes:
+        raise ModelFileError(
+            f"{path.name}: holds the {info['format']} format; rename it to {path.stem}{suffixes[0]}, "
+            "because Keras goes by the name"
+        )
+    return {**info, "bytes": size}
+
+
+def _read_keras_archive(path: Path) -> dict[str, Any]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            for entry in entries:
+                if entry.filename.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", entry.filename):
+                    raise ModelFileError(
+                        f"{path.name}: the archive holds the path {entry.filename!r}, which leaves its folder; "
+                        "the file is not trusted"
+                    )
+            total = sum(entry.file_size for entry in entries)
+            if total > MAX_BYTES or total > max(HARMLESS_BYTES, MAX_RATIO * path.stat().st_size):
+                raise ModelFileError(f"{path.name}: the archive unpacks to {total:,} bytes; refused as a zip bomb")
+            names = {entry.filename for entry in entries}
+            if "config.json" not in names or not names & {"model.weights.h5", "model.weights.json"}:
+                raise ModelFileError(
+                    f"{path.name}: a zip archive, but not a Keras model (no config.json and model.weights.h5 in it)"
+                )
+            damaged = archive.testzip()
+            if damaged:
+                raise ModelFileError(f"{path.name}: the archive is damaged at {damaged}; save or copy it again")
+            config = json.loads(archive.read("config.json"))
+            metadata = json.loads(archive.read("metadata.json")) if "metadata.json" in names else {}
+    except _DAMAGE as error:
+        raise ModelFileError(
+            f"{path.name}: the archive is truncated or damaged ({one_line(error, 300)}); save or copy it again"
+        ) from error
+    metadata = metadata if isinstance(metadata, dict) else {}
+    stored = sum(entry.file_size for entry in entries if entry.filename.endswith(".h5"))
+    return {
+        "format": ".keras",
+        "config": config,
+        "keras_version": metadata.get("keras_version"),
+        "saved": metadata.get("date_saved"),
+        "weight_bytes": stored,
+    }
+
+
+def _read_h5(path: Path) -> dict[str, Any]:
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            config, version = file.attrs.get("model_config"), file.attrs.get("keras_version")
+    except (OSError, KeyError, ValueError, RuntimeError) as error:
+        raise ModelFileError(
+            f"{path.name}: the HDF5 file is truncated or damaged ({one_line(error, 300)}); save or copy it again"
+        ) from error
+    if config is None:
+        raise ModelFileError(
+            f"{path.name}: holds weights without an architecture; save the whole model with model.save('model.keras')"
+        )
+    try:
+        parsed = json.loads(config)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ModelFileError(f"{path.name}: its model_config is not JSON; the file is damaged") from error
+    return {
+        "format": ".h5",
+        "config": parsed,
+        "keras_version": version.decode("utf-8", "replace") if isinstance(version, bytes) else version,
+        "saved": None,
+        "weight_bytes": path.stat().st_size,
+    }
+
+
+def objects(config: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(layer name, object) for every serialized object (``{"class_name": …, "config": …}``) in a saved config.
+
+    The name is that of the object, or of the nearest one around it that has a name.
+    """
+    stack: list[tuple[str, Any]] = [("model", config)]
+    while stack:
+        owner, value = stack.pop()
+        if isinstance(value, dict):
+            if isinstance(value.get("class_name"), str):
+                inner = value.get("config")
+                name = inner.get("name") if isinstance(inner, dict) else None
+                if isinstance(name, str) and value["class_name"] not in ("DTypePolicy", "__keras_tensor__"):
+                    owner = name
+                yield owner, value
+            stack.extend((owner, v) for v in reversed(value.values()))
+        elif isinstance(value, list):
+            stack.extend((owner, v) for v in reversed(value))
+
+
+def stored_code(config: Any) -> list[str]:
+    """Names of the layers that hold Python code (a Lambda made from a lambda)."""
+    return list(dict.fromkeys(owner for owner, item in objects(config) if item["class_name"] == "__lambda__"))
+
+
+def foreign_objects(config: Any) -> list[tuple[str, str, str]]:
+    """(layer name, "class" or "function", registered name) of everything that is not Keras's own."""
+    found = []
+    for owner, item in objects(config):
+        kind = "function" if item["class_name"] == "function" else "class"
+        home = str(item.get("module") or "").split(".")[0]
+        if kind == "function" and home != "keras":
+            found.append((owner, kind, str(item.get("config"))))
+        elif kind == "class" and ("module" in item and home not in ("keras", "builtins") or ">" in item["class_name"]):
+            found.append((owner, kind, str(item.get("registered_name") or item["class_name"])))
+    return list(dict.fromkeys(found))
+
+
+def check_safety(name: str, info: dict[str, Any], allow_unsafe: bool) -> None:
+    """Refuse stored code that the user has not allowed, and custom objects that nobody has registered."""
+    code = stored_code(info["config"])
+    if code and not allow_unsafe:
+        layers = (
+            f"layers {', '.join(map(repr, code))} are Lambdas" if len(code) > 1 else f"layer {code[0]!r} is a Lambda"
+        )
+        raise UnsafeModelError(
+            f"{name}: {layers} with Python code in the file, which k2t does not run; "
+            "if you trust the file, allow it (--allow-unsafe, allow_unsafe=True, or the switch on the Load page)"
+        )
+    import keras
+
+    missing = [item for item in foreign_objects(info["config"]) if keras.saving.get_registered_object(item[2]) is None]
+    if missing:
+        raise UnsupportedError(
+            [
+                f"{name}: layer {layer!r} {'is of' if kind == 'class' else 'uses'} the custom {kind} {cls!r}, "
+                "which is not registered; give the Python file that registers it "
+                "(keras.saving.register_keras_serializable) with --rules FILE"
+                for layer, kind, cls in missing
+            ]
+        )
+
+
+def is_keras2(info: dict[str, Any]) -> bool:
+    """Whether Keras 2 (or 1) wrote the file: Keras 3 reads some of it differently without a word."""
+    return str(info.get("keras_version") or "").split(".")[0] in ("1", "2")
+
+
+def file_fingerprint(path: Path) -> str:
+    """SHA-256 of the file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
