@@ -31,8 +31,6 @@ DROPOUT_BYTES = 1 << 28  # nor with more than that in the layers
 @torch_to_itself
 def dropouts(trial: Trial) -> list[TrainingResult]:
     """Of each layer that draws: "share set to 0 in training", "mean of the noise in training" and so on."""
-    import keras
-
     traced = trial.traced
     nodes = {
         scope + node.outputs[0]: (scope, node)
@@ -42,13 +40,14 @@ def dropouts(trial: Trial) -> list[TrainingResult]:
     if not nodes:
         return []
     found = _of_ones(trial, nodes)
-    keras.utils.set_random_seed(trial.seed)
     results = []
     for tensor, (scope, node) in nodes.items():
         if tensor in found:
             ones = np.ones(found[tensor].shape, found[tensor].dtype)
-            with traced.source.lock:
-                want = np.asarray(running.live(traced, scope, node)(ones, training=True))
+            live = running.live(traced, scope, node)
+            # A copy: the layer's own draws go on from where they are, whatever the seed.
+            drawing = type(live).from_config({**live.get_config(), "seed": trial.seed})
+            want = np.asarray(drawing(ones, training=True))
             results += _same_law(node, want, found[tensor])
     return results
 
@@ -78,10 +77,11 @@ def _of_ones(trial: Trial, nodes: dict[str, tuple[str, Node]]) -> dict[str, np.n
         return torch.ones_like(value) if tensor in wanted else value
 
     inputs = [torch.ones_like(x) if name in wanted else x for name, x in zip(graph.inputs, written.inputs(many))]
-    torch.manual_seed(trial.seed)
     written.tapped.model.train()
     try:
-        written.guard(lambda: written.tapped.run(inputs, observe))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(trial.seed)
+            written.guard(lambda: written.tapped.run(inputs, observe))
     finally:
         written.tapped.model.eval()
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keras
+import numpy as np
 import pytest
 from keras import layers
 
@@ -50,3 +51,16 @@ def test_dropout_of_single_elements_is_not_dropout_of_whole_channels(tmp_path):
     (tmp_path / "model.py").write_text(text.replace("(None, 1, 1, None)", "(None, None, None, None)"))
     report = k2t.verify(tmp_path, model, training=True, edge_cases=False)
     assert not report.passed and any("inner axes" in r.what and not r.passed for r in report.training)
+
+
+def test_the_same_seed_draws_the_same_and_leaves_the_models_own_generator_alone(tmp_path):
+    """The layer's own generator is one of the model's variables."""
+    x = keras.Input((30,))
+    model = keras.Model(x, layers.Dense(2)(layers.GaussianDropout(0.3, name="noise")(layers.Dropout(0.3)(x))))
+    k2t.convert(model, tmp_path)
+    before = [np.array(v) for v in model.get_layer("noise").variables]
+    first, second = (
+        k2t.verify(tmp_path, model, training=True, edge_cases=False, weights="model").training for _ in range(2)
+    )
+    assert first == second and len({r.layer for r in first if r.what.endswith("in training")}) == 2
+    assert before and all(np.array_equal(a, b) for a, b in zip(before, model.get_layer("noise").variables))
