@@ -125,7 +125,10 @@ def where_epsilon_decides(
 
 @contextmanager
 def _no_variance(layer: Any) -> Iterator[None]:
-    """A BatchNormalization with every moving variance 0; the values come back at the end."""
+    """A BatchNormalization with every moving variance 0; the values come back at the end.
+
+    The variable's own value and not the layer's attribute (`internals.patched`): the copy in float64 takes it too.
+    """
     before = np.asarray(layer.moving_variance)
     try:
         layer.moving_variance.assign(np.zeros_like(before))
