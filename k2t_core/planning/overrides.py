@@ -1,8 +1,8 @@
 """A recipe's overrides, applied to the mapping of one call, each checked for shape.
 
-A kind of override is an entry of `APPLIED` here and of `recipe.KINDS`, which says how its values look and read. Three kinds
-act before there is a mapping: an alternative chooses within the rule, a snippet stands in its place (`from_snippet`), and
-a cut makes another model (`keras_side.cutting`).
+A kind of override is an entry of `APPLIED` here and of `recipe.KINDS`, which says how its values look and read. Three
+kinds act before there is a mapping: an alternative chooses within the rule, a snippet stands in its place
+(`from_snippet`), and a cut makes another model (`keras_side.cutting`).
 """
 
 from __future__ import annotations
