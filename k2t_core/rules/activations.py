@@ -25,7 +25,7 @@ from k2t_core.rules.registry import (
     rule,
 )
 from k2t_core.rules.slots import formula, operand
-from k2t_core.transforms import Permute, Reshape
+from k2t_core.transforms import Permute, Reshape, Transform
 
 # name → expression over {x}; {axis} is the torch axis of Keras's last axis.
 EXPRESSIONS = {
@@ -302,7 +302,8 @@ def prelu(call: Call) -> Mapping:
         "torch": "x if x > 0 else weight · x",
     }
     own = [axis for axis, n in enumerate(shape, start=1) if n != 1]  # axes along which the slope varies
-    count = max(shape, default=1) if len(own) <= 1 else None
+    count = max(shape, default=1)
+    steps: tuple[Transform, ...]
     if layout.perm[0] == 0 and (not own or len(own) == 1 and layout.axis(own[0]) == 1):
         steps = () if shape == (count,) else (Reshape(shape, (count,)),)
         return Mapping(

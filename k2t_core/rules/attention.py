@@ -11,7 +11,7 @@ import numpy as np
 from k2t_core.layout import Layout, identity
 from k2t_core.rules.broadcasting import cast
 from k2t_core.rules.registry import LAST, OUT, SELF, Alternative, Call, Mapping, Module, Slot, Weight, rule
-from k2t_core.transforms import Constant, Permute, Reshape
+from k2t_core.transforms import Constant, Permute, Reshape, Transform
 
 # Letters of the queries' and the keys' axes in an einsum.
 TARGETS, SOURCES = "tuvw", "spqr"
@@ -43,7 +43,8 @@ TRANSPOSED_HEADS = Alternative(
 def _projection(call: Call, key: str, name: str, use_bias: bool) -> list[Weight]:
     """Kernel (D, N, H) → (N·H, D), bias (N, H) → (N·H,)."""
     d, n, h = call.variable(f"{name}/kernel").shape
-    kernel, bias = (Reshape((d, n, h), (d, n * h)), Permute((1, 0))), (Reshape((n, h), (n * h,)),)
+    kernel: tuple[Transform, ...] = (Reshape((d, n, h), (d, n * h)), Permute((1, 0)))
+    bias: tuple[Transform, ...] = (Reshape((n, h), (n * h,)),)
     if call.choice == TRANSPOSED_HEADS.name:
         kernel = (Permute((0, 2, 1)), Reshape((d, h, n), (d, n * h)), Permute((1, 0)))
         bias = (Permute((1, 0)), Reshape((h, n), (n * h,)))
@@ -125,7 +126,8 @@ def _mask(call: Call, query: Slot, value: Slot, axes: tuple[int, ...], threshold
     if causal and given is None and window is None and not any(padding.values()):
         return _Mask(None, causal=True)
     terms: list[tuple[str, int]] = []  # in Keras's axes: code, rank
-    init, weights = (), ()
+    init: tuple[str, ...] = ()
+    weights: tuple[Weight, ...] = ()
     alone = not causal and window is None and not any(padding.values())
     if isinstance(given, Slot):
         terms.append(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from k2t_core.layout import Layout
-from k2t_core.rules.registry import Call
+from k2t_core.rules.registry import Call, Unconvertible
 
 
 def ntuple(value: Any, rank: int) -> tuple[int, ...]:
@@ -43,6 +43,14 @@ def same_pads(
             total = max((-(-n // s) - 1) * s + reach - n, 0)
         pads.append((total // 2, total - total // 2))
     return pads
+
+
+def fixed(sizes: Sequence[int | None], message: str) -> list[int]:
+    """The sizes; raises Unconvertible(message) where one of them is free."""
+    known = [n for n in sizes if n is not None]
+    if len(known) < len(sizes):
+        raise Unconvertible(message)
+    return known
 
 
 def pad_expression(x: Any, pads: Sequence[tuple[int, int]], value: str = "") -> str:

@@ -49,8 +49,8 @@ def padded(call: Call, kernel, stride, dilation, layout) -> tuple[str, int | tup
         return x, 0
     if padding == "causal":
         reach = dilation[0] * (kernel[0] - 1)
-        pads = [(reach, 0) if call.choice != OTHER_SIDE.name else (0, reach)]
-        return pad_expression(x, pads) if reach else x, 0
+        causal = (reach, 0) if call.choice != OTHER_SIDE.name else (0, reach)
+        return pad_expression(x, [causal]) if reach else x, 0
     call.refuse(padding != "same", f"its padding {padding!r} is not known to k2t")
     sizes = [call.x.shape[axis] for axis in spatial_axes(layout)]
     pads = same_pads(sizes, kernel, stride, dilation)

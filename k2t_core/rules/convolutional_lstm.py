@@ -15,6 +15,7 @@ from k2t_core.rules.registry import (
     Expression,
     Mapping,
     Module,
+    Unconvertible,
     Weight,
     rule,
 )
@@ -59,7 +60,8 @@ def conv_lstm(call: Call) -> Mapping:
     if padding == "same":
         sizes = [call.x.shape[axis] for axis in _with_time(step).perm[3:]]
         pads = same_pads(sizes, kernel, stride, dilation)
-        call.refuse(pads is None, "its strides and padding need fixed sizes in space")
+        if pads is None:
+            raise Unconvertible("its strides and padding need fixed sizes in space")
         if all(before == after for before, after in pads):
             of_input = Module(conv, {**args, "padding": compact([before for before, _ in pads])}, 2)
         else:

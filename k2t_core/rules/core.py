@@ -8,7 +8,7 @@ from typing import Any
 from k2t_core.layout import identity
 from k2t_core.rules.activations import apply_activation
 from k2t_core.rules.registry import ANY, LAST, OUT, SELF, Call, Mapping, Module, Unconvertible, Weight, rule
-from k2t_core.transforms import Permute, ReorderFlatten, Reshape
+from k2t_core.transforms import Permute, ReorderFlatten, Reshape, Transform
 
 
 @rule("Dense", demand=LAST, flat="absorb", role="dense", widths=("in_features", "out_features"))
@@ -19,7 +19,7 @@ def dense(call: Call) -> Mapping:
     flat = x.layout.flat
     layout = x.layout if flat else identity(x.rank)
     kernel = call.variable("kernel")
-    steps = (Permute((1, 0)),)
+    steps: tuple[Transform, ...] = (Permute((1, 0)),)
     why = "Keras stores the kernel (in, out), torch (out, in)."
     if flat:
         steps = (ReorderFlatten(0, flat.shape, flat.perm), *steps)
@@ -72,7 +72,7 @@ def einsum_dense(call: Call) -> Mapping:
     if linear:
         inputs, outputs = math.prod(sizes[letter] for letter in contracted), math.prod(new_shape)
         axes = tuple(weight.index(letter) for letter in new + contracted)
-        steps = [Permute(axes)] if axes != tuple(range(len(axes))) else []
+        steps: list[Transform] = [Permute(axes)] if axes != tuple(range(len(axes))) else []
         if len(axes) > 2:
             steps.append(Reshape(tuple(kernel.shape[a] for a in axes), (outputs, inputs)))
         weights = [Weight("weight", "kernel", tuple(steps))]

@@ -115,7 +115,7 @@ def _expanded(shape: tuple, rank: int) -> tuple:
     return (*shape[:1], *(1,) * (rank - len(shape)), *shape[1:])
 
 
-def _masked(call: Call, inputs: list[Slot], masks: list[Slot | None], common: dict[str, str]) -> Mapping:
+def _masked(call: Call, inputs: list[Slot], masks: list[Slot | None], common: dict[str, Any]) -> Mapping:
     """Multiply leaves masked steps out of the product; Maximum and Minimum take the other input there."""
     kind = call.layer.kind
     layout = common_layout(call, inputs, 3)
@@ -126,8 +126,9 @@ def _masked(call: Call, inputs: list[Slot], masks: list[Slot | None], common: di
     if kind == "Multiply":
         factors = [x if m is None else f"torch.where({m}, {x}, 1)" for x, m in zip(texts, steps)]
         product = " * ".join(factors)
-        if all(m is not None for m in steps):
-            product = f"torch.where({' | '.join(steps)}, {product}, 0)"
+        given = [m for m in steps if m is not None]
+        if len(given) == len(steps):
+            product = f"torch.where({' | '.join(given)}, {product}, 0)"
         expression = product
     else:
         # base_merge.py: where one side is masked the other one counts; a step masked on both sides keeps the later

@@ -43,7 +43,7 @@ def batch_normalization(call: Call) -> Mapping:
         else []
     )
     weights += [Weight("running_mean", "moving_mean", steps), Weight("running_var", "moving_variance", steps)]
-    init = ()
+    init: tuple[str, ...] = ()
     expression = f"{SELF}({text})"
     if frozen and call.choice != THAWED.name:
         module = Module("FrozenBatchNorm", {"num_features": size, "eps": call.option("epsilon")}, 1, learns=False)
@@ -101,9 +101,14 @@ def layer_normalization(call: Call) -> Mapping:
         "torch": "weight · (x − mean) / √(variance + eps) + bias",
     }
     inner = [axis for axis in layout.perm if axis in axes]
+    shape = tuple(x.shape[axis] for axis in inner)
+    if not (scale or center or rms_scaling) and None in shape:
+        forward = f"F.layer_norm({text}, {text}.shape[-{len(inner)}:], eps={epsilon!r})"
+        return _at_least_float32(
+            call, Mapping(forward, why="Without weights, over sizes known at run time only.", **common)
+        )
     steps = _inner_steps(x, raw, inner)
     if rms_scaling:
-        shape = tuple(call.x.shape[axis] for axis in inner)
         mapping = Mapping(
             f"{SELF}({text})",
             Module("ScaleByDeviation", {"shape": shape, "dim": tuple(range(-len(inner), 0)), "eps": epsilon}, 2),
@@ -115,15 +120,12 @@ def layer_normalization(call: Call) -> Mapping:
             **{**common, "keras": "gamma · x / √(variance + epsilon)", "torch": "weight · x / √(variance + eps)"},
         )
         return _at_least_float32(call, mapping)
-    shape = tuple(x.shape[axis] for axis in inner)
-    if not scale and not center and None in shape:
-        forward = f"F.layer_norm({text}, {text}.shape[-{len(inner)}:], eps={epsilon!r})"
-        return _at_least_float32(
-            call, Mapping(forward, why="Without weights, over sizes known at run time only.", **common)
-        )
-    weights, init = (), ()
+    weights: tuple[Weight, ...] = ()
+    init: tuple[str, ...] = ()
     if scale or center:
-        weights = _affine(shape, "gamma" if scale else None, "beta" if center else None, steps, steps)
+        weights = _affine(
+            tuple(map(x.size, inner)), "gamma" if scale else None, "beta" if center else None, steps, steps
+        )
         if not center:
             weights = weights[:1]
         init = _fixed(scale, True)
@@ -156,7 +158,8 @@ def group_normalization(call: Call) -> Mapping:
         x.rank == 2 and groups == size,
         "each group has a single element, so its output is beta whatever the input; remove it, or set fewer groups",
     )
-    weights, init = (), ()
+    weights: tuple[Weight, ...] = ()
+    init: tuple[str, ...] = ()
     if scale or center:
         weights = _affine((size,), "gamma" if scale else None, "beta" if center else None)
         init = _fixed(scale, center)
@@ -279,7 +282,7 @@ def _inner_steps(x: Slot, raw: Sequence[int], inner: Sequence[int]) -> tuple[Tra
     steps: list[Transform] = []
     axes = [axis % x.rank for axis in raw]
     if axes != sorted(axes):
-        steps.append(Reshape(tuple(x.shape[a] for a in axes), tuple(x.shape[a] for a in sorted(axes))))
+        steps.append(Reshape(tuple(map(x.size, axes)), tuple(map(x.size, sorted(axes)))))
     if list(inner) != sorted(axes):
         steps.append(Permute(tuple(sorted(axes).index(a) for a in inner)))
     if x.layout.flat and x.rank - 1 in axes:
@@ -329,7 +332,10 @@ def _widened(x: Slot) -> str:
 def _at_least_float32(call: Call, mapping: Mapping) -> Mapping:
     """The mapping of a layer that reads `_widened` input: Keras casts the result to the layer's dtype."""
     dtype, result = _wide(call.x), call.outputs[0].dtype
-    forward = mapping.forward if result == dtype else cast(mapping.forward, result)
+    forward = mapping.forward
+    if result != dtype:
+        assert isinstance(forward, str)  # normalisations are expressions
+        forward = cast(forward, result)
     if mapping.module is None:
         return replace(mapping, forward=forward)
 

@@ -38,9 +38,10 @@ def _unfilled(shape: tuple[int, ...], dtype: str) -> Module:
 def constant(call: Call) -> Mapping:
     """Plain numbers that an opened layer calls another layer on, such as the positions of an embedding."""
     value = call.option("value")
+    weights: tuple[Weight, ...] = ()
     if value.size > 1 and value.dtype.kind == "i" and np.array_equal(value.ravel(), np.arange(value.size)):
         numbers = f"torch.arange({value.size})" + (f".view{value.shape}" if value.ndim > 1 else "")
-        buffer, weights = Module("nn.Buffer", {"data": Expression(numbers), "persistent": False}, 1), ()
+        buffer = Module("nn.Buffer", {"data": Expression(numbers), "persistent": False}, 1)
     else:
         dtype = value.dtype.name
         buffer, weights = (

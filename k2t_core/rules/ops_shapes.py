@@ -65,7 +65,7 @@ def slice_(call: Call) -> Mapping:
         isinstance(start, Slot) or any(isinstance(s, Slot) for s in start), "its start is a tensor; slice with numbers"
     )
     start = [int(s) for s in start]
-    items = [slice(s, None if n == -1 else s + int(n)) for s, n in zip(start, sizes)]
+    items: list[int | slice | None] = [slice(s, None if n == -1 else s + int(n)) for s, n in zip(start, sizes)]
     return indexed(call, x, items, f"slice(x, {tuple(start)}, {tuple(sizes)})")
 
 
@@ -106,8 +106,9 @@ def reshape(call: Call) -> Mapping:
         not all(isinstance(n, (int, np.integer)) for n in shape), "its new shape holds an unknown size; write −1 for it"
     )
     target = call.outputs[0].shape
-    rest = [*x.shape[1:], *target[1:]]
-    same_rest = None not in rest and math.prod(x.shape[1:]) == math.prod(target[1:])
+    before, after = ([n for n in side[1:] if n is not None] for side in (x.shape, target))
+    fixed = len(before) + len(after) == len(x.shape[1:]) + len(target[1:])
+    same_rest = fixed and math.prod(before) == math.prod(after)
     return reshaped(
         call, x, target, keeps_batch=bool(x.shape) and bool(target) and x.shape[0] == target[0] and same_rest
     )

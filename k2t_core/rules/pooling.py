@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from k2t_core.rules.broadcasting import cast, is_float
-from k2t_core.rules.common import compact, ntuple, same_pads, spatial_axes
+from k2t_core.rules.common import compact, fixed, ntuple, same_pads, spatial_axes
 from k2t_core.rules.convolution import image_input
 from k2t_core.rules.registry import (
     SELF,
@@ -72,9 +72,7 @@ def pooling(call: Call) -> Mapping:
         small = (
             average
             and rank == 3
-            and any(
-                call.x.shape[axis] is None or call.x.shape[axis] < k for axis, k in zip(spatial_axes(layout), kernel)
-            )
+            and any((n := call.x.shape[axis]) is None or n < k for axis, k in zip(spatial_axes(layout), kernel))
         )
         if pads is None or small:
             window = f"{kernel}, {stride}"
@@ -163,9 +161,8 @@ def adaptive_pooling(call: Call) -> Mapping:
     image_input(call, rank)
     layout = image_layout(call)
     outputs = ntuple(call.option("output_size"), rank)
-    sizes = [call.x.shape[axis] for axis in spatial_axes(layout)]
-    call.refuse(
-        None in sizes,
+    sizes = fixed(
+        [call.x.shape[axis] for axis in spatial_axes(layout)],
         "its input's size is not known, which Keras on TensorFlow needs, too; give the model's Input its size",
     )
     for n, o in zip(sizes, outputs):

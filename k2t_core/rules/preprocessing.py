@@ -97,7 +97,7 @@ def normalization(call: Call) -> Mapping:
         steps = _kept_steps(x, keep)
         weights = (Weight("mean", "mean", steps), Weight("std", "variance", (*root, *steps)))
         inner = [axis for axis in x.layout.perm if axis in keep]
-        shape = _trimmed([x.shape[axis] if axis in inner else 1 for axis in x.layout.perm])
+        shape = _trimmed([x.size(axis) if axis in inner else 1 for axis in x.layout.perm])
     else:
         mean, variance = np.asarray(mean, "float32"), np.asarray(variance, "float32")
         spread = [1] * x.rank
@@ -129,8 +129,8 @@ def _kept_steps(x: Slot, keep: Sequence[int]) -> tuple[Transform, ...]:
         steps.append(Permute(tuple(list(keep).index(axis) for axis in order)))
     if x.layout.flat and x.rank - 1 in keep:
         steps.append(ReorderFlatten(len(order) - 1, x.layout.flat.shape, x.layout.flat.perm))
-    before = tuple(x.shape[axis] for axis in order)
-    shape = _trimmed([x.shape[axis] if axis in keep else 1 for axis in x.layout.perm])
+    before = tuple(x.size(axis) for axis in order)
+    shape = _trimmed([x.size(axis) if axis in keep else 1 for axis in x.layout.perm])
     return (*steps, Reshape(before, shape)) if before != shape else tuple(steps)
 
 

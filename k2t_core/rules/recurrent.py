@@ -126,7 +126,7 @@ def _inner_direction(call: Call, name: str) -> Direction:
     part = part_of(call, layer)
     prefix = f"{name}/"
     if layer.kind in ("LSTM", "GRU", "SimpleRNN"):
-        cells = (read_cell(part, prefix, call.choice),)
+        cells: tuple[Cell, ...] = (read_cell(part, prefix, call.choice),)
     elif layer.kind == "RNN":
         cells = _rnn_cells(call, layer, prefix)
     else:

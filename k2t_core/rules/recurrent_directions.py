@@ -146,14 +146,14 @@ class Direction:
                 f"_, {keep} = {module}({', '.join([x, *state])})",
                 f"{out} = {last[-2 if self.lstm else -1] if len(self.cells) > 1 else last[0]}",
             ], last
-        arguments = ", ".join([module, x, mask, *state])
+        given = ", ".join([module, x, mask, *state])
         zero = f" * {mask}{'.unsqueeze(-1)' if self.sequences else '[:, -1:]'}" if self.zero_masked else ""
         end = "" if self.sequences else "[:, -1]"
         if self.state:
-            return [f"{out}, {keep} = packed_rnn({arguments})"] + (
+            return [f"{out}, {keep} = packed_rnn({given})"] + (
                 [f"{out} = {out}{end}{zero}"] if end or zero else []
             ), last
-        return [f"{out} = masked_rnn({arguments}){end}{zero}"], last
+        return [f"{out} = masked_rnn({given}){end}{zero}"], last
 
 
 def read_direction(options: Call, cells: tuple[Cell, ...], loop=None) -> Direction:

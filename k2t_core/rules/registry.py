@@ -64,6 +64,12 @@ class Slot:
     def dtype(self) -> str:
         return self.tensor.dtype
 
+    def size(self, axis: int) -> int:
+        """The size of an axis that is fixed, as every axis is that a weight runs over."""
+        size = self.shape[axis]
+        assert size is not None, f"axis {axis} of {self.shape} is free"
+        return size
+
     def __str__(self) -> str:
         return slot(self.index)
 

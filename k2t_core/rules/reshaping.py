@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from k2t_core.graph import Shape
@@ -146,14 +147,15 @@ def _groups(source: Shape, target: Shape, keeps_batch: bool) -> list[tuple[list[
         end_s, end_t = end_s - 1, end_t - 1
         tail.append(([end_s], [end_t]))
     middle = source[start:end_s], target[start:end_t]
-    if any(n is None or n == 0 for part in middle for n in part):
+    known = [[n for n in part if n] for part in middle]  # neither free nor 0
+    if [len(part) for part in known] != [len(part) for part in middle]:
         groups.append((list(range(start, end_s)), list(range(start, end_t))))
     else:
-        groups += [([start + a for a in left], [start + b for b in right]) for left, right in _split(*middle)]
+        groups += [([start + a for a in left], [start + b for b in right]) for left, right in _split(*known)]
     return groups + tail[::-1]
 
 
-def _split(source: Shape, target: Shape) -> list[tuple[list[int], list[int]]]:
+def _split(source: Sequence[int], target: Sequence[int]) -> list[tuple[list[int], list[int]]]:
     """`_groups` of two shapes of equal product, all sizes known."""
     groups, a, b = [], 0, 0
     while a < len(source) and b < len(target):
@@ -176,7 +178,7 @@ def _ordered(layout: Layout, source: Shape, groups: list) -> list:
     for index, (axes, _) in enumerate(groups):
         places = [layout.perm.index(axis) for axis in axes if source[axis] != 1]
         first[index] = min(places) if places else layout.rank
-    return [groups[index] for index in sorted(first, key=first.get)]
+    return [groups[index] for index in sorted(first, key=first.__getitem__)]
 
 
 def _in_groups(layout: Layout, source: Shape, groups: list) -> bool:
@@ -311,6 +313,7 @@ def indexed(call: Call, x: Slot, items: list[int | slice | None], keras: str) ->
         if isinstance(item, int):
             parts.append(str(item))
             continue
+        assert item is not None  # the axes of x are ints and slices
         parts += ["None"] * before[out[axes[axis]]]
         text, flipped = _slice(item, x.shape[axis])
         if flipped:
@@ -349,6 +352,6 @@ def _slice(item: slice, size: int | None) -> tuple[str, bool]:
     positions = range(size)[item]
     if not positions:
         return "0:0", False
-    start, stop = positions[-1], positions[0] + 1
-    text = f"{start or ''}:{'' if stop == size else stop}"
+    first, end = positions[-1], positions[0] + 1
+    text = f"{first or ''}:{'' if end == size else end}"
     return text + (f":{-item.step}" if item.step != -1 and len(positions) > 1 else ""), True

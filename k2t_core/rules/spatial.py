@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from k2t_core.rules.broadcasting import cast, is_float
-from k2t_core.rules.common import compact, ntuple, spatial_axes
+from k2t_core.rules.common import compact, fixed, ntuple, spatial_axes
 from k2t_core.rules.convolution import image_input, padded
 from k2t_core.rules.registry import ANY, INERT, SELF, Call, Mapping, Module, demand_channels_first, image_layout, rule
 from k2t_core.rules.slots import formula
@@ -30,7 +30,7 @@ def _borders(call: Call, name: str, rank: int) -> dict[int, Pair]:
     value = call.option(name)
     pairs = [ntuple(value, 2)] if rank == 1 else [ntuple(pair, 2) for pair in value]
     start = 2 if call.option("data_format", "channels_last") == "channels_first" else 1
-    return {start + k: pair for k, pair in enumerate(pairs)}
+    return {start + k: (before, after) for k, (before, after) in enumerate(pairs)}
 
 
 @rule("ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D", demand=ANY)
@@ -164,11 +164,13 @@ def _resize(
     antialias: bool,
 ) -> tuple[str, str]:
     """(expression, why) for keras.ops.image.resize of an NCHW expression; ``size`` is the source of ``targets``."""
-    known = None not in sizes
-    if known and list(sizes) == list(targets):
+    known = [n for n in sizes if n is not None]
+    wanted = [n for n in targets if n is not None]
+    fits = len(known) == len(sizes) and len(wanted) == len(targets)  # all of them are known
+    if fits and known == wanted:
         return x, "The image has this size already."
     if mode == "nearest":
-        if known and all(_nearest_agrees(n, m) for n, m in zip(sizes, targets)):
+        if fits and all(_nearest_agrees(n, m) for n, m in zip(known, wanted)):
             return (
                 f'F.interpolate({x}, ({size}), mode="nearest-exact")',
                 "TensorFlow takes the pixel under each centre, as torch's nearest-exact does; "
@@ -187,7 +189,7 @@ def _resize(
     if mode == "bicubic":
         if antialias:
             return _interpolate(call, x, f"({size})", mode, True), "Keys's cubic, a = −0.5, in both."
-        if known and not narrow and all(m >= n and _on_table(n, m) for n, m in zip(sizes, targets)):
+        if fits and not narrow and all(m >= n and _on_table(n, m) for n, m in zip(known, wanted)):
             return _interpolate(call, x, f"({size})", mode, True), KEYS
         return (
             f"bicubic_resize({x}, ({size}))",
@@ -253,23 +255,23 @@ def resizing(call: Call) -> Mapping:
     sizes = [x.shape[axis] for axis in axes]
     source, note = str(x), ""
     if crop or fill:
-        call.refuse(None in sizes, "it keeps the aspect ratio of images of free size; give the model's Input its size")
-        (h, w), (height, width) = sizes, targets
+        whole = fixed(sizes, "it keeps the aspect ratio of images of free size; give the model's Input its size")
+        (h, w), (height, width) = whole, targets
         across = int(np.float32(w * height) / np.float32(width)), int(np.float32(h * width) / np.float32(height))
         if crop:
-            kept = [max(min(n, m), 1) for n, m in zip(sizes, across)]
-            starts = [int((n - m) / 2) for n, m in zip(sizes, kept)]
+            kept = [max(min(n, m), 1) for n, m in zip(whole, across)]
+            starts = [int((n - m) / 2) for n, m in zip(whole, kept)]
             source = sliced(
                 source,
                 layout,
-                {axis: (s, s + m if s + m < n else None) for axis, s, m, n in zip(axes, starts, kept, sizes)},
+                {axis: (s, s + m if s + m < n else None) for axis, s, m, n in zip(axes, starts, kept, whole)},
             )
-            sizes, note = kept, " The middle of the target's aspect ratio is cut out first."
+            sizes, note = [*kept], " The middle of the target's aspect ratio is cut out first."
         else:
             call.refuse(fill_mode != "constant", f"its fill_mode {fill_mode!r} is not known to k2t")
-            more = [int((max(n, m) - n) / 2) for n, m in zip(sizes, across)]
+            more = [int((max(n, m) - n) / 2) for n, m in zip(whole, across)]
             source = pad(source, layout, {axis: (n, n) for axis, n in zip(axes, more)}, fill_value)
-            sizes, note = [n + 2 * m for n, m in zip(sizes, more)], " It is padded to the target's aspect ratio first."
+            sizes, note = [n + 2 * m for n, m in zip(whole, more)], " It is padded to the target's aspect ratio first."
     expression, why = _resize(call, source, sizes, ", ".join(map(str, targets)), targets, mode, antialias)
     return Mapping(
         expression,
@@ -308,11 +310,11 @@ def extract_patches(call: Call) -> Mapping:
     image_input(call, 2)
     layout = image_layout(call)
     strides, dilation = ntuple(call.option("strides"), 2), ntuple(call.option("dilation_rate"), 2)
-    x, inner = padded(call, size, strides, dilation, layout)
-    inner = 0 if inner == 0 else ntuple(inner, 2)
+    x, inside = padded(call, size, strides, dilation, layout)
+    inner = (0, 0) if inside == 0 else ntuple(inside, 2)
     more = "".join(
         f", {name}={compact(value)}"
-        for name, value, default in (("dilation", dilation, (1, 1)), ("padding", inner, 0))
+        for name, value, default in (("dilation", dilation, (1, 1)), ("padding", inner, (0, 0)))
         if value != default
     )
     expression = f"image_patches({x}, {size}, {strides}{more})"
@@ -333,8 +335,7 @@ def center_crop(call: Call) -> Mapping:
     image_input(call, 2)
     x, layout, targets = call.x, image_layout(call), (call.option("height"), call.option("width"))
     axes = spatial_axes(layout)
-    sizes = [x.shape[axis] for axis in axes]
-    call.refuse(None in sizes, "it crops images of free size; give the model's Input its size")
+    sizes = fixed([x.shape[axis] for axis in axes], "it crops images of free size; give the model's Input its size")
     if all(n >= m for n, m in zip(sizes, targets)):
         kept, starts = targets, [(n - m) // 2 for n, m in zip(sizes, targets)]
     else:

@@ -8,7 +8,20 @@ from typing import Any
 
 from k2t_core.graph import Graph, Layer, Node, Ref, Tensor
 from k2t_core.layout import Layout, channels_first, identity
-from k2t_core.rules.registry import ANY, FIRST, SELF, Call, Mapping, Nested, Slot, Unconvertible, Weight, find, rule
+from k2t_core.rules.registry import (
+    ANY,
+    FIRST,
+    SELF,
+    Call,
+    Mapping,
+    Nested,
+    Slot,
+    Unconvertible,
+    Weight,
+    find,
+    known,
+    rule,
+)
 from k2t_core.rules.slots import fill
 
 SEQUENCES = {"LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"}
@@ -49,10 +62,10 @@ def _all_read(inner: Call, child: Layer) -> None:
         )
 
 
-def _lifted(mapping: Mapping, child: Layer) -> tuple[Weight, ...]:
+def _lifted(mapping: Mapping, inner: Call) -> tuple[Weight, ...]:
     """The child's weights under their names in the wrapper."""
     return tuple(
-        w if w.source is None else replace(w, source=f"layer/{child.variable(w.source).name}") for w in mapping.weights
+        w if w.source is None else replace(w, source=f"layer/{inner.variable(w.source).name}") for w in mapping.weights
     )
 
 
@@ -111,7 +124,7 @@ def time_distributed(call: Call) -> Mapping:
     return Mapping(
         forward,
         mapping.module,
-        _lifted(mapping, child),
+        _lifted(mapping, inner),
         wants=(_outer(layout), *rest),
         gives=(_outer(gives),),
         init=mapping.init,
@@ -142,8 +155,7 @@ def _outer(layout: Layout) -> Layout:
 
 def _demand_of_child(layer: Layer):
     child = layer.children.get("layer")
-    found = find(child.kind) if child is not None else None
-    return found.demand_of(child) if found else None
+    return known(child.kind).demand_of(child) if child is not None else None
 
 
 @rule("SpectralNormalization", demand=_demand_of_child)
@@ -162,7 +174,7 @@ def spectral_normalization(call: Call) -> Mapping:
     call.read_arguments.update(inner.read_arguments)
     return replace(
         mapping,
-        weights=_lifted(mapping, child),
+        weights=_lifted(mapping, inner),
         why=(
             f"In inference it is its {child.kind} with the kernel as stored, normalised when training last ran. "
             f"{mapping.why}"
