@@ -21,7 +21,6 @@ MISSING: frozenset[str] = frozenset(
         "planning/constructors",
         "planning/folding",
         "planning/layouts",
-        "planning/names",
         "planning/overrides",
         "planning/plan",
         "rules/broadcasting",

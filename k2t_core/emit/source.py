@@ -130,7 +130,7 @@ def _classes(scope: PlannedScope, path: str) -> tuple[list[str], list[Tap]]:
         if start is None:
             planned = scope.nodes[index]
             items.append(_Item.of(planned, planned.attr, planned.node.layer.name))
-            if planned.attr and planned.attr not in seen:
+            if planned.attr and planned.mapped.module is not None and planned.attr not in seen:
                 seen.add(planned.attr)
                 init += _constructor(planned.attr, planned.mapped.module, planned.mapped.init)
             index += 1
