@@ -24,7 +24,6 @@ MISSING: frozenset[str] = frozenset(
         "planning/overrides",
         "planning/plan",
         "rules/broadcasting",
-        "rules/common",
         "rules/opened",
         "rules/ops_common",
     }
