@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from k2t_core.names import unused
@@ -55,7 +55,7 @@ def title(first: Sequence[Unit]) -> str:
     return "ConvBlock" if convolves else "Block"
 
 
-def chain_title(first: Sequence[Unit], activation: dict[str, Any] | None) -> str:
+def chain_title(first: Sequence[Unit], activation: Mapping[str, Any] | None) -> str:
     """The class name of a layer with its normalisation and, where there is one, an activation of this config."""
     kernel = next(iter(first[0].kinds))
     name = (

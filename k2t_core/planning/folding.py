@@ -9,7 +9,7 @@ larger blocks are built of them. Of all these ways the one with the fewest lines
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -139,7 +139,7 @@ class _Folder:
             )
         return composed
 
-    def _config(self, units: Sequence[Unit]) -> dict[str, Any] | None:
+    def _config(self, units: Sequence[Unit]) -> Mapping[str, Any] | None:
         """The config of the layer that is the first of these units, None where there are none."""
         return self.nodes[units[0].start].node.layer.config if units else None
 
@@ -227,7 +227,7 @@ def _placed(uses: list[Use], graph: Graph, nodes: Sequence[PlannedNode], attrs: 
             and last_reader[last.exit] < use.stop
             and last.exit not in graph.outputs
         )
-        if follows and last.block is use.block:
+        if follows and last is not None and last.block is use.block:
             groups[-1].append(use)
         else:
             groups.append([use])
