@@ -1,4 +1,4 @@
-"""The style that pyproject.toml states holds for all of the code: ruff's rules and format."""
+"""The style that pyproject.toml states holds for all of the code: ruff's rules and format, and mypy's types."""
 
 from __future__ import annotations
 
@@ -22,3 +22,8 @@ def test_ruff_has_nothing_to_say():
 
 def test_ruff_would_format_nothing_otherwise():
     assert not (found := findings("ruff", "format", "--no-cache", "--check", *CODE)), found
+
+
+def test_mypy_finds_no_error():
+    """In the package, which is what pyproject.toml names; its cache is left in .mypy_cache."""
+    assert not (found := findings("mypy", "--no-error-summary")), found
