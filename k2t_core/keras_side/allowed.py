@@ -1,0 +1,326 @@
+"""What a model file may name: a list, checked before Keras or tf_keras sees the config.
+
+A config names classes and functions by module and name, and whoever reads it looks them up and calls them: a ban list forgets one
+(`keras.config.set_floatx`, a cell wrapper with stored code, `builtins.exec` as a way to split words). So here stands what a model is
+made of, taken from the frameworks' public namespaces by what a thing *is*: layers, operations on tensors, initial values,
+regularizers, constraints, dtype policies, activations. Everything else is refused by name, whatever it would do.
+
+The same pass looks at how the calls hang together: a call that waits for one that never comes makes tf_keras search without
+end, and a call on literals alone is computed while the file is read, at whatever size it asks for.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+from k2t_core.errors import ModelFileError, UnsupportedError
+from k2t_core.rules import registry
+
+# Layers that run what they load from elsewhere, or another framework's code.
+LOADERS = frozenset({"TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"})
+# Values that are not classes, as Keras writes them: see serialization_lib.serialize_keras_object. Not "__typespec__", which names a class.
+VALUES = frozenset(
+    {
+        "__keras_tensor__",
+        "__tensor__",
+        "__numpy__",
+        "__bytes__",
+        "__ellipsis__",
+        "__slice__",
+        "__tuple__",
+        "TensorShape",
+    }
+)
+CODE = "__lambda__"  # stored Python code, which `loading.check_safety` asks the user about
+OPERATIONS = ("core", "einops", "image", "linalg", "math", "nn", "numpy")  # modules of keras.src.ops
+OPERATION_LAYERS = frozenset(
+    {"TFOpLambda", "SlicingOpLambda", "AddLoss", "AddMetric"}
+)  # of Keras 2; their functions: keras2.operations
+
+
+@dataclass(frozen=True)
+class Names:
+    """classes: name → the modules under which a file may name it. functions: likewise. A name without a module is one of either."""
+
+    classes: Mapping[str, frozenset[str]]
+    functions: Mapping[str, frozenset[str]]
+
+    def knows(self, item: Mapping[str, Any]) -> bool:
+        """Whether a serialized object (``{"module": …, "class_name": …, "config": …}``) is on the list."""
+        if item["class_name"] in VALUES or item["class_name"] == CODE:
+            return True
+        is_function = item["class_name"] == "function"
+        name = item.get("config") if is_function else item["class_name"]
+        homes = (self.functions if is_function else self.classes).get(name) if isinstance(name, str) else None
+        return homes is not None and (item.get("module") is None or item["module"] in homes)
+
+
+def _public(module: ModuleType, base: type | tuple[type, ...]) -> Iterator[tuple[str, type]]:
+    """The classes that a module exports, by every name that it exports them under."""
+    for name, value in vars(module).items():
+        if inspect.isclass(value) and issubclass(value, base):
+            yield name, value
+
+
+def _homes(cls: Any, *public: str) -> frozenset[str]:
+    """The modules that a file may give for a class: where it is exported, and where it is written."""
+    return frozenset({*public, cls.__module__})
+
+
+def _functions(*modules: ModuleType) -> dict[str, frozenset[str]]:
+    """Functions by name. Keras writes one of its own as ``builtins`` and its name."""
+    found: dict[str, frozenset[str]] = {}
+    for module in modules:
+        for name, value in vars(module).items():
+            if (
+                inspect.isfunction(value)
+                and not name.startswith("_")
+                and name not in ("get", "serialize", "deserialize")
+            ):
+                found[name] = found.get(name, frozenset()) | _homes(
+                    value, module.__name__.replace("._tf_keras", ""), "builtins"
+                )
+    return found
+
+
+@cache
+def keras3() -> Names:
+    """The list for files of Keras 3."""
+    import keras
+
+    classes: dict[str, frozenset[str]] = {}
+
+    def add(name: str, cls: type, *public: str) -> None:
+        classes[name] = classes.get(name, frozenset()) | _homes(cls, *public)
+
+    for name, cls in _public(keras.layers, keras.Layer):
+        if cls.__name__ not in LOADERS:
+            add(name, cls, "keras.layers")
+    for namespace, base in (
+        ("initializers", keras.initializers.Initializer),
+        ("regularizers", keras.regularizers.Regularizer),
+        ("constraints", keras.constraints.Constraint),
+        ("quantizers", keras.quantizers.Quantizer),
+        ("dtype_policies", keras.DTypePolicy),
+    ):
+        for name, cls in _public(getattr(keras, namespace), base):
+            add(name, cls, f"keras.{namespace}", "keras")
+    for namespace in OPERATIONS:
+        for name, cls in _public(import_module(f"keras.src.ops.{namespace}"), keras.Operation):
+            if not issubclass(cls, keras.Layer):
+                add(name, cls, "keras.ops")
+    for cls in (keras.Model, keras.Sequential, import_module("keras.src.models.functional").Functional):
+        add(cls.__name__, cls, "keras", "keras.models")
+    add("SeedGenerator", keras.random.SeedGenerator, "keras.random")
+    for name in ("QuantizationConfig", "Int8QuantizationConfig", "Int4QuantizationConfig", "Float8QuantizationConfig"):
+        if hasattr(keras.quantizers, name):
+            add(name, getattr(keras.quantizers, name), "keras.quantizers")
+    for kind in registry.kinds():  # classes that are known by their full path, such as those of keras.applications
+        module, _, name = kind.rpartition(".")
+        if module.startswith("keras."):
+            add(name, getattr(import_module(module), name), module)
+    return Names(classes, _functions(keras.activations, keras.ops))
+
+
+@cache
+def keras2() -> Names:
+    """The list for files of Keras 1 and 2, which tf_keras reads. TensorFlow's operations in them are a list of their own."""
+    import tf_keras
+
+    classes: dict[str, frozenset[str]] = {}
+
+    def add(name: str, cls: type, *public: str) -> None:
+        written = cls.__module__
+        older = {written.replace("tf_keras.src", "keras.src"), written.replace("tf_keras.src", "keras")}
+        both = {home.replace("keras", package, 1) for home in public for package in ("keras", "tf_keras")}
+        classes[name] = classes.get(name, frozenset()) | {
+            written,
+            *older,
+            *both,
+            *(f"tensorflow.{home}" for home in public),
+        }
+
+    for name, cls in _public(tf_keras.layers, tf_keras.layers.Layer):
+        if cls.__name__ not in (*LOADERS, "Lambda"):
+            add(name, cls, "keras.layers")
+    for name in ("BatchNormalizationV1", "BatchNormalizationV2"):  # what early versions of 2 called it
+        add(name, tf_keras.layers.BatchNormalization, "keras.layers")
+    for name, cls in _public(tf_keras.initializers, object):
+        add(name, cls, "keras.initializers", "keras.initializers.initializers_v2", "keras.initializers.initializers")
+        # Initial values of TensorFlow's own: tf.random_normal_initializer and its kind.
+        classes[name] |= {"tensorflow.python.ops.init_ops", "tensorflow.python.ops.init_ops_v2"}
+    for namespace in ("regularizers", "constraints"):
+        for name, cls in _public(getattr(tf_keras, namespace), object):
+            add(name, cls, f"keras.{namespace}")
+    for cls in (tf_keras.Model, tf_keras.Sequential, import_module("tf_keras.src.engine.functional").Functional):
+        add(
+            cls.__name__,
+            cls,
+            "keras",
+            "keras.models",
+            "keras.engine.training",
+            "keras.engine.sequential",
+            "keras.engine.functional",
+        )
+    policy = tf_keras.mixed_precision.Policy
+    for name in ("Policy", "PolicyV1"):
+        add(name, policy, "keras.mixed_precision", "keras.mixed_precision.policy")
+    for name in OPERATION_LAYERS:
+        add(
+            name,
+            getattr(import_module("tf_keras.src.layers.core.tf_op_layer"), name, tf_keras.layers.Layer),
+            "keras.layers",
+        )
+        classes[name] |= {"keras.engine.base_layer", "keras.src.engine.base_layer", "tf_keras.src.engine.base_layer"}
+    return Names(classes, _keras2_functions())
+
+
+def _keras2_functions() -> dict[str, frozenset[str]]:
+    import tf_keras
+
+    found = _functions(tf_keras.activations)
+    return {
+        name: homes | {"keras.activations", "tf_keras.activations", "keras.src.activations"}
+        for name, homes in found.items()
+    }
+
+
+def check_names(name: str, objects: Iterable[tuple[str, Mapping[str, Any]]], version: int) -> None:
+    """Refuse a config that names anything else than what a model is made of, or what the user registered.
+
+    name: of the file. objects: (layer name, serialized object) of its config. version: 2 or 3, of Keras.
+
+    Raises UnsupportedError with all of them.
+    """
+    import keras
+
+    listed = keras2() if version == 2 else keras3()
+    problems: dict[str, None] = {}
+    for owner, item in objects:
+        registered = (
+            item.get("config")
+            if item["class_name"] == "function"
+            else item.get("registered_name") or item["class_name"]
+        )
+        if (
+            listed.knows(item)
+            or version == 3
+            and isinstance(registered, str)
+            and keras.saving.get_registered_object(registered) is not None
+        ):
+            continue
+        what = item.get("config") if item["class_name"] == "function" else item["class_name"]
+        full = f"{item['module']}.{what}" if isinstance(item.get("module"), str) else str(what)
+        problems[
+            f"{name}: layer {owner!r} names {full[:120]!r}, which is none of the layers, operations and initial values that a file of Keras {version} may name; "
+            "nothing of it was run; rebuild the model without it, or register the class with --rules FILE"
+        ] = None
+    if problems:
+        raise UnsupportedError(list(problems))
+
+
+# --- how the calls hang together ---
+
+
+def check_calls(name: str, config: Any, version: int) -> None:
+    """Refuse models whose calls wait for one another, or for one that is not there, and calls on literals alone.
+
+    version: 2 or 3, of Keras: they count the calls of nested models differently.
+
+    Raises ModelFileError, which names the layer.
+    """
+    stack = [config]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, dict):
+            inner = value.get("config")
+            if isinstance(inner, dict) and isinstance(inner.get("layers"), list) and "output_layers" in inner:
+                _check_graph(name, inner["layers"], version)
+            stack.extend(value.values())
+        elif isinstance(value, list):
+            stack.extend(value)
+
+
+def _check_graph(name: str, layers: list[Any], version: int) -> None:
+    calls: dict[str, list[list[tuple[str, int]]]] = {}  # layer → for each of its calls the (layer, call) that it reads
+    first: dict[str, int] = {}  # the number of a layer's first call
+    for layer in layers:
+        if not isinstance(layer, dict) or not isinstance(layer.get("inbound_nodes"), list):
+            raise ModelFileError(
+                f"{name}: its config describes no layers; save it again with model.save('model.keras')"
+            )
+        own = layer.get("name") or (layer.get("config") or {}).get("name")
+        calls[str(own)] = [list(_read(node)) for node in layer["inbound_nodes"]]
+        first[str(own)] = int(version == 2 and _has_own_input(layer))
+        for reads in calls[str(own)]:
+            if not reads:
+                raise ModelFileError(
+                    f"{name}: layer {own!r} is called on literals alone, which no model that Keras saves does; the file is not trusted"
+                )
+    made = {layer: 0 if nodes else 1 for layer, nodes in calls.items()}  # an input has one call, which is not written
+    waiting = [layer for layer, nodes in calls.items() if nodes]
+    while waiting:
+        late = []
+        for layer in waiting:
+            nodes = calls[layer]
+            while made[layer] < len(nodes) and all(
+                made.get(other, 0) > index - first.get(other, 0) for other, index in nodes[made[layer]]
+            ):
+                made[layer] += 1
+            if made[layer] < len(nodes):
+                late.append(layer)
+        if len(late) == len(waiting):
+            missing = next(
+                (other for layer in late for other, _ in calls[layer][made[layer]] if other not in calls), None
+            )
+            why = (
+                f"reads {missing!r}, which is no layer of the model"
+                if missing is not None
+                else "waits for a call that never comes"
+            )
+            raise ModelFileError(f"{name}: layer {late[0]!r} {why}; the file is damaged")
+        waiting = late
+
+
+def _has_own_input(layer: dict[str, Any]) -> bool:
+    """Whether it is a nested model that was built on an input of its own: Keras 2 counts that as its call 0 (functional.py, _should_skip_first_node)."""
+    config = layer.get("config")
+    inner = config.get("layers") if isinstance(config, dict) else None
+    if not isinstance(inner, list) or not inner or not isinstance(inner[0], dict):
+        return False
+    return inner[0].get("class_name") == "InputLayer" or "batch_input_shape" in (inner[0].get("config") or {})
+
+
+def _read(node: Any) -> Iterator[tuple[str, int]]:
+    """(layer, call) of every tensor that a call reads. Keras 3: ``{"args": …, "kwargs": …}``; Keras 2: ``[[layer, call, tensor, kwargs], …]``."""
+    stack = [node]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, dict):
+            history = (
+                (value.get("config") or {}).get("keras_history")
+                if value.get("class_name") == "__keras_tensor__"
+                else None
+            )
+            if isinstance(history, list) and len(history) == 3:
+                yield str(history[0]), int(history[1])
+            else:
+                stack.extend(value.values())
+        elif isinstance(value, list):
+            if (
+                len(value) >= 3
+                and isinstance(value[0], str)
+                and type(value[1]) is int
+                and type(value[2]) is int
+                and value[1] >= 0
+            ):
+                yield value[0], value[1]
+                stack.extend(value[3:])
+            else:
+                stack.extend(value)

@@ -1,0 +1,278 @@
+"""What a file may name: everything that a model is made of, and nothing else; and how its calls may hang together."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import json
+import zipfile
+
+import h5py
+import keras
+import pytest
+import tf_keras
+
+import k2t_core as k2t
+from k2t_core.errors import K2TError, ModelFileError
+from k2t_core.keras_side import allowed
+from k2t_core.keras_side.loading import read_info
+
+
+def saved(package, tmp_path, suffix, layer=None):
+    """A small model's file: Input → the layer, or a Dense → Dense."""
+    x = package.Input((4,), name="x")
+    y = (layer or package.layers.Dense(4, name="victim", activation="relu"))(x)
+    path = tmp_path / f"model{suffix}"
+    package.Model(x, package.layers.Dense(2, name="head")(y)).save(path)
+    return path
+
+
+def changed(path, change):
+    """The file with its config changed: ``change`` gets the config of the layer called victim, and that of the model."""
+    if path.suffix == ".h5":
+        with h5py.File(path, "r+") as file:
+            config = json.loads(file.attrs["model_config"])
+            _change(config, change)
+            file.attrs["model_config"] = json.dumps(config)
+        return path
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    config = json.loads(parts["config.json"])
+    _change(config, change)
+    parts["config.json"] = json.dumps(config).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in parts.items():
+            archive.writestr(name, data)
+    return path
+
+
+def _change(config, change):
+    victim = next(
+        layer for layer in config["config"]["layers"] if (layer.get("name") or layer["config"]["name"]) == "victim"
+    )
+    change(victim, config)
+
+
+def function(module, name):
+    return {"module": module, "class_name": "function", "config": name, "registered_name": name}
+
+
+def instance(module, name, config=None):
+    return {"module": module, "class_name": name, "config": config or {}, "registered_name": name}
+
+
+# What a hostile file names: functions that do something when they are called, classes that do when they are made.
+FUNCTIONS = [
+    ("os", "system"),
+    ("builtins", "exec"),
+    ("builtins", "eval"),
+    ("builtins", "breakpoint"),
+    ("posix", "system"),
+    ("keras.config", "set_floatx"),
+    ("keras.config", "set_image_data_format"),
+    ("keras.config", "enable_unsafe_deserialization"),
+    ("keras.datasets.mnist", "load_data"),
+    ("keras.utils", "get_file"),
+    ("keras.src.utils.file_utils", "get_file"),
+    ("keras.models", "load_model"),
+    ("keras.saving", "load_model"),
+    ("keras.src.utils.python_utils", "func_load"),
+    ("tensorflow.python.ops.gen_io_ops", "write_file"),
+    ("tensorflow", "py_function"),
+    ("numpy", "load"),
+    (None, "exec"),
+]
+CLASSES = [
+    ("subprocess", "Popen"),
+    ("os", "_wrap_close"),
+    ("keras.layers", "TFSMLayer"),
+    ("keras.layers", "TorchModuleWrapper"),
+    ("keras.layers", "JaxLayer"),
+    ("keras.src.export.tfsm_layer", "TFSMLayer"),
+    ("keras.src.saving.file_editor", "KerasFileEditor"),
+    ("keras.src.legacy.preprocessing.image", "DirectoryIterator"),
+    ("tf_keras.src.export.export_lib", "ReloadedLayer"),
+    ("keras.src.export.export_lib", "ReloadedLayer"),
+    ("tf_keras.src.layers.rnn.cell_wrappers", "ResidualWrapper"),
+    ("keras.layers.rnn.cell_wrappers", "DropoutWrapper"),
+    ("keras.layers", "DeviceWrapper"),
+    (None, "ResidualWrapper"),
+    (None, "ReloadedLayer"),
+]
+PLACES = {
+    "activation": lambda victim, item: victim["config"].update(activation=item),
+    "initializer": lambda victim, item: victim["config"].update(kernel_initializer=item),
+    "deep": lambda victim, item: victim["config"].update(kernel_regularizer={"anything": [{"else": item}]}),
+    "dtype": lambda victim, item: victim["config"].update(dtype=item),
+}
+
+
+@pytest.fixture
+def nobody_reads(monkeypatch):
+    """Neither framework may be asked to build what is refused."""
+
+    def asked(*args, **kwargs):
+        raise AssertionError("a framework was given the config")
+
+    for target, name in (
+        (keras.saving, "load_model"),
+        (keras.saving, "deserialize_keras_object"),
+        (tf_keras.models, "load_model"),
+    ):
+        monkeypatch.setattr(target, name, asked)
+
+
+@pytest.mark.parametrize(
+    "package, suffix",
+    [(keras, ".keras"), (keras, ".h5"), (tf_keras, ".keras"), (tf_keras, ".h5")],
+    ids=["3", "3h5", "2", "2h5"],
+)
+@pytest.mark.parametrize("place", PLACES)
+def test_what_a_file_may_not_name_is_refused_before_anybody_builds_it(package, suffix, place, tmp_path, nobody_reads):
+    path = saved(package, tmp_path, suffix)
+    clean = path.read_bytes()
+    for item in [function(*f) for f in FUNCTIONS] + [instance(*c) for c in CLASSES]:
+        path.write_bytes(clean)
+        changed(path, lambda victim, config, item=item: PLACES[place](victim, copy.deepcopy(item)))
+        for unsafe in (False, True):
+            with pytest.raises(K2TError) as refusal:
+                k2t.load(path, allow_unsafe=unsafe)
+            assert "victim" in str(refusal.value) and "\n" not in str(refusal.value), item
+
+
+def test_a_cell_with_stored_code_is_not_run(tmp_path, nobody_reads):
+    """Keras 2's cell wrappers load marshalled functions out of their config."""
+    cell = tf_keras.layers.LSTMCell(4)
+    path = saved(tf_keras, tmp_path, ".h5", tf_keras.layers.Dense(4, name="victim"))
+    wrapper = {
+        "class_name": "ResidualWrapper",
+        "config": {
+            "cell": {"class_name": "LSTMCell", "config": cell.get_config()},
+            "residual_fn": ["code", None, None],
+            "residual_fn_type": "lambda",
+        },
+    }
+    changed(path, lambda victim, config: victim.update(class_name="RNN", config={"name": "victim", "cell": wrapper}))
+    with pytest.raises(K2TError, match="ResidualWrapper"):
+        k2t.load(path)
+
+
+def test_every_function_and_class_that_keras_exports_is_on_the_list_or_refused():
+    """By what they are: a layer, an operation, an initial value … is listed, whatever else Keras exports is not."""
+    building = (
+        keras.Layer,
+        keras.Operation,
+        keras.initializers.Initializer,
+        keras.regularizers.Regularizer,
+        keras.constraints.Constraint,
+        keras.quantizers.Quantizer,
+        keras.DTypePolicy,
+        keras.random.SeedGenerator,
+    )
+    listed = allowed.keras3()
+    seen = refused = 0
+    stack, visited = [keras], set()
+    while stack:
+        module = stack.pop()
+        visited.add(module.__name__)
+        for name, value in vars(module).items():
+            if (
+                inspect.ismodule(value)
+                and value.__name__.startswith("keras.")
+                and ".src" not in value.__name__
+                and value.__name__ not in visited
+            ):
+                stack.append(value)
+            public = module.__name__.replace("keras._tf_keras.", "")
+            if inspect.isclass(value):
+                known = listed.knows(instance(public, name))
+                seen += known
+                refused += not known
+                if known:
+                    assert (
+                        issubclass(value, building)
+                        and value.__name__ not in allowed.LOADERS
+                        or "QuantizationConfig" in name
+                    ), (public, name)
+            elif inspect.isfunction(value):
+                known = listed.knows(function(public, name))
+                assert not known or public in ("keras.activations", "keras.ops"), (public, name)
+    assert seen > 150 and refused > 100
+    for name in dir(keras.layers):
+        cls = getattr(keras.layers, name)
+        if inspect.isclass(cls) and issubclass(cls, keras.Layer) and cls.__name__ not in allowed.LOADERS:
+            assert listed.knows(instance("keras.layers", name)) and listed.knows(instance(None, name)), name
+
+
+def test_training_is_left_out(tmp_path):
+    """A loss and a metric of one's own are no reason to refuse a model: they are not read."""
+
+    def odd_loss(a, b):
+        return keras.ops.mean(a - b)
+
+    x = keras.Input((3,))
+    model = keras.Model(x, keras.layers.Dense(2)(x))
+    model.compile(keras.optimizers.Adam(), odd_loss, metrics=[odd_loss])
+    model.save(tmp_path / "trained.keras")
+    assert k2t.load(tmp_path / "trained.keras").model.count_params() == 8
+
+
+def cycle(victim, config):
+    victim["inbound_nodes"] = json.loads(
+        json.dumps(next(layer for layer in config["config"]["layers"] if layer.get("name") == "head")["inbound_nodes"])
+    )
+
+
+def dangling(victim, config):
+    text = json.dumps(victim["inbound_nodes"]).replace('"x"', '"nobody"')
+    victim["inbound_nodes"] = json.loads(text)
+
+
+def later_call(victim, config):
+    """It reads the sixth call of the input, which has one."""
+    text = json.dumps(victim["inbound_nodes"])
+    victim["inbound_nodes"] = json.loads(
+        text.replace('["x", 0, 0]', '["x", 5, 0]').replace('["x", 0, 0, {}]', '["x", 5, 0, {}]')
+    )
+
+
+def on_literals(victim, config):
+    victim["inbound_nodes"] = [{"args": [0.0, 1.0, 10**9], "kwargs": {}}]
+
+
+@pytest.mark.parametrize(
+    "package, suffix",
+    [(keras, ".keras"), (keras, ".h5"), (tf_keras, ".keras"), (tf_keras, ".h5")],
+    ids=["3", "3h5", "2", "2h5"],
+)
+@pytest.mark.parametrize("change", [cycle, dangling, later_call, on_literals], ids=lambda f: f.__name__)
+def test_calls_that_never_come_are_refused_and_not_waited_for(package, suffix, change, tmp_path, nobody_reads):
+    path = changed(saved(package, tmp_path, suffix), change)
+    with pytest.raises(ModelFileError, match="victim|nobody"):
+        k2t.load(path)
+
+
+@pytest.mark.parametrize(
+    "package, suffix",
+    [(keras, ".keras"), (keras, ".h5"), (tf_keras, ".keras"), (tf_keras, ".h5")],
+    ids=["3", "3h5", "2", "2h5"],
+)
+def test_shared_layers_and_nested_models_hang_together(package, suffix, tmp_path):
+    x, y = package.Input((4,)), package.Input((4,))
+    dense = package.layers.Dense(4, name="shared")
+    inner = package.Sequential([package.Input((4,)), package.layers.Dense(4), package.layers.ReLU()], name="inner")
+    a = package.layers.Add()([dense(dense(x)), inner(dense(y))])
+    path = tmp_path / f"model{suffix}"
+    package.Model([x, y], [inner(a), package.layers.Concatenate()([a, x])]).save(path)
+    allowed.check_calls(path.name, read_info(path)["config"], 2 if package is tf_keras else 3)
+    assert len(k2t.load(path).model.outputs) == 2
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_a_sequential_without_an_input_layer_inside_a_model_of_keras_2(suffix, tmp_path):
+    x = tf_keras.Input((4,))
+    inner = tf_keras.Sequential([tf_keras.layers.Dense(4, input_shape=(4,))], name="inner")
+    late = tf_keras.Sequential([tf_keras.layers.Dense(4)], name="late")
+    path = tmp_path / f"model{suffix}"
+    tf_keras.Model(x, late(late(inner(inner(x))))).save(path)
+    allowed.check_calls(path.name, read_info(path)["config"], 2)
