@@ -340,7 +340,8 @@ def as_data(project: Project, report: Report) -> str:
 
 
 def results(project: Project, report: Report) -> None:
-    verdict(project, report, report.deciding)
+    verdict(project, report, report.worst_run)
+    weights(report)
     causes(project, report)
     effects(report)
     training(report)
@@ -364,7 +365,12 @@ def verdict(project: Project, report: Report, run: Run) -> None:
     )
     if run.why_worst:
         numbers += f" {common.plain(run.why_worst[0].upper() + run.why_worst[1:])}."
-    if not report.passed:
+    if report.computes_the_same and not report.weights.passed:
+        st.error(
+            f"**The weights are not those of the Keras model**, though on what was compared both compute the same. {numbers}",
+            icon=":material/cancel:",
+        )
+    elif not report.passed:
         layer = report.first_divergence
         when = f", {report.diverges_from}" if report.diverges_from else ""
         where = f" The first layer that diverges is **{common.plain(layer)}**{when}." if layer else ""
@@ -414,6 +420,18 @@ def verdict(project: Project, report: Report, run: Run) -> None:
                     f"{told}{more}\n\nSo the evidence is the comparison with randomised weights. They were put into a "
                     "copy; your model is unchanged."
                 )
+
+
+def weights(report: Report) -> None:
+    """The first of the two proofs, which needs no numbers of either framework."""
+    proof = report.weights
+    st.markdown(
+        f":{'green' if proof.passed else 'red'}[:material/{'check_circle' if proof.passed else 'cancel'}:] "
+        f"**Weights**: {common.plain(proof.describe())}."
+    )
+    if len(proof.unequal) > 1:
+        with st.expander(f"All {len(proof.unequal)} entries that are not equal"):
+            st.markdown("\n".join(f"- {common.plain(one.describe())}" for one in proof.unequal[:100]))
 
 
 def _weights(name: str) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 from k2t_core.difference import OUTPUT_TOLERANCE, Difference, Rounding, coarseness, measures
 from k2t_core.recipe import Override, Recipe
 from k2t_core.transforms import is_float
+from k2t_core.verification.weights_proof import WeightsProof
 
 
 @dataclass(frozen=True, eq=False)
@@ -318,10 +319,16 @@ class Report:
     effects: tuple[Effect, ...] = ()  # of each override
     causes: tuple[Cause, ...] = ()  # what would bring the first layer that diverges nearer to Keras, best first
     compiled: tuple[str, ...] = ()  # paths of the layers that Keras ran compiled by XLA, for want of a kernel
+    weights: WeightsProof = WeightsProof(0)
 
     @property
     def passed(self) -> bool:
-        """Whether every run agrees. True says no more than its evidence: see `proves`."""
+        """Whether the weights are equal and every run agrees. True says no more than its evidence: see `proves`."""
+        return self.weights.passed and self.computes_the_same
+
+    @property
+    def computes_the_same(self) -> bool:
+        """The second of the two proofs: whether every run agrees."""
         return all(run.passed for run in self.runs) and all(result.passed for result in self.training)
 
     @property
@@ -335,6 +342,13 @@ class Report:
         failed = [run for run in self.runs if not run.passed]
         randomised = [run for run in self.runs if run.weights == "randomised"]
         return (failed or randomised or list(self.runs))[0]
+
+    @property
+    def worst_run(self) -> Run:
+        """The run whose number is told: of those that differ the one that carries the verdict, else the worst of all."""
+        if not self.deciding.passed:
+            return self.deciding
+        return max(self.runs, key=lambda run: run.worst.difference.relative / run.own_tolerance)
 
     @property
     def outputs(self) -> tuple[OutputResult, ...]:
@@ -375,11 +389,14 @@ class Report:
                 f"({self._numbers}); verify with randomised weights"
             )
         ran = f"compiled by XLA in {listed(self.compiled)}" if self.compiled else "operation by operation"
-        return f"agrees ({self._numbers}; evidence: {self._evidence}; Keras ran {ran})"
+        return (
+            f"agrees (weights: {self.weights.describe()}; function: {self._numbers}; evidence: {self._evidence}; "
+            f"Keras ran {ran})"
+        )
 
     @property
     def _numbers(self) -> str:
-        run = self.deciding
+        run = self.worst_run
         worst, allowed = run.worst, run.worst.allowed(run.tolerance)
         told = "" if allowed == run.tolerance else f" in {worst.keras.dtype.name}"
         numbers = f"largest relative difference {worst.difference.relative:.2g}, tolerance {allowed:.2g}{told}"
@@ -387,6 +404,8 @@ class Report:
 
     @property
     def _what_differs(self) -> str:
+        if self.computes_the_same:
+            return f"in its weights ({self.weights.describe()}; on what was compared it computes the same: {self._numbers})"
         run = self.deciding
         wrong = next((result for result in self.training if not result.passed), None)
         if run.passed and wrong is not None:
@@ -394,7 +413,8 @@ class Report:
             return f"in training ({wrong.what} {wrong.name!r}: {number}; in inference it agrees)"
         when = f", {self.diverges_from}" if self.diverges_from else ""
         where = f"; layer {self.first_divergence!r} diverges first{when}" if self.first_divergence else ""
-        return f"({run.weights} weights: {self._numbers}{where})"
+        weights = "" if self.weights.passed else f"; weights: {self.weights.describe()}"
+        return f"({run.weights} weights: {self._numbers}{where}{weights})"
 
     @property
     def _evidence(self) -> str:
@@ -426,6 +446,7 @@ class Report:
             "reference": self.reference,
             "execution": self.execution,
             "compiled": list(self.compiled),
+            "weights": self.weights.to_json(),
             "weaknesses": [w.to_json() for w in self.weaknesses],
             "notes": list(self.notes),
             "training": [r.to_json() for r in self.training],
@@ -451,6 +472,7 @@ class Report:
             tuple(map(Effect.from_json, data["overrides"])),
             tuple(map(Cause.from_json, data["causes"])),
             tuple(data["compiled"]),
+            WeightsProof.from_json(data["weights"]),
         )
 
 

@@ -35,6 +35,7 @@ from k2t_core.verification.report import Report, Run, TrainingResult
 from k2t_core.verification.taps import is_untouched
 from k2t_core.verification.torch_side import TorchSide
 from k2t_core.verification.weakness import find_weaknesses
+from k2t_core.verification.weights_proof import prove_weights
 
 SEARCH_STEPS = 10
 KEPT_SAMPLES = 64  # of a batch, to look at afterwards
@@ -125,12 +126,15 @@ def verify(
     folder = Path(out)
     manifest = Manifest.read(folder)
     say(0.0, "Reading the Keras model")
-    traced = read(model, allow_unsafe=allow_unsafe, compared=False)
-    traced = cut(with_closed(traced, manifest.closed), manifest.cut)
+    whole = read(model, allow_unsafe=allow_unsafe, compared=False)
+    traced = cut(with_closed(whole, manifest.closed), manifest.cut)
     _check_same_model(manifest, traced, folder)
     if weights != "randomised":
         _check_finite(manifest, traced)
     arrays, described = _batch(options, traced.graph)
+    recipe = _recipe(folder)
+    say(0.05, "Comparing the weights")
+    weights_proof = prove_weights(folder, whole, recipe)
     notes = _notes(folder, manifest, traced.graph)
     sides = _Sides(folder, manifest, traced, seed)
     comparisons = _comparisons(options, sides, arrays, described, say)
@@ -140,7 +144,6 @@ def verify(
         say(0.93, "Gradients and training mode")
         trial = Trial(sides.written, sides.keras, arrays, seed)
         trained = [result for check in TRAINING_CHECKS for result in check(trial)]
-    recipe = _recipe(folder)
     report = Report(
         tuple(runs),
         find_weaknesses(manifest.variables.values(), traced.value),
@@ -149,6 +152,7 @@ def verify(
         tuple(trained),
         effects(recipe, sides.keras, arrays, lambda text: say(0.94, text)) if explain else (),
         compiled=tuple(dict.fromkeys(compiled_layers(traced) + compiled_layers(sides.keras))),
+        weights=weights_proof,
     )
     if explain and report.deciding.first_divergence is not None:
         sides.take(report.deciding.weights)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from k2t_core.difference import Difference
-from k2t_core.errors import OutputError, one_line
+from k2t_core.errors import K2TError, OutputError, one_line
 from k2t_core.keras_side.tracing import Traced
 from k2t_core.planning.plan import PlannedWeight
 from k2t_core.planning.planner import plan
@@ -90,8 +90,11 @@ def prove_weights(folder: Path, traced: Traced, recipe: Recipe) -> WeightsProof:
     """
     from safetensors import SafetensorError, safe_open
 
-    planned = plan(traced, recipe)
-    planned.raise_for_problems()
+    try:
+        planned = plan(traced, recipe)
+        planned.raise_for_problems()
+    except K2TError as error:
+        return WeightsProof(0, (Unequal("recipe.json", "", f"cannot be replayed: {one_line(error)}"),))
     path = folder / "model.safetensors"
     unequal = []
     try:

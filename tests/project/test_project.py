@@ -177,6 +177,26 @@ def test_a_file_with_code_waits_for_leave(tmp_path):
     assert project.refused is None and project.allow_unsafe and project.plan.problems
 
 
+def test_the_leave_to_run_code_is_for_one_file_as_it_was(tmp_path, example):
+    import keras
+
+    def with_code(factor):
+        path = tmp_path / f"lambda{factor}.keras"
+        layer = keras.layers.Lambda(lambda x: x * factor, output_shape=(3,), name="code")
+        keras.Sequential([keras.Input((3,)), layer]).save(path)
+        return path
+
+    first, other = with_code(2), with_code(3)
+    project = Project.create()
+    project.set("allow_unsafe", True)
+    project.load(first, allow_unsafe=True)
+    assert project.allow_unsafe and not project.settings["allow_unsafe"], "the switch is off again for the next file"
+    restarted(project).open()
+    first.write_bytes(other.read_bytes())
+    with pytest.raises(UnsafeModelError, match="code"):
+        restarted(project).open()
+
+
 def test_conversion_is_current_only_for_the_recipe_it_was_made_with(square):
     assert not square.is_converted
     square.convert()
