@@ -1,0 +1,114 @@
+"""The files of a conversion take their place all at once, at whatever step the process is killed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from k2t_core.emit.committing import COMMITTED, clear, commit, recover, stage
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMES = ("manifest.json", "model.py", "model.safetensors", "recipe.json")
+
+# Puts a second conversion over a first, and kills itself at the step whose number it is given: before each call of the system that
+# opens for writing, renames or removes something in the folder. It prints a line for each.
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from k2t_core.emit.committing import commit, stage
+folder, last = Path(sys.argv[1]), int(sys.argv[2])
+steps = 0
+def hook(event, args):
+    global steps
+    if event in ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.unlink") and str(folder) in str(args[0]):
+        if steps == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+        steps += 1
+sys.addaudithook(hook)
+staging = stage(folder)
+for name in ("manifest.json", "model.py", "model.safetensors", "recipe.json"):
+    (staging / name).write_text("new " + name)
+commit(staging, ["model.onnx"])
+print(steps)
+"""
+
+
+def first(folder):
+    folder.mkdir()
+    for name in (*NAMES, "model.onnx", "notes.txt"):
+        (folder / name).write_text(f"old {name}")
+
+
+def run(folder, last):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, "-c", KILLED, str(folder), str(last)], capture_output=True, text=True, env=environment
+    )
+
+
+def state(folder):
+    return {path.name: path.read_text() for path in folder.iterdir() if path.is_file()}
+
+
+OLD = {**{name: f"old {name}" for name in (*NAMES, "model.onnx")}, "notes.txt": "old notes.txt"}
+NEW = {**{name: f"new {name}" for name in NAMES}, "notes.txt": "old notes.txt"}
+
+
+def test_killed_at_every_step_it_is_the_old_or_the_new(tmp_path):
+    first(tmp_path / "whole")
+    whole = run(tmp_path / "whole", 10**6)
+    steps = int(whole.stdout)
+    assert state(tmp_path / "whole") == NEW and steps > 15, whole.stderr
+    found = []
+    for last in range(steps):
+        folder = tmp_path / str(last)
+        first(folder)
+        assert run(folder, last).returncode == -9
+        recover(folder)
+        clear(folder)
+        found.append(state(folder))
+        assert found[-1] in (OLD, NEW), last
+        assert [path.name for path in folder.iterdir() if path.is_dir()] == [], "nothing is left lying about"
+    assert OLD in found and NEW in found
+    assert found == sorted(found, key=lambda one: one == NEW), "once it is new it stays new"
+
+
+def test_a_second_death_while_recovering_is_recovered_from(tmp_path):
+    first(tmp_path / "out")
+    (tmp_path / "out" / COMMITTED).mkdir()
+    for name in (".gone", *NAMES):
+        (tmp_path / "out" / COMMITTED / name).write_text("model.onnx" if name == ".gone" else f"new {name}")
+    os.replace(
+        tmp_path / "out" / COMMITTED / NAMES[0], tmp_path / "out" / NAMES[0]
+    )  # as far as the first recovery came
+    recover(tmp_path / "out")
+    assert state(tmp_path / "out") == NEW
+
+
+def test_what_another_process_writes_at_this_moment_is_left_alone(tmp_path):
+    first(tmp_path / "out")
+    other = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
+    try:
+        theirs = tmp_path / "out" / f".k2t-{other.pid}-abc"
+        theirs.mkdir()
+        staging = stage(tmp_path / "out")
+        for name in NAMES:
+            (staging / name).write_text(f"new {name}")
+        commit(staging, ["model.onnx"])
+        assert state(tmp_path / "out") == NEW and theirs.is_dir()
+    finally:
+        other.communicate()
+    clear(tmp_path / "out")
+    assert not theirs.exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_may_not_be_written_to_is_an_error_of_the_system(tmp_path):
+    first(tmp_path / "out")
+    (tmp_path / "out").chmod(0o500)
+    with pytest.raises(OSError):
+        stage(tmp_path / "out")
