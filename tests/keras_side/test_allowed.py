@@ -276,3 +276,10 @@ def test_a_sequential_without_an_input_layer_inside_a_model_of_keras_2(suffix, t
     path = tmp_path / f"model{suffix}"
     tf_keras.Model(x, late(late(inner(inner(x))))).save(path)
     allowed.check_calls(path.name, read_info(path)["config"], 2)
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_half_a_character_in_a_name_is_refused(suffix, tmp_path, nobody_reads):
+    path = changed(saved(keras, tmp_path, suffix), lambda victim, config: victim["config"].update(activation="\ud800"))
+    with pytest.raises(ModelFileError, match="holds text that no file can"):
+        k2t.load(path)
