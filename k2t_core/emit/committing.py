@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 STAGING = ".k2t-{pid}-"  # and random letters: being written by that process
@@ -24,9 +24,12 @@ def stage(folder: Path) -> Path:
     return Path(tempfile.mkdtemp(prefix=STAGING.format(pid=os.getpid()), dir=folder))
 
 
-def commit(staging: Path, gone: Iterable[str] = ()) -> None:
-    """Put the files in ``staging`` into the folder around it, and take those called ``gone`` away. Raises OSError."""
+def commit(staging: Path, files: Collection[str], gone: Iterable[str] = ()) -> None:
+    """Put these files from ``staging`` into the folder around it, and take those called ``gone`` away. Raises OSError."""
     folder = staging.parent
+    for path in staging.iterdir():  # Python's caches of what was imported there
+        if path.name not in files:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
     (staging / GONE).write_text("\n".join(gone), encoding="utf-8")
     for path in [*staging.iterdir(), staging]:
         _flush(path)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ import numpy as np
 from safetensors import SafetensorError
 
 from k2t_core.emit.code import Code
+from k2t_core.emit.committing import commit, stage
 from k2t_core.emit.formats import FORMATS
 from k2t_core.emit.manifest import FILES, Manifest
 from k2t_core.emit.source import write_source
@@ -74,14 +73,16 @@ def convert(
     existed = folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".k2t-", dir=folder))
+        staging = stage(folder)
     except OSError as error:
         raise K2TError(f"{folder}: cannot write there: {error.strerror or error}") from error
     try:
         _write(plan, code, staging, say)
         for format in formats:
             format.write(staging, plan.root.graph, lambda share, text: say(0.92 + 0.07 * share, text))
-        _replace(staging, folder, files)
+        # Of an earlier conversion, whatever it has that this one has not would not fit.
+        earlier = [f.file for f in FORMATS.values()] if (folder / "manifest.json").is_file() else []
+        commit(staging, files, [name for name in earlier if name not in files])
         existed = True
     except (OSError, SafetensorError) as error:
         raise K2TError(f"{folder}: cannot write the conversion: {getattr(error, 'strerror', None) or error}") from error
@@ -103,17 +104,6 @@ def _write(plan: Plan, code: Code, folder: Path, say: Progress) -> None:
     (folder / "manifest.json").write_text(manifest, encoding="utf-8")
     (folder / "recipe.json").write_text(plan.recipe.to_json(), encoding="utf-8")
     check_state_dict(folder, plan.root.class_name)
-
-
-def _replace(staging: Path, folder: Path, files: Sequence[str]) -> None:
-    """The files of a conversion in the place of those of an earlier one."""
-    if (folder / "manifest.json").is_file():
-        for format in FORMATS.values():  # of the earlier conversion: it would not fit this one
-            (folder / format.file).unlink(missing_ok=True)
-    # A folder without a manifest is no conversion: a process that dies here leaves nothing that could be taken for one.
-    (folder / "manifest.json").unlink(missing_ok=True)
-    for name in sorted(files, key=lambda name: (name not in FILES, name == "manifest.json")):
-        os.replace(staging / name, folder / name)
 
 
 def weight_arrays(plan: Plan, value: Callable[[str], np.ndarray] | None = None) -> dict[str, np.ndarray]:

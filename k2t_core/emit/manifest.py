@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from k2t_core.emit.code import Code, Tap, forward_hashes
+from k2t_core.emit.committing import recover
 from k2t_core.errors import K2TError, OutputError
 from k2t_core.graph import Shape
 from k2t_core.keras_side.keras2 import original as keras2
@@ -193,6 +194,13 @@ class Manifest:
         """The manifest of a conversion. Raises OutputError where it, or a file beside it, is missing or damaged."""
         folder = Path(folder)
         path = folder / "manifest.json"
+        try:
+            recover(folder)
+        except OSError as error:
+            raise OutputError(
+                f"{folder}: a conversion into it was interrupted, and cannot be finished: {error.strerror or error}; "
+                "convert the model again"
+            ) from error
         for name in ("manifest.json", "model.py", "model.safetensors"):
             if not (folder / name).is_file():
                 raise OutputError(f"{folder / name}: no such file; run `k2t convert MODEL -o {folder}` first")

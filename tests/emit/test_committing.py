@@ -30,9 +30,11 @@ def hook(event, args):
         steps += 1
 sys.addaudithook(hook)
 staging = stage(folder)
-for name in ("manifest.json", "model.py", "model.safetensors", "recipe.json"):
+names = ("manifest.json", "model.py", "model.safetensors", "recipe.json")
+for name in names:
     (staging / name).write_text("new " + name)
-commit(staging, ["model.onnx"])
+(staging / "__pycache__").mkdir()
+commit(staging, names, ["model.onnx"])
 print(steps)
 """
 
@@ -98,7 +100,7 @@ def test_what_another_process_writes_at_this_moment_is_left_alone(tmp_path):
         staging = stage(tmp_path / "out")
         for name in NAMES:
             (staging / name).write_text(f"new {name}")
-        commit(staging, ["model.onnx"])
+        commit(staging, NAMES, ["model.onnx"])
         assert state(tmp_path / "out") == NEW and theirs.is_dir()
     finally:
         other.communicate()
