@@ -367,7 +367,8 @@ def verdict(project: Project, report: Report, run: Run) -> None:
         numbers += f" {common.plain(run.why_worst[0].upper() + run.why_worst[1:])}."
     if report.computes_the_same and not report.weights.passed:
         st.error(
-            f"**The weights are not those of the Keras model**, though on what was compared both compute the same. {numbers}",
+            f"**The weights are not those of the Keras model**, though on what was compared both compute "
+            f"the same. {numbers}",
             icon=":material/cancel:",
         )
     elif not report.passed:

@@ -1,8 +1,8 @@
 """How the files of a conversion take their place: all or none, whenever the process dies.
 
-They are written into a folder of their own beside their places and flushed to the disk. Renaming that folder to COMMITTED is the
-one step that decides: before it the old conversion is whole, after it the new one is, for whoever opens the folder next moves what
-has not been moved (`recover`). Nothing that is not k2t's is touched.
+They are written into a folder of their own beside their places and flushed to the disk. Renaming that folder to
+COMMITTED is the one step that decides: before it the old conversion is whole, after it the new one is, for whoever
+opens the folder next moves what has not been moved (`recover`). Nothing that is not k2t's is touched.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def stage(folder: Path) -> Path:
 
 
 def commit(staging: Path, files: Collection[str], gone: Iterable[str] = ()) -> None:
-    """Put these files from ``staging`` into the folder around it, and take those called ``gone`` away. Raises OSError."""
+    """Put these files from ``staging`` into the folder around it, and take away those called ``gone``."""
     folder = staging.parent
     for path in staging.iterdir():  # Python's caches of what was imported there
         if path.name not in files:
@@ -40,7 +40,7 @@ def commit(staging: Path, files: Collection[str], gone: Iterable[str] = ()) -> N
 
 
 def recover(folder: Path) -> None:
-    """Finish what a process that died had committed; nothing to do in most folders. Raises OSError where it may not write there."""
+    """Finish what a process that died had committed; mostly there is nothing. Raises OSError where it may not write."""
     committed = folder / COMMITTED
     if not committed.is_dir():
         return

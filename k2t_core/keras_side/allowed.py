@@ -1,12 +1,13 @@
 """What a model file may name: a list, checked before Keras or tf_keras sees the config.
 
-A config names classes and functions by module and name, and whoever reads it looks them up and calls them: a ban list forgets one
-(`keras.config.set_floatx`, a cell wrapper with stored code, `builtins.exec` as a way to split words). So here stands what a model is
-made of, taken from the frameworks' public namespaces by what a thing *is*: layers, operations on tensors, initial values,
-regularizers, constraints, dtype policies, activations. Everything else is refused by name, whatever it would do.
+A config names classes and functions by module and name, and whoever reads it looks them up and calls them: a ban list
+forgets one (`keras.config.set_floatx`, a cell wrapper with stored code, `builtins.exec` as a way to split words). So
+here stands what a model is made of, taken from the frameworks' public namespaces by what a thing *is*: layers,
+operations on tensors, initial values, regularizers, constraints, dtype policies, activations. Everything else is
+refused by name, whatever it would do.
 
-The same pass looks at how the calls hang together: a call that waits for one that never comes makes tf_keras search without
-end, and a call on literals alone is computed while the file is read, at whatever size it asks for.
+The same pass looks at how the calls hang together: a call that waits for one that never comes makes tf_keras search
+without end, and a call on literals alone is computed while the file is read, at whatever size it asks for.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from k2t_core.rules import registry
 
 # Layers that run what they load from elsewhere, or another framework's code.
 LOADERS = frozenset({"TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"})
-# Values that are not classes, as Keras writes them: see serialization_lib.serialize_keras_object. Not "__typespec__", which names a class.
+# Values that are not classes, as serialization_lib.serialize_keras_object writes them. Not "__typespec__", which names
+# a class.
 VALUES = frozenset(
     {
         "__keras_tensor__",
@@ -46,7 +48,9 @@ OPERATION_LAYERS = frozenset(
 
 @dataclass(frozen=True)
 class Names:
-    """classes: name → the modules under which a file may name it. functions: likewise. A name without a module is one of either."""
+    """classes: name → the modules under which a file may name it. functions: likewise. A name without a module is one
+    of either.
+    """
 
     classes: Mapping[str, frozenset[str]]
     functions: Mapping[str, frozenset[str]]
@@ -130,7 +134,9 @@ def keras3() -> Names:
 
 @cache
 def keras2() -> Names:
-    """The list for files of Keras 1 and 2, which tf_keras reads. TensorFlow's operations in them are a list of their own."""
+    """The list for files of Keras 1 and 2, which tf_keras reads. TensorFlow's operations in them are a list of their
+    own.
+    """
     import tf_keras
 
     classes: dict[str, frozenset[str]] = {}
@@ -218,7 +224,8 @@ def check_names(name: str, objects: Iterable[tuple[str, Mapping[str, Any]]], ver
         what = item.get("config") if item["class_name"] == "function" else item["class_name"]
         full = f"{item['module']}.{what}" if isinstance(item.get("module"), str) else str(what)
         problems[
-            f"{name}: layer {owner!r} names {full[:120]!r}, which is none of the layers, operations and initial values that a file of Keras {version} may name; "
+            f"{name}: layer {owner!r} names {full[:120]!r}, which is none of the layers, operations and "
+            f"initial values that a file of Keras {version} may name; "
             "nothing of it was run; rebuild the model without it, or register the class with --rules FILE"
         ] = None
     if problems:
@@ -261,9 +268,11 @@ def _check_graph(name: str, layers: list[Any], version: int) -> None:
         for reads in calls[str(own)]:
             if not reads:
                 raise ModelFileError(
-                    f"{name}: layer {own!r} is called on literals alone, which no model that Keras saves does; the file is not trusted"
+                    f"{name}: layer {own!r} is called on literals alone, which no model that Keras saves "
+                    "does; the file is not trusted"
                 )
-    made = {layer: 0 if nodes else 1 for layer, nodes in calls.items()}  # an input has one call, which is not written
+    # An input has one call, which is not written.
+    made = {layer: 0 if nodes else 1 for layer, nodes in calls.items()}
     waiting = [layer for layer, nodes in calls.items() if nodes]
     while waiting:
         late = []
@@ -289,7 +298,10 @@ def _check_graph(name: str, layers: list[Any], version: int) -> None:
 
 
 def _has_own_input(layer: dict[str, Any]) -> bool:
-    """Whether it is a nested model that was built on an input of its own: Keras 2 counts that as its call 0 (functional.py, _should_skip_first_node)."""
+    """Whether it is a nested model that was built on an input of its own.
+
+    Keras 2 counts that as its call 0 (functional.py, _should_skip_first_node).
+    """
     config = layer.get("config")
     inner = config.get("layers") if isinstance(config, dict) else None
     if not isinstance(inner, list) or not inner or not isinstance(inner[0], dict):
@@ -298,7 +310,10 @@ def _has_own_input(layer: dict[str, Any]) -> bool:
 
 
 def _read(node: Any) -> Iterator[tuple[str, int]]:
-    """(layer, call) of every tensor that a call reads. Keras 3: ``{"args": …, "kwargs": …}``; Keras 2: ``[[layer, call, tensor, kwargs], …]``."""
+    """(layer, call) of every tensor that a call reads.
+
+    Keras 3 writes a call as ``{"args": …, "kwargs": …}``, Keras 2 as ``[[layer, call, tensor, kwargs], …]``.
+    """
     stack = [node]
     while stack:
         value = stack.pop()

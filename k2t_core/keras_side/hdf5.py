@@ -1,9 +1,9 @@
 """A walk through an HDF5 file before anybody loads it: what is in it must be in it, and be as large as it says.
 
-HDF5 can point out of the file: a dataset's numbers may lie in any other file of the machine (external storage), a dataset may be
-put together from others (virtual), a name may lead elsewhere (soft and external links). A loader follows all of them, and a
-local file would end as a weight. A dataset may also declare a shape of which nothing is stored: it reads as its fill value, and
-takes the memory all the same. Keras writes none of this.
+HDF5 can point out of the file: a dataset's numbers may lie in any other file of the machine (external storage), a
+dataset may be put together from others (virtual), a name may lead elsewhere (soft and external links). A loader
+follows all of them, and a local file would end as a weight. A dataset may also declare a shape of which nothing is
+stored: it reads as its fill value, and takes the memory all the same. Keras writes none of this.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ def check_hdf5(file: str | Path | BinaryIO, name: str, stored: int) -> None:
                 total += _declared(dataset)
                 if total > max(HARMLESS_BYTES, MAX_RATIO * stored):
                     raise ModelFileError(
-                        f"{name}: an absurd shape: up to dataset {path!r} it declares {total:,} bytes, and is {stored:,} bytes large"
+                        f"{name}: an absurd shape: up to dataset {path!r} it declares {total:,} bytes, "
+                        f"and is {stored:,} bytes large"
                     )
     except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
         raise ModelFileError(
@@ -61,7 +62,8 @@ def _datasets(file: Any, name: str) -> Iterator[tuple[str, Any]]:
             inner = f"{path}/{key}"
             if not isinstance(group.get(key, getlink=True), h5py.HardLink):
                 raise ModelFileError(
-                    f"{name}: {inner!r} is a link that leads elsewhere, which no file of Keras holds; the file is not trusted"
+                    f"{name}: {inner!r} is a link that leads elsewhere, which no file of Keras holds; "
+                    "the file is not trusted"
                 )
             found = group[key]
             address = h5py.h5o.get_info(found.id).addr
@@ -82,7 +84,8 @@ def _check_dataset(path: str, dataset: Any, name: str) -> None:
     properties = dataset.id.get_create_plist()
     if dataset.external:
         raise ModelFileError(
-            f"{name}: dataset {path!r} takes its numbers from another file, {str(dataset.external[0][0])!r}; the file is not trusted"
+            f"{name}: dataset {path!r} takes its numbers from another file, {str(dataset.external[0][0])!r}; "
+            "the file is not trusted"
         )
     if dataset.is_virtual:
         raise ModelFileError(f"{name}: dataset {path!r} is put together from other files; the file is not trusted")
@@ -90,7 +93,8 @@ def _check_dataset(path: str, dataset: Any, name: str) -> None:
         code = properties.get_filter(index)[0]
         if code not in FILTERS:
             raise ModelFileError(
-                f"{name}: dataset {path!r} is packed with filter {code}, which HDF5 does not bring along; save the model again"
+                f"{name}: dataset {path!r} is packed with filter {code}, which HDF5 does not bring along; "
+                "save the model again"
             )
     if _declared(dataset) and not dataset.id.get_storage_size():
         raise ModelFileError(

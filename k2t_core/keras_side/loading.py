@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from k2t_core.errors import RAISED, K2TError, ModelFileError, one_line
+from k2t_core.keras_side.allowed import check_calls, check_names
 from k2t_core.keras_side.internals import sketch
 from k2t_core.keras_side.model_file import check_safety, file_fingerprint, is_keras2, objects, read_info
 from k2t_core.keras_side.sizes import bytes_of, check_sizes, tensor_shapes
@@ -75,13 +76,18 @@ def load(model: Any, *, allow_unsafe: bool = False) -> Source:
     if is_keras2(info):
         from k2t_core.keras_side.keras2 import original as keras2
 
+        keras2.need_package(path, info)
         keras2.check_config(path.name, objects(info["config"]))
+        check_names(path.name, objects(info["config"]), 2)
+        check_calls(path.name, info["config"], 2)
         original = keras2.load(
             path, info, lambda need, shapes: check_sizes(path.name, need, shapes, info["weight_bytes"])
         )
         model = original.twin
     else:
         check_safety(path.name, info, allow_unsafe)
+        check_names(path.name, objects(info["config"]), 3)
+        check_calls(path.name, info["config"], 3)
         model, original = _load_with_keras(path, info, allow_unsafe), None
     return Source(model, path, file_fingerprint(path), info, original=original)
 

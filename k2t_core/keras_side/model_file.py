@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from k2t_core.errors import ModelFileError, UnsafeModelError, UnsupportedError, one_line
+from k2t_core.keras_side.hdf5 import HARMLESS_BYTES, MAX_RATIO, check_hdf5
 
 # A .keras archive is stored, or at most deflated, and weights hardly shrink: a larger ratio is a zip bomb. Small
 # archives may shrink more (a config of many equal layers), and do no harm.
-MAX_RATIO = 200
 MAX_BYTES = 64 * 2**30
-HARMLESS_BYTES = 64 * 2**20
 _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
@@ -52,10 +51,18 @@ def read_info(path: Path) -> dict[str, Any]:
             f"{path.name}: not a Keras model: neither a .keras archive (zip) nor an HDF5 file; "
             "save it with model.save('model.keras')"
         )
+    if isinstance(info["config"], dict):
+        info["config"].pop("compile_config", None)  # how it was trained (loss, metrics, optimizer) is not read
     if not isinstance(info["config"], dict) or "class_name" not in info["config"]:
         raise ModelFileError(
             f"{path.name}: its config describes no model; save it again with model.save('model.keras')"
         )
+    try:
+        json.dumps(info["config"], ensure_ascii=False).encode("utf-8")
+    except (UnicodeEncodeError, RecursionError) as error:  # half of a character: no source and no manifest can hold it
+        raise ModelFileError(
+            f"{path.name}: its config holds text that no file can ({one_line(error, 120)}); the file is damaged"
+        ) from error
     suffixes = (".keras",) if info["format"] == ".keras" else (".h5", ".hdf5")
     if path.suffix not in suffixes:
         raise ModelFileError(
@@ -88,6 +95,10 @@ def _read_keras_archive(path: Path) -> dict[str, Any]:
                 raise ModelFileError(f"{path.name}: the archive is damaged at {damaged}; save or copy it again")
             config = json.loads(archive.read("config.json"))
             metadata = json.loads(archive.read("metadata.json")) if "metadata.json" in names else {}
+            for entry in entries:
+                if entry.filename.endswith(".h5"):
+                    with archive.open(entry) as file:
+                        check_hdf5(file, f"{path.name}, {entry.filename}", entry.file_size)
     except _DAMAGE as error:
         raise ModelFileError(
             f"{path.name}: the archive is truncated or damaged ({one_line(error, 300)}); save or copy it again"
@@ -106,6 +117,7 @@ def _read_keras_archive(path: Path) -> dict[str, Any]:
 def _read_h5(path: Path) -> dict[str, Any]:
     import h5py
 
+    check_hdf5(path, path.name, path.stat().st_size)
     try:
         with h5py.File(path, "r") as file:
             config, version = file.attrs.get("model_config"), file.attrs.get("keras_version")

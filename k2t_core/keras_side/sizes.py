@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from k2t_core.errors import ModelFileError
+from k2t_core.keras_side.hdf5 import HARMLESS_BYTES
 from k2t_core.keras_side.internals import nodes_of
-from k2t_core.keras_side.model_file import HARMLESS_BYTES
 
 # What an architecture may ask for beyond the weights that the file holds.
 MAX_GROWTH = 4

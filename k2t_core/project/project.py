@@ -31,6 +31,7 @@ from k2t_core.inspector.exercise import Exercise, exercise
 from k2t_core.inspector.run_comparison import LayerChange
 from k2t_core.keras_side.input_files import IMAGES
 from k2t_core.keras_side.loading import load
+from k2t_core.keras_side.model_file import file_fingerprint
 from k2t_core.keras_side.traced import Traced
 from k2t_core.keras_side.tracing import trace
 from k2t_core.keras_side.user_rules import load_rules
@@ -208,6 +209,7 @@ class Project:
                 for name in OF_THE_MODEL:
                     self.settings[name] = SETTINGS[name]
             self.file, self.refused = ModelFile(path, allow_unsafe, source.fingerprint), None
+            self.settings["allow_unsafe"] = False  # the leave was for this file
             self._traced, self._plan, self._bench_memory = traced, None, Memory()
             self._save()
             self.store.keep_only("models", path)
@@ -218,7 +220,9 @@ class Project:
     def open(self, progress: Progress | None = None) -> None:
         """Read the project's model file again, after the server was restarted."""
         file = self.model_file
-        self.load(file.path, allow_unsafe=file.allow_unsafe, progress=progress)
+        # The leave to run its code was for what the file held then.
+        unchanged = file.allow_unsafe and file.path.is_file() and file_fingerprint(file.path) == file.fingerprint
+        self.load(file.path, allow_unsafe=unchanged, progress=progress)
 
     def _forget_results(self) -> None:
         self.exercise = None

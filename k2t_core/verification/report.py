@@ -345,7 +345,7 @@ class Report:
 
     @property
     def worst_run(self) -> Run:
-        """The run whose number is told: of those that differ the one that carries the verdict, else the worst of all."""
+        """The run whose number is told: the one that carries the verdict where it differs, else the worst of all."""
         if not self.deciding.passed:
             return self.deciding
         return max(self.runs, key=lambda run: run.worst.difference.relative / run.own_tolerance)
@@ -405,7 +405,10 @@ class Report:
     @property
     def _what_differs(self) -> str:
         if self.computes_the_same:
-            return f"in its weights ({self.weights.describe()}; on what was compared it computes the same: {self._numbers})"
+            return (
+                f"in its weights ({self.weights.describe()}; on what was compared it computes the "
+                f"same: {self._numbers})"
+            )
         run = self.deciding
         wrong = next((result for result in self.training if not result.passed), None)
         if run.passed and wrong is not None:

@@ -1,8 +1,8 @@
 """The first of the two proofs: every entry of the written state_dict is what its Keras variable becomes, bit for bit.
 
-What a comparison of outputs cannot see (a kernel behind a dead ReLU, a bias that a softmax takes away, one wrong digit in a
-half-precision weight) is seen here, because nothing is computed. The transforms are those that planning gives for the recipe in the
-folder, and not those that its manifest tells, which could have been edited along with the weights.
+What a comparison of outputs cannot see (a kernel behind a dead ReLU, a bias that a softmax takes away, one wrong digit
+in a half-precision weight) is seen here, because nothing is computed. The transforms are those that planning gives for
+the recipe in the folder, and not those that its manifest tells, which could have been edited along with the weights.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Unequal:
-    """An entry of the state_dict that is not what the model's weights give. ``difference``: where both sides can be compared."""
+    """An entry of the state_dict that is not what the model's weights give.
+
+    difference: None where the two sides cannot be compared.
+    """
 
     key: str
     layer: str
@@ -82,7 +85,7 @@ class WeightsProof:
 
 
 def prove_weights(folder: Path, traced: Traced, recipe: Recipe) -> WeightsProof:
-    """Compare model.safetensors in ``folder`` with the weights of the model, entry by entry: no more than one is in memory.
+    """Compare model.safetensors in ``folder`` with the model's weights, one entry in memory at a time.
 
     recipe: the overrides in force, which say what becomes of a variable.
 
@@ -132,7 +135,7 @@ def _compared(weight: PlannedWeight, got: torch.Tensor, traced: Traced) -> Itera
 
 
 def _same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
-    """Whether two tensors of one dtype and shape are alike to the last bit: NaN is NaN only with the same payload, and 0 is not −0."""
+    """Whether two tensors of one dtype and shape are alike to the last bit: 0 is not −0, NaN has a payload."""
     import torch
 
     if not a.numel():

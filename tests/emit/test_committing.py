@@ -14,8 +14,8 @@ from k2t_core.emit.committing import COMMITTED, clear, commit, recover, stage
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("manifest.json", "model.py", "model.safetensors", "recipe.json")
 
-# Puts a second conversion over a first, and kills itself at the step whose number it is given: before each call of the system that
-# opens for writing, renames or removes something in the folder. It prints a line for each.
+# Puts a second conversion over a first, and kills itself at the step whose number it is given: before each call of the
+# system that opens for writing, renames or removes something in the folder. It prints a line for each.
 KILLED = """
 import os, signal, sys
 from pathlib import Path

@@ -15,7 +15,7 @@ import tf_keras
 import k2t_core as k2t
 from k2t_core.errors import K2TError, ModelFileError
 from k2t_core.keras_side import allowed
-from k2t_core.keras_side.loading import read_info
+from k2t_core.keras_side.model_file import read_info
 
 
 def saved(package, tmp_path, suffix, layer=None):
@@ -28,7 +28,9 @@ def saved(package, tmp_path, suffix, layer=None):
 
 
 def changed(path, change):
-    """The file with its config changed: ``change`` gets the config of the layer called victim, and that of the model."""
+    """The file with its config changed: ``change`` gets the config of the layer called victim, and that of the
+    model.
+    """
     if path.suffix == ".h5":
         with h5py.File(path, "r+") as file:
             config = json.loads(file.attrs["model_config"])

@@ -128,4 +128,4 @@ def test_a_custom_class_that_nobody_registered(tmp_path):
         "everything that is missing is named at once"
     )
     small_model(Unknown(name="mine")).save(tmp_path / "custom.h5")
-    refused(tmp_path / "custom.h5", "Unknown")
+    refused(tmp_path / "custom.h5", "layer 'mine' names 'Unknown'", "--rules FILE", error=k2t.UnsupportedError)

@@ -139,13 +139,6 @@ def load(
     no counterpart.
     """
     import tensorflow as tf
-
-    if find_spec("tf_keras") is None:
-        tensorflow = ".".join(tf.__version__.split(".")[:2])
-        raise ModelFileError(
-            f"{path.name}: written by Keras {info['keras_version']}; to read such files, install tf_keras: "
-            f"pip install --no-deps tf_keras=={tensorflow}.*"
-        )
     import tf_keras
 
     from k2t_core.keras_side.keras2.rebuild import rebuild
@@ -172,6 +165,18 @@ def load(
             f"{path.name}: tf_keras {tf_keras.__version__} cannot rebuild the model: {one_line(error, 300)}"
         ) from error
     return Original(model, *rebuild(model))
+
+
+def need_package(path: Path, info: dict[str, Any]) -> None:
+    """Raises ModelFileError where tf_keras is missing, which reads files of Keras 2."""
+    import tensorflow as tf
+
+    if find_spec("tf_keras") is None:
+        tensorflow = ".".join(tf.__version__.split(".")[:2])
+        raise ModelFileError(
+            f"{path.name}: written by Keras {info['keras_version']}; to read such files, install tf_keras: "
+            f"pip install --no-deps tf_keras=={tensorflow}.*"
+        )
 
 
 def reference() -> dict[str, str]:

@@ -56,7 +56,7 @@ class Own(L.Layer):
 
 REFUSED = {
     "a Lambda": (VECTOR, lambda x: L.Lambda(lambda y: y + 1, name="code")(x), "layer 'code' is a Lambda of Keras 2"),
-    "a class of one's own": (VECTOR, lambda x: Own(name="mine")(x), "Unknown layer: 'Own'"),
+    "a class of one's own": (VECTOR, lambda x: Own(name="mine")(x), "layer 'mine' names 'Own'"),
     "stateful": (None, lambda x: L.LSTM(3, stateful=True, name="kept")(x), "layer 'kept' is stateful"),
     "renorm": (
         IMAGE,
