@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from k2t_core.names import unused
-from k2t_core.planning.names import common_beginning, common_prefix
+from k2t_core.planning.names import common_beginning, common_prefix, normal
 from k2t_core.planning.patterns import MIN_PATTERN, Unit
 
 ACTIVATIONS = {
@@ -82,7 +82,7 @@ def inner_names(units: Sequence[Unit], reserved: Set[str]) -> list[str]:
     common = common_beginning([unit.name for unit in units if unit.module is not None] or [unit.name for unit in units])
     result: list[str] = []
     for unit in units:
-        short = re.sub(r"\W", "_", unit.name.removeprefix(common)).strip("_") or "layer"
+        short = normal(unit.name.removeprefix(common)).strip("_") or "layer"
         if not common:
             short = re.sub(r"_\d+$", "", short)
         match = re.fullmatch(r"(\d+)_(.+)", short)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from k2t_core.errors import named
 from k2t_core.graph import Layer
 from k2t_core.rules.registry import Call, Mapping, Unconvertible
-from k2t_core.transforms import Cast
+from k2t_core.transforms import Cast, chain_shape
 
 
 def checked(mapping: Mapping, call: Call) -> Mapping:
@@ -64,4 +65,27 @@ def no_rule(layer: Layer) -> str:
         f"k2t has no rule for this {what}; override it with a PyTorch snippet on the Mapping page (or in the recipe), "
         "register a rule with --rules FILE, or rebuild the model without it"
         + (f" (k2t could not open it: {layer.note})" if layer.note else "")
+    )
+
+
+def check_fit(mapping: Mapping, call: Call) -> None:
+    """Refuse layouts and transforms that do not fit the shapes at hand: an option contradicts them."""
+    pairs = [
+        *zip(mapping.wants, (slot.shape for slot in call.inputs)),
+        *zip(mapping.gives, (tensor.shape for tensor in call.outputs)),
+    ]
+    if any(sorted(layout.perm) != list(range(len(shape))) for layout, shape in pairs):
+        raise Unconvertible(
+            "its options contradict the shapes of its tensors; correct them in Keras and save the model again"
+        )
+    for weight in mapping.weights:
+        variable = call.layer.variable(weight.source) if weight.source else None
+        chain_shape(weight.steps, variable.shape if variable else None)
+
+
+def unreadable(error: Exception) -> str:
+    """The problem of a layer whose rule came upon a value that it cannot compute with."""
+    return (
+        f"its options cannot be read ({named(error, 120)}); correct them in Keras and save the model again, or "
+        "override the layer with a snippet"
     )

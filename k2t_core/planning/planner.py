@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from k2t_core.errors import OverrideError
+from k2t_core.errors import K2TError, OverrideError
 from k2t_core.graph import Graph
 from k2t_core.keras_side.cutting import cut
 from k2t_core.keras_side.reading import read
@@ -16,11 +16,11 @@ from k2t_core.keras_side.traced import Traced
 from k2t_core.keras_side.tracing import with_closed
 from k2t_core.layout import Layout, identity
 from k2t_core.names import unused
-from k2t_core.planning.checks import checked, in_dtype, no_rule
+from k2t_core.planning.checks import check_fit, checked, in_dtype, no_rule, unreadable
 from k2t_core.planning.folding import fold
 from k2t_core.planning.helper_sources import helper_names
 from k2t_core.planning.layouts import absorbs_flat, demands, layout_of
-from k2t_core.planning.names import MODULE_ATTRIBUTES, RESERVED, Names
+from k2t_core.planning.names import MODULE_ATTRIBUTES, RESERVED, Names, normal
 from k2t_core.planning.overrides import from_snippet, overridden
 from k2t_core.planning.plan import Plan, PlannedNode, PlannedScope, PlannedWeight
 from k2t_core.recipe import Recipe, read_recipe
@@ -150,9 +150,13 @@ class _Planner:
                 raise Unconvertible(
                     "it is shared, and its calls would need different modules; give each call a layer of its own"
                 )
-        except Unconvertible as reason:
+            check_fit(mapping, call)
+        except K2TError:
+            raise
+        except Exception as error:  # an option that makes no sense to a rule (an axis of words) is no fault of k2t's
+            problem = str(error) if isinstance(error, Unconvertible) else unreadable(error)
             outputs = tuple(identity(len(graph.tensors[t].shape)) for t in node.outputs)
-            return PlannedNode(node, None, str(reason), arriving, outputs, None, None, choice)
+            return PlannedNode(node, None, problem, arriving, outputs, None, None, choice)
         outputs = mapping.gives or tuple(identity(len(graph.tensors[t].shape)) for t in node.outputs)
         attr = None
         if mapping.module is not None or child is not None:
@@ -161,7 +165,7 @@ class _Planner:
 
     def class_name(self, name: str) -> str:
         """A free name for a class, near the one asked for."""
-        base = "".join(part[:1].upper() + part[1:] for part in re.split(r"\W+|_", name) if part) or "Model"
+        base = "".join(part[:1].upper() + part[1:] for part in re.split(r"_+", normal(name)) if part) or "Model"
         base = f"Model{base}" if base[0].isdigit() else base
         result = unused(base, self.class_names | RESERVED | helper_names(), join="")
         self.class_names.add(result)
