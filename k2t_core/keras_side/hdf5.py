@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from k2t_core.errors import ModelFileError, one_line
 
@@ -24,7 +24,7 @@ MAX_DEPTH = 64
 FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 6: "scaleoffset", 32000: "lzf"}
 
 
-def check_hdf5(file: str | Path | BinaryIO, name: str, stored: int) -> None:
+def check_hdf5(file: str | Path | IO[bytes], name: str, stored: int) -> None:
     """Refuse an HDF5 file that points out of itself, or asks for more memory than what is stored can fill.
 
     file: a path, or an open binary file. name: what messages call it. stored: its size in bytes.
