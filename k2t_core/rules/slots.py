@@ -13,14 +13,25 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from k2t_core.errors import K2TError
+from k2t_core.errors import K2TError, OverrideError
 
 SELF = "__k2t_self__"  # the layer's module in the generated forward
 OUT = "__k2t_out{}__"  # output k, for rules that write statements of their own
 _SLOT = re.compile(r"__k2t_(?:(?P<self>self)|out(?P<out>\d+)|(?P<input>\d+))__")
 
-# Arguments that a call may have and that rules leave at torch's default.
-OPTIONAL = {"approximate": "gelu", "eps": "layer_norm", "negative_slope": "leaky_relu"}
+# Function of torch → its parameters after the input, in torch's order: calls give them by position or by name, or leave
+# them out. None is a tensor or a shape, which no override sets.
+PARAMETERS: dict[str, tuple[str | None, ...]] = {
+    "celu": ("alpha",),
+    "elu": ("alpha",),
+    "gelu": ("approximate",),
+    "hardshrink": ("lambd",),
+    "layer_norm": (None, None, None, "eps"),
+    "leaky_relu": ("negative_slope",),
+    "softshrink": ("lambd",),
+    "threshold": ("threshold", "value"),
+}
+FUNCTIONAL = ("F", "nn.functional", "torch.nn.functional", "torch")  # where they are
 
 
 def slot(index: int) -> str:
@@ -93,30 +104,38 @@ def operand(code: str) -> str:
 
 
 def keywords(code: str) -> dict[str, list[Any]]:
-    """Each keyword argument in an expression or statement that is a literal → its values, in order."""
+    """Each argument in an expression or statement that is a literal and has a name → its values, in order.
+
+    None stands for one of `PARAMETERS` that its call leaves out.
+    """
     found: dict[str, list[Any]] = {}
     for call in _calls(_parsed(code)):
-        for keyword in call.keywords:
+        named = _arguments(call)
+        for name, node in named.items():
             try:
-                value = ast.literal_eval(keyword.value)
+                value = ast.literal_eval(node)
             except ValueError:  # a tensor or an expression
                 continue
-            if keyword.arg is not None:
-                found.setdefault(keyword.arg, []).append(value)
-        for name, function in OPTIONAL.items():
-            if _function(call) == function and not any(k.arg == name for k in call.keywords):
+            found.setdefault(name, []).append(value)
+        for name in _parameters(call):
+            if name is not None and name not in named:
                 found.setdefault(name, []).append(None)
     return found
 
 
 def with_keyword(code: str, name: str, value: Any) -> str:
-    """The code with ``name`` set to ``value`` in every call that has it; as it is where none has."""
+    """The code with ``name`` set to ``value`` in every call that has it, by position too; as it is where none has.
+
+    Raises OverrideError where a call has its arguments from a sequence (``*sizes``), so that none can be told by place.
+    """
     edits = []
     for call in _calls(_parsed(code)):
-        at = next((k for k in call.keywords if k.arg == name), None)
+        at = _arguments(call).get(name)
         if at is not None:
-            edits.append((*_span(code, at.value), repr(value)))
-        elif OPTIONAL.get(name) == _function(call):
+            edits.append((*_span(code, at), repr(value)))
+        elif name in _parameters(call):
+            if _is_starred(call):
+                raise OverrideError(f"which argument of {formula(code)} is {name!r} cannot be told: write it by name")
             end = _span(code, call)[1] - 1  # before its closing parenthesis
             edits.append((end, end, f"{', ' if call.args or call.keywords else ''}{name}={value!r}"))
     return _edited(code, edits)
@@ -137,8 +156,22 @@ def _calls(tree: ast.AST) -> list[ast.Call]:
     return [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
 
 
-def _function(call: ast.Call) -> str:
-    return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+def _parameters(call: ast.Call) -> tuple[str | None, ...]:
+    """What `PARAMETERS` says of the function that is called; of a tensor's method of that name nothing."""
+    if not isinstance(call.func, ast.Attribute) or ast.unparse(call.func.value) not in FUNCTIONAL:
+        return ()
+    return PARAMETERS.get(call.func.attr, ())
+
+
+def _arguments(call: ast.Call) -> dict[str, ast.expr]:
+    """The arguments of a call that have a name: keywords, and those that a known function takes by position."""
+    known = () if _is_starred(call) else _parameters(call)
+    placed = {name: value for name, value in zip(known, call.args[1:]) if name is not None}
+    return {**placed, **{k.arg: k.value for k in call.keywords if k.arg is not None}}
+
+
+def _is_starred(call: ast.Call) -> bool:
+    return any(isinstance(argument, ast.Starred) for argument in call.args)
 
 
 def _free(node: ast.AST, bound: frozenset[str] = frozenset()) -> Iterator[ast.Name]:

@@ -5,13 +5,16 @@ from pathlib import Path
 
 import keras
 import pytest
+import torch
 
+import k2t_core as k2t
 from k2t_core.errors import K2TError, OverrideError
+from k2t_core.planning.plan import rows as plan_rows
 from k2t_core.recipe import Override, Recipe
 from k2t_core.rules import slots
 from k2t_core.rules.registry import OUT, SELF
 from k2t_core.rules.slots import fill, formula, has_slots, is_slot, keywords, operand, slot, with_keyword, with_slots
-from tests.harness import check
+from tests.harness import check, convert_and_run, sample
 
 ROOT = Path(__file__).parents[2]
 A, B = slot(0), slot(1)
@@ -126,6 +129,33 @@ def test_with_keyword_changes_the_keyword_and_nothing_else():
 
 
 @pytest.mark.parametrize(
+    ("code", "changed"),
+    [
+        (f"F.leaky_relu({A}, 0.2)", f"F.leaky_relu({A}, -0.5)"),
+        (f"F.leaky_relu({A})", f"F.leaky_relu({A}, negative_slope=-0.5)"),
+        (f"torch.nn.functional.leaky_relu({A}, -1)", f"torch.nn.functional.leaky_relu({A}, -0.5)"),
+        (f"F.leaky_relu(F.leaky_relu({A}, 0.1), negative_slope=1)", None),
+        (f"{A}.leaky_relu(0.2)", f"{A}.leaky_relu(0.2)"),  # a method: its first argument is no input
+    ],
+)
+def test_with_keyword_replaces_what_stands_by_position(code, changed):
+    changed = changed or f"F.leaky_relu(F.leaky_relu({A}, -0.5), negative_slope=-0.5)"
+    assert with_keyword(code, "negative_slope", -0.5) == changed
+
+
+def test_positional_arguments_have_names_too():
+    code = f"F.threshold({A}, 0.5, -1) + F.elu({B}) + F.layer_norm({A}, (4,), None, None, 1e-3)"
+    assert keywords(code) == {"threshold": [0.5], "value": [-1], "alpha": [None], "eps": [0.001]}
+    assert with_keyword(code, "eps", 1.0).endswith("F.layer_norm(__k2t_0__, (4,), None, None, 1.0)")
+
+
+def test_a_place_that_cannot_be_told_is_refused():
+    with pytest.raises(OverrideError, match=r"F.elu\(\*x\) is 'alpha' cannot be told"):
+        with_keyword(f"F.elu(*{A})", "alpha", 2)
+    assert with_keyword(f"F.elu(*{A}, alpha=1)", "alpha", 2) == f"F.elu(*{A}, alpha=2)"
+
+
+@pytest.mark.parametrize(
     ("code", "given"),
     [
         ("x + x0 + y.x", f"{A} + {A} + y.x"),
@@ -148,6 +178,44 @@ def test_a_name_in_an_fstring_is_filled_or_refused():
         assert with_slots("f('é', f'é{x}', x)", {"x": A}) == f"f('é', f'é{{{A}}}', {A})"
     except K2TError as error:  # Python 3.11 does not say where it stands
         assert "take x out of the f-string" in str(error)
+
+
+# --- arguments of functions, through a whole conversion ----------------------------------------------------------
+
+ops = keras.ops
+WRITTEN = {  # function → (what becomes it with an argument by position, without one), its options and other values
+    "leaky_relu": (lambda x: keras.layers.LeakyReLU(0.2)(x), None, {"negative_slope": 0.4}),
+    "leaky_relu, activation": (lambda x: keras.layers.Activation("leaky_relu")(x), None, {"negative_slope": 0.4}),
+    "leaky_relu, relu": (lambda x: keras.layers.ReLU(negative_slope=0.1)(x), None, {"negative_slope": 0.4}),
+    "leaky_relu, ops": (lambda x: ops.leaky_relu(x, 0.3), None, {"negative_slope": 0.4}),
+    "elu": (lambda x: keras.layers.ELU(0.5)(x), lambda x: keras.layers.ELU()(x), {"alpha": 0.7}),
+    "elu, ops": (lambda x: ops.elu(x, 0.5), lambda x: ops.elu(x), {"alpha": 0.7}),
+    "celu": (lambda x: ops.celu(x, 0.5), lambda x: ops.celu(x), {"alpha": 0.7}),
+    "hardshrink": (lambda x: ops.hard_shrink(x, 0.3), None, {"lambd": 0.9}),
+    "softshrink": (lambda x: ops.soft_shrink(x, 0.3), None, {"lambd": 0.9}),
+    "threshold": (lambda x: ops.threshold(x, 0.1, -2.0), None, {"threshold": 0.6, "value": 3.5}),
+    "gelu": (lambda x: ops.gelu(x), lambda x: ops.gelu(x, False), {"approximate": "none"}),
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_an_override_of_an_option_is_what_torch_computes(name):
+    function = getattr(torch.nn.functional, name.split(",")[0])
+    given, left_out, options = WRITTEN[name]
+    for make in filter(None, (given, left_out)):
+        x = keras.Input((64,))
+        model = keras.Model(x, make(x))
+        (layer,) = (row.layer for row in plan_rows(k2t.plan(model)) if row.type != "InputLayer")
+        _, module, _, (got,) = convert_and_run(model, recipe=[Override(layer, "arguments", options)])
+        value = torch.as_tensor(sample(model)[0])
+        assert torch.equal(function(value, **options), torch.as_tensor(got)), name
+
+
+def test_an_option_of_an_activation_inside_a_layer():
+    x = keras.Input((6,))
+    model = keras.Model(x, keras.layers.Dense(5, activation="leaky_relu", name="dense")(x))
+    conversion, *_ = convert_and_run(model, recipe=[Override("dense", "arguments", {"negative_slope": 0.4})])
+    assert "F.leaky_relu(self.dense(" in conversion.code.text and ", 0.4)" in conversion.code.text
 
 
 # --- snippets through a whole conversion -------------------------------------------------------------------------
