@@ -6,6 +6,7 @@ import inspect
 import itertools
 import re
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 
 import k2t_core as k2t
 from k2t_core.keras_side.compiling import outputs
+from k2t_core.keras_side.internals import patched
 from tests.harness import TOLERANCE, check, sample
 
 RIGHT, REFUSED, WRONG, ABSENT = "right", "refused", "wrong", "not in Keras"
@@ -22,12 +24,19 @@ POLICIES = {"float16": 5e-3, "bfloat16": 4e-2, "float64": 1e-6, "mixed_float16":
 
 
 def _orthogonal(self: Any, shape: Any, dtype: Any = None) -> Any:
-    """TensorFlow has no QR decomposition of bfloat16: Keras can load and run a recurrent layer of it, but make none."""
+    """Drawn in float32 where bfloat16 is asked for."""
     return keras.ops.cast(_in_float32(self, shape, "float32" if dtype == "bfloat16" else dtype), dtype or "float32")
 
 
 _in_float32 = keras.initializers.Orthogonal.__call__
-keras.initializers.Orthogonal.__call__ = _orthogonal
+
+
+def initialised() -> AbstractContextManager[None]:
+    """While cases are built and converted, recurrent layers of bfloat16 too can be made.
+
+    TensorFlow has no QR decomposition of bfloat16: Keras can load and run such a layer, but make none.
+    """
+    return patched(keras.initializers.Orthogonal, __call__=_orthogonal)
 
 
 def classes() -> dict[str, type]:
@@ -96,6 +105,11 @@ def _runs_in_keras(case: Case) -> Exception | None:
 
 def outcome(case: Case) -> Outcome:
     """Build, convert, run and compare one case. Only what Keras cannot build and run by itself is ABSENT."""
+    with initialised():
+        return _outcome(case)
+
+
+def _outcome(case: Case) -> Outcome:
     keras.backend.clear_session()
     try:
         model = case.build()
