@@ -100,3 +100,15 @@ def check(model, arrays=None, tolerance=TOLERANCE, recipe=None, randomised=True)
 def check_layer(layer, *shapes, dtype="float32", arrays=None, tolerance=TOLERANCE, recipe=None, **call):
     """`check` on a model of one layer."""
     return check(functional(layer, *shapes, dtype=dtype, **call), arrays, tolerance, recipe)
+
+
+def verified(model, folder: Path):
+    """Convert and verify a model, in training mode too, and require that the verdict proves something.
+
+    Returns (Conversion, Report).
+    """
+    randomise(model)
+    result = k2t.convert(model, folder / "out")
+    report = k2t.verify(folder / "out", model, training=True)
+    assert report.passed and report.proves, report.verdict
+    return result, report

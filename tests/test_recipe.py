@@ -127,3 +127,14 @@ def test_what_is_no_recipe(content, message, tmp_path):
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(OverrideError, match="recipe .*none.json: No such file"):
         read_recipe(tmp_path / "none.json")
+
+
+def test_recipes_replace_undo_and_replay():
+    recipe = Recipe().with_override(Override("a", "alternative", "x")).with_override(Override("a", "alternative", "y"))
+    assert [o.value for o in recipe.overrides] == ["y"]
+    assert recipe.without(0).overrides == ()
+    assert read_recipe(json.loads(recipe.to_json())) == recipe
+    with pytest.raises(OverrideError):
+        read_recipe({"hello": 1})
+    with pytest.raises(OverrideError, match="no such|No such"):
+        read_recipe("/nowhere/recipe.json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import keras
@@ -70,3 +71,21 @@ def test_gradients_and_the_law_of_dropout_are_on_the_page(tmp_path):
     k2t.convert(model, tmp_path)
     page = html_report(k2t.verify(tmp_path, model, training=True), tmp_path, "k2t verify --training")
     assert "Gradients and training mode" in page and "share set to 0 in training" in page and "start.weight" in page
+
+
+def test_json_holds_what_the_page_holds(example, converted, capsys):
+    with pytest.raises(SystemExit):
+        main(["verify", str(converted("convnet")), "--against", str(example("convnet")), "--json", "--batch", "2"])
+    data = json.loads(capsys.readouterr().out)
+    assert data["model"]["sha256"] == k2t.load(example("convnet")).fingerprint
+    assert data["versions"]["keras"] == keras.__version__ and {"python", "torch", "numpy"} <= set(data["versions"])
+    assert (
+        set(data["module"]["sha256"]) == {"model.py", "model.safetensors"} and data["module"]["edited_by_hand"] is False
+    )
+    assert data["recipe"]["overrides"] == [] and data["overrides"] == []
+    assert (
+        data["weights"]["conv.weight"]["keras"] == ["conv/kernel"]
+        and data["weights"]["conv.weight"]["transform"] == "permute(3, 2, 0, 1)"
+    )
+    assert data["command"].startswith("k2t verify ") and "--batch 2" in data["command"]
+    assert data["runs"][0]["layers"] and data["verdict"].startswith("agrees")

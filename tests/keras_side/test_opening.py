@@ -9,7 +9,7 @@ from keras import layers, ops
 
 import k2t_core as k2t
 from k2t_core.keras_side.randomise import randomise
-from tests.harness import check
+from tests.harness import check, verified
 
 
 class TransformerBlock(layers.Layer):
@@ -83,14 +83,6 @@ def model_of(layer, shape=(6,), dtype="float32", **call):
     return keras.Model(inputs, layers.Dense(3)(layer(inputs, **call)), name="outer")
 
 
-def verified(model, tmp_path):
-    randomise(model)
-    result = k2t.convert(model, tmp_path / "out")
-    report = k2t.verify(tmp_path / "out", model, training=True)
-    assert report.passed and report.proves, report.verdict
-    return result, report
-
-
 def test_a_block_of_keras_layers_and_weights_of_its_own(tmp_path):
     result, report = verified(model_of(Gated(name="gated")), tmp_path)
     keys = {weight.key: weight.source for weight in result.plan.weights}
@@ -155,153 +147,6 @@ def test_an_opened_layer_in_an_opened_layer_with_a_mask_as_argument(tmp_path):
     )
     with keras.saving.custom_object_scope({"Residual": Residual}):
         verified(keras.Model(x, y), tmp_path)
-
-
-class Patches(layers.Layer):
-    """As in Keras's own examples: the batch's size is read and only handed on."""
-
-    def __init__(self, size=2, **kwargs):
-        super().__init__(**kwargs)
-        self.size = size
-
-    def call(self, x):
-        batch, height, width, channels = ops.shape(x)
-        x = ops.reshape(x, (batch, height // self.size, self.size, width // self.size, self.size, channels))
-        return ops.reshape(
-            ops.transpose(x, (0, 1, 3, 2, 4, 5)), (batch, height * width // self.size**2, self.size**2 * channels)
-        )
-
-
-def test_a_reshape_may_hand_on_the_size_of_the_batch(tmp_path):
-    x = keras.Input((6, 4, 3))
-    result, _ = verified(keras.Model(x, layers.Dense(2)(Patches(name="patches")(x))), tmp_path)
-    assert "patches/transpose" in {planned.node.layer.path for _, _, _, planned in result.plan.root.walk()}
-
-
-@pytest.mark.parametrize("steps", [5, None])
-def test_a_reshape_may_infer_a_size_beside_the_batch(steps, tmp_path):
-    class SelfAttention(layers.Layer):
-        """As in Keras's own example of a transformer."""
-
-        def __init__(self, **kwargs):
-            super().__init__(**kwargs)
-            self.query, self.key, self.value = (layers.Dense(8, name=name) for name in ("query", "key", "value"))
-
-        def build(self, shape):
-            for layer in (self.query, self.key, self.value):
-                layer.build(shape)
-
-        def heads(self, x, batch):
-            return ops.transpose(ops.reshape(x, (batch, -1, 2, 4)), (0, 2, 1, 3))
-
-        def call(self, x):
-            batch, length, _ = ops.shape(x)
-            query, key, value = (self.heads(layer(x), batch) for layer in (self.query, self.key, self.value))
-            x = ops.transpose(ops.softmax(query @ ops.transpose(key, (0, 1, 3, 2)) / 2.0) @ value, (0, 2, 1, 3))
-            return ops.reshape(ops.reshape(x, (batch, length, 2, 4)), (batch, -1, 8))
-
-    x = keras.Input((steps, 6))
-    result, _ = verified(keras.Model(x, layers.Dense(2)(SelfAttention(name="att")(x))), tmp_path)
-    assert "reshape(x.shape[0], -1, 2, 4)" in result.code.text, result.code.text
-
-
-def test_a_size_is_inferred_from_the_tensor_it_was_read_of(tmp_path):
-    class Regrouped(layers.Layer):
-        def call(self, x):
-            rows = ops.tanh(ops.reshape(x, (-1, 2)))  # its first axis is free and not the batch
-            return ops.reshape(rows, (ops.shape(x)[0], -1, 2))
-
-    x = keras.Input((3, 4))
-    verified(keras.Model(x, layers.Dense(2)(Regrouped(name="regrouped")(x))), tmp_path)
-
-
-def test_weights_are_sliced_as_arrays_are(tmp_path):
-    class Positions(layers.Layer):
-        def build(self, shape):
-            self.table = self.add_weight(name="table", shape=(9, shape[-1]))
-
-        def call(self, x):
-            return x + self.table[: x.shape[1]][None]
-
-    x = keras.Input((5, 8))
-    verified(keras.Model(x, layers.Dense(2)(Positions(name="positions")(x))), tmp_path)
-
-
-@pytest.mark.parametrize("steps", [5, None])
-@pytest.mark.parametrize(
-    "count",
-    [lambda n: ops.arange(n), lambda n: ops.arange(start=0, stop=n, step=1), lambda n: ops.arange(0, n, dtype="int64")],
-)
-def test_positions_of_a_sequence_of_any_length(count, steps, tmp_path):
-    class Positions(layers.Layer):
-        """As in Keras's own examples, with an input whose length is free."""
-
-        def __init__(self, **kwargs):
-            super().__init__(**kwargs)
-            self.token, self.position = layers.Embedding(30, 8), layers.Embedding(90, 8)
-
-        def build(self, shape):
-            self.token.build()
-            self.position.build()
-
-        def call(self, x):
-            return self.token(x) + self.position(count(ops.shape(x)[-1]))
-
-    x = keras.Input((steps,), dtype="int32")
-    verified(keras.Model(x, layers.Dense(2)(Positions(name="positions")(x))), tmp_path)
-
-
-@pytest.mark.parametrize(
-    "begin",
-    [
-        lambda table, n: table[:n],
-        lambda table, n: table[1:n],
-        lambda table, n: ops.transpose(ops.transpose(table)[:, :n]),
-    ],
-)
-def test_the_beginning_of_a_table_for_a_sequence_of_any_length(begin, tmp_path):
-    class Positions(layers.Layer):
-        def build(self, shape):
-            self.table = self.add_weight(name="table", shape=(99, shape[-1]))
-
-        def call(self, x):
-            return x + ops.sum(begin(self.table, ops.shape(x)[1]), axis=0)
-
-    x = keras.Input((None, 8))
-    verified(keras.Model(x, layers.Dense(2)(Positions(name="positions")(x))), tmp_path)
-
-
-def test_numbers_are_repeated_for_each_sample(tmp_path):
-    class SinePositions(layers.Layer):
-        """As in keras_hub: a table of no batch is broadcast to the shape of the input."""
-
-        def call(self, x):
-            angles = ops.outer(ops.arange(x.shape[1], dtype="float32"), ops.arange(x.shape[2], dtype="float32") / 9)
-            return x + ops.broadcast_to(ops.sin(angles), ops.shape(x))
-
-    x = keras.Input((5, 8))
-    verified(keras.Model(x, layers.Dense(2)(SinePositions(name="positions")(x))), tmp_path)
-
-
-@pytest.mark.parametrize(
-    "repeated",
-    [
-        lambda token, batch: ops.broadcast_to(token, (batch, 1, 8)),
-        lambda token, batch: ops.tile(token, [batch, 1, 1]),
-        lambda token, batch: ops.repeat(token, batch, axis=0),
-    ],
-)
-def test_a_class_token_is_repeated_for_each_sample(repeated, tmp_path):
-    class ClassToken(layers.Layer):
-        def build(self, shape):
-            self.token = self.add_weight(name="token", shape=(1, 1, shape[-1]))
-
-        def call(self, x):
-            return ops.concatenate([repeated(self.token, ops.shape(x)[0]), x], axis=1)
-
-    x = keras.Input((5, 8))
-    result, _ = verified(keras.Model(x, layers.Dense(2)(ClassToken(name="cls")(x))), tmp_path)
-    assert ".expand(x.shape[0], -1, -1)" in result.code.text, result.code.text
 
 
 def test_images_stay_channels_first(tmp_path):

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from k2t_core.errors import K2TError, OverrideError, UnsafeModelError
-from k2t_core.planning.overrides import parse_axes, permutable, permutation_of, permuted_shape
 from k2t_core.project.project import Project
 from k2t_core.project.settings import home
 from k2t_core.recipe import Override
@@ -363,20 +362,6 @@ def test_several_images_are_a_batch(example, tmp_path):
     with pytest.raises(K2TError, match="x.npy: several files at once can only be images"):
         found.set_images([("a.png", picture(1)), ("x.npy", picture(2))])
     assert found.settings["verify.inputs"] is not None, "what was there stays"
-
-
-def test_permutations_of_a_weight(square, example):
-    weights = permutable(square.plan, "square1")
-    assert list(weights) == ["weight", "bias"]
-    assert permutation_of(weights["weight"]) == ((16, 16), (1, 0))
-    assert permutation_of(weights["bias"]) == ((16,), (0,))
-    assert permuted_shape((2, 3, 4), (2, 0, 1)) == (4, 2, 3)
-    assert parse_axes("(3, 2 0;1)") == (3, 2, 0, 1)
-    for wrong in ("", "a, b", "1.5", "-1"):
-        with pytest.raises(OverrideError):
-            parse_axes(wrong)
-    with pytest.raises(OverrideError, match="not a permutation"):
-        permuted_shape((2, 3), (0, 0))
 
 
 def test_other_images_are_other_inputs(example):

@@ -12,7 +12,9 @@ from keras import layers
 from safetensors.torch import load_file, save_file
 
 import k2t_core as k2t
+from k2t_core.cli import main
 from k2t_core.keras_side.randomise import randomise
+from k2t_core.verification.report_file import read_report, write_report
 
 L = layers
 
@@ -255,40 +257,65 @@ def test_a_change_by_hand_that_no_known_cause_explains_is_said_to_be_one(tmp_pat
     )
 
 
-@pytest.mark.parametrize(
-    ("override", "words"),
-    [
-        (("weights", {"running_mean": "nothing"}), "no variable 'nothing'"),
-        (("weights", {"nothing": "gamma"}), "no weight 'nothing'"),
-        (("weights", {"running_mean": "moving_variance"}), "layer/moving_mean would be lost"),
-        (("gates", [0, 1]), "has no gates"),
-        (("arguments", ["eps"]), "cannot be"),
-        (("permutation", {"key": "weight", "axes": None}), "cannot be"),
-        (("permutation", 7), "cannot be"),
-        (("weights", 7), "cannot be"),
-        (("gates", ["i", "f"]), "cannot be"),
-        (("snippet", None), "cannot be"),
-        (("alternative", 7), "cannot be"),
-    ],
-)
-def test_an_impossible_override_is_refused_with_the_reason(override, words):
-    model = image(lambda: L.BatchNormalization(name="layer"))()
-    with pytest.raises(k2t.OverrideError, match=words):
-        k2t.plan(model, k2t.Recipe().with_override(k2t.Override("layer", *override)))
+# Overrides, weighed against the default
 
 
-def test_gates_in_an_order_that_is_none(tmp_path):
-    model = image(lambda: L.LSTM(4, name="layer"), shape=(5, 3))()
-    with pytest.raises(k2t.OverrideError, match="no order of 4"):
-        k2t.plan(model, k2t.Recipe().with_override(k2t.Override("layer", "gates", [0, 1, 2, 2])))
-
-
-def test_an_argument_that_a_module_does_not_take_writes_nothing(tmp_path):
-    model = image(lambda: L.Dense(4, name="layer"), shape=(3,))()
-    with pytest.raises(k2t.K2TError, match="cannot be built: TypeError"):
-        k2t.convert(
-            model,
-            tmp_path / "out",
-            k2t.Recipe().with_override(k2t.Override("layer", "arguments", {"in_features": "x"})),
+def test_each_override_is_weighed_against_the_default(tmp_path, capsys):
+    model = keras.Sequential(
+        [
+            keras.Input((6, 6, 3)),
+            L.Conv2D(3, 3, name="conv"),
+            L.Flatten(name="flatten"),
+            L.Dense(4, name="dense"),
+            L.Dense(4, name="square"),
+        ]
+    )
+    randomise(model)
+    model.save(tmp_path / "m.keras")
+    recipe = k2t.Recipe().with_override(
+        k2t.Override("flatten", "alternative", "permute first", "for our <other> program")
+    )
+    recipe = recipe.with_override(
+        k2t.Override("square", "permutation", {"key": "weight", "axes": [0, 1]}, "by mistake")
+    )
+    k2t.convert(tmp_path / "m.keras", tmp_path / "out", recipe)
+    report = k2t.verify(tmp_path / "out", tmp_path / "m.keras", edge_cases=False)
+    right, wrong = report.effects
+    assert right.agrees and right.default.relative < 1e-5 and right.override.reason == "for our <other> program"
+    assert not wrong.agrees and wrong.chosen.relative > 0.1 > 1e-5 > wrong.default.relative
+    write_report(report, tmp_path / "kept", "key")
+    assert read_report(tmp_path / "kept").effects == report.effects
+    with pytest.raises(SystemExit) as code:
+        main(
+            [
+                "verify",
+                str(tmp_path / "out"),
+                "--against",
+                str(tmp_path / "m.keras"),
+                "--html",
+                str(tmp_path / "r.html"),
+            ]
         )
-    assert not (tmp_path / "out").exists()
+    assert code.value.code == 1
+    out = capsys.readouterr().out
+    assert (
+        "override of square: weight permuted by (0, 1): differs, the layer's error is" in out
+        and "override of flatten: alternative permute first: agrees" in out
+    )
+    page = (tmp_path / "r.html").read_text()
+    assert (
+        "for our &lt;other&gt; program" in page and f"{wrong.chosen.relative:.1e}" in page and "error with it" in page
+    )
+
+
+def test_a_snippet_for_a_layer_without_a_rule_has_no_default(tmp_path):
+    @keras.saving.register_keras_serializable("evidence")
+    class Twice(L.Layer):
+        def call(self, x):
+            return x * 2
+
+    x = keras.Input((4,))
+    model = keras.Model(x, L.Dense(3)(Twice(name="twice")(x)))
+    k2t.convert(model, tmp_path, k2t.Recipe().with_override(k2t.Override("twice", "snippet", "x * 2", "")))
+    (effect,) = k2t.verify(tmp_path, model, edge_cases=False).effects
+    assert effect.agrees and effect.default is None and "no rule" in effect.note

@@ -511,3 +511,17 @@ def test_few_digits_excuse_no_wrong_weight(policy, tmp_path):
     save_file(state, tmp_path / "model.safetensors")
     wrong = k2t.verify(tmp_path, model, weights="model")
     assert not wrong.passed and wrong.first_divergence == "hidden", wrong.verdict
+
+
+def test_the_implied_range_is_compared_with_the_models_own_weights(tmp_path):
+    model = keras.Sequential(
+        [keras.Input((8, 8, 3), name="image"), layers.Rescaling(1 / 255, name="scale"), layers.Conv2D(2, 3)]
+    )
+    randomise(model)
+    k2t.convert(model, tmp_path)
+    runs = [(run.weights, run.inputs) for run in k2t.verify(tmp_path, model).runs]
+    assert [weights for weights, inputs in runs if inputs.startswith("pixels 0…255, as the Rescaling")] == [
+        "model",
+        "randomised",
+    ]
+    assert not any("pixels" in run.inputs for run in k2t.verify(tmp_path, model, edge_cases=False).runs)

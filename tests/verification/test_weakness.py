@@ -72,3 +72,65 @@ def test_gates_that_are_alike_hide_their_order(make, gates, tmp_path):
     found = weak(make(4, name=name), (5, 3), tmp_path, alike)
     assert list(found.values()) == ["two of its gates are the same: swapping them changes nothing"]
     assert list(found)[0].endswith("kernel")
+
+
+# What a verification says of them
+
+
+def weaknesses(model, folder) -> dict[str, str]:
+    """Variable → why the verdict on the model as it is calls it weak."""
+    k2t.convert(model, folder)
+    report = k2t.verify(folder, model, weights="model", edge_cases=False)
+    assert report.passed and report.proves == (not report.weaknesses)
+    return {w.variable.rsplit("/", 1)[-1]: w.reason for w in report.weaknesses}
+
+
+def test_statistics_as_before_training(tmp_path):
+    x = keras.Input((4, 4, 3))
+    found = weaknesses(keras.Model(x, layers.BatchNormalization()(x)), tmp_path)
+    assert (
+        found["moving_mean"] == "every value is 0, as before any training"
+        and found["moving_variance"] == "every value is 1, as before any training"
+    )
+    assert found["gamma"] == "every value is 1" and found["beta"] == "every value is 0"
+
+
+def test_symmetric_in_any_two_axes(tmp_path):
+    model = keras.Sequential([keras.Input((8, 8, 3)), layers.Conv2D(4, 3, name="conv")])
+    randomise(model)
+    kernel = np.array(model.get_layer("conv").kernel)
+    model.get_layer("conv").kernel.assign((kernel + kernel.transpose(1, 0, 2, 3)) / 2)
+    assert weaknesses(model, tmp_path) == {"kernel": "symmetric: swapping its axes 0 and 1 changes nothing"}
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: layers.LSTM(5), lambda: layers.GRU(5), lambda: layers.Bidirectional(layers.LSTM(5))]
+)
+def test_gates_that_are_alike(make, tmp_path):
+    layer = make()
+    model = keras.Sequential([keras.Input((6, 3)), layer])
+    randomise(model)
+    assert weaknesses(model, tmp_path / "strong") == {}
+    kernel = next(v for v in model.variables if v.path.endswith("/kernel"))
+    value = np.array(kernel)
+    value[:, 5:10] = value[:, :5]
+    kernel.assign(value)
+    assert weaknesses(model, tmp_path / "weak") == {
+        "kernel": "two of its gates are the same: swapping them changes nothing"
+    }
+
+
+def test_a_single_zero_bias(tmp_path):
+    x = keras.Input((4,))
+    model = keras.Model(x, layers.Dense(1)(x))
+    assert weaknesses(model, tmp_path) == {"bias": "every value is 0"}
+
+
+def test_the_verdict_says_what_carries_it(tmp_path):
+    x = keras.Input((4,))
+    model = keras.Model(x, layers.Dense(3)(x))
+    k2t.convert(model, tmp_path)
+    assert "the randomised weights carry the verdict" in k2t.verify(tmp_path, model).verdict
+    randomise(model)
+    k2t.convert(model, tmp_path)
+    assert "carry" not in k2t.verify(tmp_path, model).verdict
