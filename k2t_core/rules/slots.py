@@ -117,9 +117,9 @@ def keywords(code: str) -> dict[str, list[Any]]:
             except ValueError:  # a tensor or an expression
                 continue
             found.setdefault(name, []).append(value)
-        for name in _parameters(call):
-            if name is not None and name not in named:
-                found.setdefault(name, []).append(None)
+        for parameter in _parameters(call):
+            if parameter is not None and parameter not in named:
+                found.setdefault(parameter, []).append(None)
     return found
 
 
