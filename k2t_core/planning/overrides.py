@@ -69,9 +69,10 @@ def _with_arguments(mapping: Mapping, values: dict[str, Any], call: Call) -> Map
     texts = [mapping.forward] if isinstance(mapping.forward, str) else list(mapping.forward)
     for name, value in values.items():
         changed = [with_keyword(text, name, value) for text in texts]
-        if mapping.module is not None and (name in mapping.module.args or changed == texts):
+        known = changed != texts or value in [v for text in texts for v in keywords(text).get(name, ())]
+        if mapping.module is not None and (name in mapping.module.args or not known):
             mapping = replace(mapping, module=replace(mapping.module, args={**mapping.module.args, name: value}))
-        elif changed == texts and value not in [v for text in texts for v in keywords(text).get(name, ())]:
+        elif not known:
             raise OverrideError(
                 f"layer {call.layer.path!r}: becomes {formula(mapping.forward)}, "
                 f"which has no constructor arguments to override, and no argument {name!r}"

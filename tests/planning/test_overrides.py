@@ -159,6 +159,13 @@ def test_an_argument_of_a_module_and_one_of_a_function():
     assert softmax.module is None and softmax.forward.endswith(", dim=3)")
 
 
+def test_an_argument_of_a_function_may_be_given_the_value_it_has():
+    """It is not taken for one of the module beside the function."""
+    layer = layers.Dense(5, activation="leaky_relu", name="layer")
+    model = of_one_layer(layer, (6,))
+    check(model, recipe=[Override("layer", "arguments", {"negative_slope": 0.2})])
+
+
 def test_weights_may_be_fed_by_other_variables():
     model = of_one_layer(layers.BatchNormalization(name="layer"), (6, 3))
     swapped = Override("layer", "weights", {"weight": "beta", "bias": "gamma"})
