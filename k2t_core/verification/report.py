@@ -360,9 +360,10 @@ class Report:
 
     @property
     def first_divergence(self) -> str | None:
-        """Path of the first layer that differs, None where all agree."""
+        """Path of the first layer that differs, be it in its weights alone; None where all agree."""
         failed = next((result.layer for result in self.training if not result.passed and result.layer), None)
-        return self.deciding.first_divergence or failed
+        unequal = next((one.layer for one in self.weights.unequal if one.layer), None)
+        return self.deciding.first_divergence or failed or unequal
 
     @property
     def diverges_from(self) -> str:
