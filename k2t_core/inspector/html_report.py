@@ -43,9 +43,15 @@ def facts(report: Report, folder: str | Path, command: str) -> dict[str, Any]:
         },
         "versions": _versions(),
         "recipe": json.loads(recipe.to_json()),
-        "weights": {
-            key: {name: entry[name] for name in ("keras", "layer", "keras_shape", "transform", "torch_shape")}
-            for key, entry in manifest.to_json()["variables"].items()
+        "mapping": {  # not "weights": that is the report's proof that they arrived bit for bit
+            key: {
+                "keras": [variable.source] if variable.source else [],
+                "layer": variable.layer,
+                "keras_shape": None if variable.keras_shape is None else list(variable.keras_shape),
+                "transform": variable.transform,
+                "torch_shape": list(variable.torch_shape),
+            }
+            for key, variable in manifest.variables.items()
         },
     }
 

@@ -84,8 +84,9 @@ def test_json_holds_what_the_page_holds(example, converted, capsys):
     )
     assert data["recipe"]["overrides"] == [] and data["overrides"] == []
     assert (
-        data["weights"]["conv.weight"]["keras"] == ["conv/kernel"]
-        and data["weights"]["conv.weight"]["transform"] == "permute(3, 2, 0, 1)"
+        data["mapping"]["conv.weight"]["keras"] == ["conv/kernel"]
+        and data["mapping"]["conv.weight"]["transform"] == "permute(3, 2, 0, 1)"
     )
+    assert data["weights"]["passed"] and data["weights"]["entries"] == len(data["mapping"])
     assert data["command"].startswith("k2t verify ") and "--batch 2" in data["command"]
     assert data["runs"][0]["layers"] and data["verdict"].startswith("agrees")
