@@ -148,7 +148,7 @@ class LayerBench:
 
     def weak(self, layer: str) -> str | None:
         """Why this layer's weights cannot tell a right mapping from a wrong one; None where they can."""
-        found = find_weaknesses([w for w in self.plan.weights if w.layer == layer], self.traced.value)
+        found = find_weaknesses([w for w in self.plan.weights if w.layer == layer], self.traced)
         return f"{found[0].variable}: {found[0].reason}" if found else None
 
     def followed(self, layer: str, one: Recipe, other: Recipe) -> list[LayerChange] | None:

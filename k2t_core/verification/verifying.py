@@ -1,4 +1,7 @@
-"""A verification from end to end: the comparisons as a list, one loop over them, then the evidence that follows."""
+"""A verification from end to end: the comparisons as a list, one loop over them, then the evidence that follows.
+
+Long because it is the whole of a verification in its order, with what it refuses at the door.
+"""
 
 from __future__ import annotations
 
@@ -146,7 +149,7 @@ def verify(
         trained = [result for check in TRAINING_CHECKS for result in check(trial)]
     report = Report(
         tuple(runs),
-        find_weaknesses(manifest.variables.values(), traced.value),
+        find_weaknesses(manifest.variables.values(), traced),
         tuple(notes),
         dict(manifest.reference),
         tuple(trained),
