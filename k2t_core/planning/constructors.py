@@ -11,6 +11,7 @@ from k2t_core.errors import K2TError
 from k2t_core.planning.blocks import Block, BlockModule, Parameter, is_width
 from k2t_core.planning.helper_sources import helper_sources
 from k2t_core.rules.registry import Expression, Module
+from k2t_core.rules.slots import number
 
 REQUIRED = object()
 
@@ -62,7 +63,7 @@ def module_source(module: Module) -> str:
 
 
 def literal(value: Any) -> str:
-    """Python source of a plain value: floats short, infinities as torch spells them; a `Module` as its constructor."""
+    """Python source of a plain value: floats as `number` spells them; a `Module` as its constructor."""
     if isinstance(value, Module):
         return module_source(value)
     if isinstance(value, Parameter):
@@ -70,7 +71,7 @@ def literal(value: Any) -> str:
     if isinstance(value, Expression):
         return value.text
     if isinstance(value, float):
-        return {float("inf"): "math.inf", float("-inf"): "-math.inf"}.get(value, repr(value))
+        return number(value)
     if isinstance(value, tuple):
         return f"({', '.join(map(literal, value))}{',' if len(value) == 1 else ''})"
     if isinstance(value, list):

@@ -9,6 +9,7 @@ the rest of the text stays as its rule wrote it.
 from __future__ import annotations
 
 import ast
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -31,6 +32,7 @@ PARAMETERS: dict[str, tuple[str | None, ...]] = {
     "softshrink": ("lambd",),
     "threshold": ("threshold", "value"),
 }
+NUMBERS = {"math.inf": math.inf, "-math.inf": -math.inf, "math.nan": math.nan}  # floats that have no digits
 FUNCTIONAL = ("F", "nn.functional", "torch.nn.functional", "torch")  # where they are
 
 
@@ -113,7 +115,7 @@ def keywords(code: str) -> dict[str, list[Any]]:
         named = _arguments(call)
         for name, node in named.items():
             try:
-                value = ast.literal_eval(node)
+                value = NUMBERS[text] if (text := ast.unparse(node)) in NUMBERS else ast.literal_eval(node)
             except ValueError:  # a tensor or an expression
                 continue
             found.setdefault(name, []).append(value)
@@ -121,6 +123,11 @@ def keywords(code: str) -> dict[str, list[Any]]:
             if parameter is not None and parameter not in named:
                 found.setdefault(parameter, []).append(None)
     return found
+
+
+def number(value: float) -> str:
+    """Python source of a float: short, and by the standard library's name where it has no digits."""
+    return next((name for name, known in NUMBERS.items() if repr(known) == repr(value)), repr(value))
 
 
 def with_keyword(code: str, name: str, value: Any) -> str:
@@ -132,13 +139,22 @@ def with_keyword(code: str, name: str, value: Any) -> str:
     for call in _calls(_parsed(code)):
         at = _arguments(call).get(name)
         if at is not None:
-            edits.append((*_span(code, at), repr(value)))
+            edits.append((*_span(code, at), _literal(value)))
         elif name in _parameters(call):
             if _is_starred(call):
                 raise OverrideError(f"which argument of {formula(code)} is {name!r} cannot be told: write it by name")
             end = _span(code, call)[1] - 1  # before its closing parenthesis
-            edits.append((end, end, f"{', ' if call.args or call.keywords else ''}{name}={value!r}"))
+            edits.append((end, end, f"{', ' if call.args or call.keywords else ''}{name}={_literal(value)}"))
     return _edited(code, edits)
+
+
+def _literal(value: Any) -> str:
+    """Python source of a value of an override, which is plain data."""
+    if isinstance(value, float):
+        return number(value)
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_literal, value))}{',' if len(value) == 1 else ''})"
+    return f"[{', '.join(map(_literal, value))}]" if isinstance(value, list) else repr(value)
 
 
 def _parsed(code: str) -> ast.Module:

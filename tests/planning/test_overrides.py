@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import keras
 import pytest
+import torch
 from keras import layers
 
 import k2t_core as k2t
+from k2t_core.emit.module import load_module
 from k2t_core.errors import OverrideError
 from k2t_core.planning.overrides import APPLIED, parse_axes, permutable, permutation_of, permuted_shape
 from k2t_core.recipe import KINDS, Override
@@ -182,3 +184,12 @@ def test_gates_in_another_order_are_one_more_step_of_each_weight():
     for before, after in zip(plain, turned):
         assert after.steps[: len(before.steps)] == before.steps
         assert len(after.steps) == len(before.steps) + (before.source is not None)
+
+
+def test_an_argument_may_be_infinite(tmp_path):
+    x = keras.Input((4,))
+    model = keras.Model(x, keras.layers.ELU(0.5, name="elu")(x))
+    k2t.convert(model, tmp_path, [Override("elu", "arguments", {"alpha": float("inf")})])
+    module = load_module(tmp_path)
+    assert "math.inf" in (tmp_path / "model.py").read_text()
+    assert module(torch.tensor([[-1.0, 1.0, -2.0, 2.0]])).tolist() == [[-float("inf"), 1.0, -float("inf"), 2.0]]

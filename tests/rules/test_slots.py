@@ -1,5 +1,6 @@
 """The names in a rule's code that are filled in, and that no other module spells them."""
 
+import math
 import re
 from pathlib import Path
 
@@ -13,7 +14,18 @@ from k2t_core.planning.plan import rows as plan_rows
 from k2t_core.recipe import Override, Recipe
 from k2t_core.rules import slots
 from k2t_core.rules.registry import OUT, SELF
-from k2t_core.rules.slots import fill, formula, has_slots, is_slot, keywords, operand, slot, with_keyword, with_slots
+from k2t_core.rules.slots import (
+    fill,
+    formula,
+    has_slots,
+    is_slot,
+    keywords,
+    number,
+    operand,
+    slot,
+    with_keyword,
+    with_slots,
+)
 from tests.harness import check, convert_and_run, sample
 
 ROOT = Path(__file__).parents[2]
@@ -239,3 +251,14 @@ def test_a_snippet_for_a_layer_of_several_inputs():
 def test_a_snippet_whose_lines_are_ended_by_a_comment():
     with pytest.raises(OverrideError, match="put on one line"):
         _converted(keras.layers.ReLU(), (3,), code="(x  # the input\n.relu())")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(math.inf, "math.inf"), (-math.inf, "-math.inf"), (math.nan, "math.nan"), ([1.0, -math.inf], "[1.0, -math.inf]")],
+)
+def test_a_number_without_digits_is_written_as_python_reads_it(value, text):
+    code = with_keyword(f"F.elu({A}, alpha=1.0)", "alpha", value)
+    assert code == f"F.elu({A}, alpha={text})"
+    if isinstance(value, float):
+        assert number(value) == text and repr(keywords(code)["alpha"]) == repr([value]), "it can be overridden again"
