@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -100,8 +99,7 @@ def _write(plan: Plan, code: Code, folder: Path, say: Progress) -> None:
     say(0.4, "Moving the weights")
     write_weights(plan, folder / "model.safetensors")
     say(0.9, "Writing the manifest")
-    manifest = json.dumps(Manifest.of(plan, code).to_json(), indent=2, ensure_ascii=False) + "\n"
-    (folder / "manifest.json").write_text(manifest, encoding="utf-8")
+    (folder / "manifest.json").write_text(Manifest.of(plan, code).text, encoding="utf-8")
     (folder / "recipe.json").write_text(plan.recipe.to_json(), encoding="utf-8")
     check_state_dict(folder, plan.root.class_name)
 

@@ -151,6 +151,11 @@ class Manifest:
             taps=code.taps,
         )
 
+    @property
+    def text(self) -> str:
+        """manifest.json as it is written."""
+        return json.dumps(self.to_json(), indent=2, ensure_ascii=False) + "\n"
+
     def to_json(self) -> dict[str, Any]:
         """The content of manifest.json: see section 3 of the design."""
         return {

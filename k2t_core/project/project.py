@@ -6,12 +6,13 @@ A project's id is the key to it: unguessable, and never listed.
 
 The parts are `History`, `Store`, `Runs`, `LayerBench` and `Jobs`, each in a module of its own; this one holds them
 together, and the lock under which the live model, its plan and what is on disk change as one.
+
+Long because it is the one object that the pages talk to: a line or two for each thing that a user does.
 """
 
 from __future__ import annotations
 
 import gc
-import json
 import re
 import threading
 import weakref
@@ -32,8 +33,8 @@ from k2t_core.inspector.run_comparison import LayerChange
 from k2t_core.keras_side.input_files import IMAGES
 from k2t_core.keras_side.loading import load
 from k2t_core.keras_side.model_file import file_fingerprint
+from k2t_core.keras_side.reading import read
 from k2t_core.keras_side.traced import Traced
-from k2t_core.keras_side.tracing import trace
 from k2t_core.keras_side.user_rules import load_rules
 from k2t_core.planning.plan import Plan, of_interest
 from k2t_core.planning.planner import plan as make_plan
@@ -72,7 +73,7 @@ class Project:
         self._traced: Traced | None = None
         self._plan: Plan | None = None
         self._code: tuple[Plan, Code] | None = None  # a plan and what it is written as
-        self._expected: tuple[Plan, dict[str, Any]] | None = None  # a plan and its manifest
+        self._expected: tuple[Plan, str] | None = None  # a plan and its manifest.json
         self._bench_memory = Memory()
         self._lock = threading.RLock()
 
@@ -190,7 +191,7 @@ class Project:
                 load_rules(rules)
             source = load(path, allow_unsafe=allow_unsafe)
             say(0.7, "Following the layers")
-            traced = trace(source)
+            traced = read(source)
             say(0.9, "Planning the conversion")
         except UnsafeModelError:
             self.refused = path
@@ -337,11 +338,11 @@ class Project:
         # An earlier version of k2t may have written another manifest of the same model.
         return written == (self._manifest(), self.plan.recipe.to_json())
 
-    def _manifest(self) -> dict[str, Any]:
-        """The manifest that a conversion of the plan would write."""
+    def _manifest(self) -> str:
+        """The manifest.json that a conversion of the plan would write."""
         plan, expected = self.plan, self._expected
         if expected is None or expected[0] is not plan:
-            expected = self._expected = (plan, json.loads(json.dumps(Manifest.of(plan, self.code).to_json())))
+            expected = self._expected = (plan, Manifest.of(plan, self.code).text)
         return expected[1]
 
     def convert(self, progress: Progress | None = None) -> None:

@@ -162,10 +162,10 @@ class Store:
             shutil.rmtree(left)
         return self.out
 
-    def conversion(self) -> tuple[dict[str, Any], str] | None:
-        """(manifest.json parsed, recipe.json as it stands) of a conversion with all its files; None without one."""
+    def conversion(self) -> tuple[str, str] | None:
+        """(manifest.json, recipe.json), as they stand, of a conversion with all its files; None without one."""
         try:
-            manifest = json.loads((self.out / "manifest.json").read_text(encoding="utf-8"))
+            manifest = (self.out / "manifest.json").read_text(encoding="utf-8")
             recipe = (self.out / "recipe.json").read_text(encoding="utf-8")
         except (OSError, ValueError):
             return None

@@ -9,10 +9,11 @@ import threading
 import time
 import weakref
 
+import keras
 import numpy as np
 import pytest
 
-from k2t_core.errors import K2TError, OverrideError, UnsafeModelError
+from k2t_core.errors import K2TError, OverrideError, UnsafeModelError, UnsupportedError
 from k2t_core.project.project import Project
 from k2t_core.project.settings import home
 from k2t_core.recipe import Override
@@ -388,3 +389,17 @@ def test_a_probe_that_ends_after_another_model_came_is_not_taken_for_one_of_its_
     square.load(example("square"))
     kept = bench.probe("square1")
     assert not square.is_probed("square1") and square.probe("square1") is not kept
+
+
+def test_a_file_of_keras_2_that_keras_3_computes_otherwise_is_not_loaded(square, tmp_path, monkeypatch):
+    from k2t_core.keras_side.keras2 import layers
+
+    tf_keras = pytest.importorskip("tf_keras")
+    x = tf_keras.Input((4,))
+    tf_keras.Model(x, tf_keras.layers.Dense(4, activation="hard_sigmoid", name="gate")(x)).save(tmp_path / "old.h5")
+    monkeypatch.setattr(layers, "hard_sigmoid", lambda: keras.activations.hard_sigmoid)
+    before = square.fingerprint, square.model_path
+    with pytest.raises(UnsupportedError, match="gate"):
+        square.load(tmp_path / "old.h5")
+    assert (square.fingerprint, square.model_path) == before and restarted(square).fingerprint == before[0]
+    assert square.plan.root.nodes
