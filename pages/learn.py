@@ -1,4 +1,7 @@
-"""Learn: the traps between the frameworks, each computed by both of them while you watch."""
+"""Learn: the traps between the frameworks, each computed by both of them while you watch.
+
+Long because each lesson is shown in a function of its own, with its controls and its words.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from k2t_core.planning.plan import rows
 from k2t_core.project.by_hand import lesson_python
 from k2t_core.project.project import Project
 from k2t_core.project.settings import SETTINGS
+from k2t_core.rules import registry
 from pages.parts import common
 
 BREAK = "break"
@@ -587,11 +591,17 @@ def gru(project: Project) -> None:
             experiment,
             "With the gates re-ordered it is the right version." if experiment.wrong.agrees else None,
         )
-        gates = [f"{gate}{k}" for gate in "zrh" for k in range(units)]
+        known = registry.known("GRU").gates
+        assert known is not None  # of its rule
+        order = " ".join(known.keras)
+        gates = [f"{gate}{k}" for gate in known.keras for k in range(units)]
         for name in ("kernel", "recurrent_kernel", "bias"):
             common.chart(
                 charts.heat_map(
-                    experiment.pictures[name], f"Keras's {name}: gates z r h in the columns", columns=gates, text=".1f"
+                    experiment.pictures[name],
+                    f"Keras's {name}: gates {order} in the columns",
+                    columns=gates,
+                    text=".1f",
                 ),
                 f"gru:{name}",
             )

@@ -1,4 +1,7 @@
-"""Mapping: what each layer becomes, why, and every way to overrule it."""
+"""Mapping: what each layer becomes, why, and every way to overrule it.
+
+Long because table, layer, duel and recipe are parts of one page and act on the same chosen layer.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Verify: both frameworks on the same batch, the verdict in words, and where the first difference arises."""
+"""Verify: both frameworks on the same batch, the verdict in words, and where the first difference arises.
+
+Long because the controls, the verdict and all that stands behind it are one page, read from top to bottom.
+"""
 
 from __future__ import annotations
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 CODE = ("k2t_core", "pages", "tests", "benchmarks", "examples", "docs", "app.py")
+LONG = 320  # lines from which on a module says why it is one
 
 
 def findings(*command: str) -> str:
@@ -22,6 +24,16 @@ def test_ruff_has_nothing_to_say():
 
 def test_ruff_would_format_nothing_otherwise():
     assert not (found := findings("ruff", "format", "--no-cache", "--check", *CODE)), found
+
+
+def test_a_long_module_says_why_it_is_one():
+    paths = [*ROOT.glob("k2t_core/**/*.py"), *ROOT.glob("pages/**/*.py")]
+    silent = []
+    for path in paths:
+        text = path.read_text(encoding="utf-8")
+        if "node_modules" not in path.parts and len(text.splitlines()) > LONG:
+            silent += [] if "Long because" in (ast.get_docstring(ast.parse(text)) or "") else [str(path)]
+    assert silent == []
 
 
 def test_mypy_finds_no_error():

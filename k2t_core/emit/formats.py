@@ -1,6 +1,7 @@
 """What a conversion writes on demand, beside its four files.
 
-A format is a module, an entry of `FORMATS`, an option of `convert` and of the command line, and its test.
+A format is a module, an entry of `FORMATS`, an option of `convert` and of the command line, a button of the page
+Convert, and its test.
 """
 
 from __future__ import annotations

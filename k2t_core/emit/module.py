@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import itertools
-import sys
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,6 +18,13 @@ from k2t_core.tensors import torch_to_itself
 _count = itertools.count()  # of the whole process: two imports never share a name
 
 
+class _Reading(SourceFileLoader):
+    """It leaves no __pycache__ in a folder of the user's."""
+
+    def set_data(self, *_: Any, **__: Any) -> None:
+        """Write nothing: what Python would write here is bytecode."""
+
+
 def import_model(folder: str | Path) -> ModuleType:
     """The module object of ``folder/model.py``, under a name of its own.
 
@@ -27,16 +34,13 @@ def import_model(folder: str | Path) -> ModuleType:
     if not path.is_file():
         raise OutputError(f"{path}: no such file; run `k2t convert MODEL -o {folder}` first")
     name = f"k2t_generated_{next(_count)}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None  # as for every file that ends in .py
+    spec = importlib.util.spec_from_file_location(name, path, loader=_Reading(name, str(path)))
+    assert spec is not None and spec.loader is not None  # it is given
     module = importlib.util.module_from_spec(spec)
-    previous, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         spec.loader.exec_module(module)
     except RAISED as error:  # a hand-edited file can raise anything
         raise OutputError(f"{path}: does not import: {type(error).__name__}: {error}") from error
-    finally:
-        sys.dont_write_bytecode = previous
     return module
 
 

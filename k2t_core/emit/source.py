@@ -1,4 +1,7 @@
-"""Plan → Python source, as a PyTorch engineer would write it, and the map from its statements to Keras's layers."""
+"""Plan → Python source, as a PyTorch engineer would write it, and the map from its statements to Keras's layers.
+
+Long because names, constructors and statements are written on one walk, which shares its imports and its names.
+"""
 
 from __future__ import annotations
 

@@ -3,6 +3,8 @@
 The nodes are a tree: a nested model, a block class and an nn.Sequential of blocks hold what is inside them, so that the
 page can fold them. An edge joins two nodes with the same parent. Where a tensor goes into a fold or comes out of it, it
 passes a port: an entry or an exit of the fold, numbered, which is the end of one edge outside and of the edges inside.
+
+Long because nodes, folds and ports are made on one walk over the plan.
 """
 
 from __future__ import annotations

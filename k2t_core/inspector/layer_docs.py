@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from k2t_core.graph import Layer, Node, Ref
+from k2t_core.nests import leaves
 from k2t_core.rules.registry import INERT_OPTIONS
 
 # Options that say nothing about what the layer computes, besides those that no rule reads.
@@ -178,7 +179,7 @@ def _arguments(node: Node) -> list[str]:
 
 
 def _holds_tensor(value: Any) -> bool:
-    return isinstance(value, Ref) or isinstance(value, (list, tuple)) and any(map(_holds_tensor, value))
+    return any(isinstance(leaf, Ref) for leaf in leaves(value))
 
 
 def _text(value: Any) -> str:

@@ -2,6 +2,8 @@
 
 Only what is drawn is computed: the elements of a window are traced back through the transform, step by step, so that a
 kernel of a hundred million entries is as quick to look at as a small one.
+
+Long because each transform has to be told backwards for one element, and the words for its axes stand beside that.
 """
 
 from __future__ import annotations

@@ -8,6 +8,8 @@ refused by name, whatever it would do.
 
 The same pass looks at how the calls hang together: a call that waits for one that never comes makes tf_keras search
 without end, and a call on literals alone is computed while the file is read, at whatever size it asks for.
+
+Long because what a file may name is read in one place, with the reason for each exception.
 """
 
 from __future__ import annotations

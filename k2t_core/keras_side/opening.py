@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from k2t_core.errors import RAISED
+from k2t_core.errors import RAISED, one_line
 from k2t_core.keras_side import internals
 from k2t_core.keras_side.free_sizes import any_key, free_sizes, symbolic_constant
 from k2t_core.keras_side.internals import mask_of, patched, set_mask
@@ -201,4 +201,4 @@ def _constants(one: Opened) -> list[np.ndarray]:
 def _words(error: BaseException) -> str:
     """An error's own words, without what Keras writes around them."""
     bold = re.search(r"\x1b\[1m(.*?)\x1b\[0m", str(error), re.DOTALL)
-    return " ".join((bold[1] if bold else str(error)).split())[:200]
+    return one_line(bold[1] if bold else str(error))

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from k2t_core.errors import InputError
+from k2t_core.errors import InputError, one_line
 from k2t_core.keras_side.traced import Traced
 
 T = TypeVar("T")
@@ -83,10 +83,9 @@ def refusing_bad_batches(function: Callable[..., T]) -> Callable[..., T]:
         try:
             return function(*args, **kwargs)
         except (OpError, ValueError) as error:
-            words = re.sub("\\x1b\\[[0-9;]*m|\\{\\{[^}]*\\}\\}", "", str(error).split("Arguments received by")[0])
+            words = re.sub(r"\{\{[^}]*\}\}", "", str(error).split("Arguments received by")[0])
             raise InputError(
-                f"Keras itself refuses this batch: {' '.join(words.split())[:220]}; "
-                "give inputs that the model is made for"
+                f"Keras itself refuses this batch: {one_line(words, 220)}; give inputs that the model is made for"
             ) from error
 
     return run

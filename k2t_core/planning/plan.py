@@ -1,4 +1,7 @@
-"""The plan of a conversion as data, and its mapping table: a row for each call of a Keras layer or operation."""
+"""The plan of a conversion as data, and its mapping table: a row for each call of a Keras layer or operation.
+
+Long because the table is read off the plan's own fields, row by row.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 Keras's formulas: keras/src/activations/activations.py, keras/src/layers/activations/ and
 keras/src/backend/tensorflow/nn.py.
+
+Long because the table of names and the layers of the same functions share how each is written.
 """
 
 from __future__ import annotations

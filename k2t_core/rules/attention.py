@@ -1,6 +1,6 @@
 """Attention. Source: keras/src/layers/attention/ and dot_product_attention in keras/src/backend/tensorflow/nn.py.
 
-One module, long as it is: the layers share how masks are combined and projections read.
+Long because the layers share how masks are combined and projections read.
 """
 
 from __future__ import annotations

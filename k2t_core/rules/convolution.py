@@ -1,4 +1,7 @@
-"""Convolutions. Source: keras/src/layers/convolutional/ and backend/tensorflow/nn.py."""
+"""Convolutions. Source: keras/src/layers/convolutional/ and backend/tensorflow/nn.py.
+
+Long because the kinds of convolution share their padding, their input and their bias.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Normalisation layers. Formulas: keras/src/layers/normalization/ and keras/src/ops/nn.py."""
+"""Normalisation layers. Formulas: keras/src/layers/normalization/ and keras/src/ops/nn.py.
+
+Long because the kinds of normalisation share their axes, their scale and offset, and their precision.
+"""
 
 from __future__ import annotations
 

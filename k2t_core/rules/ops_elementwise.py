@@ -2,6 +2,8 @@
 
 Source: keras/src/ops/{numpy,nn,core,math,linalg}.py for shapes and dtypes, keras/src/backend/tensorflow/ for the
 values.
+
+Long because it is a row of short rules, one an operation.
 """
 
 from __future__ import annotations

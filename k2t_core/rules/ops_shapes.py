@@ -1,6 +1,6 @@
 """Operations that index, join and rearrange: ``keras.ops`` on tensors of the model.
 
-One module, long as it is: a row of short rules, one an operation.
+Long because it is a row of short rules, one an operation.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Layers that prepare data: scaling, binning, encoding of categories. Source: keras/src/layers/preprocessing/.
 
-One module, long as it is: binning, lookup and hashing end in the same encoding of categories.
+Long because binning, lookup and hashing end in the same encoding of categories.
 """
 
 from __future__ import annotations

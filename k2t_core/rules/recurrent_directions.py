@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from k2t_core.nests import leaves
 from k2t_core.rules.recurrent_cells import Cell
 from k2t_core.rules.registry import (
     OUT,
@@ -177,7 +178,7 @@ def operands(call: Call) -> tuple[str, str | None, list[str]]:
     """(input, mask, initial states) as expressions."""
     x, mask, given = call.x, call.argument("mask"), call.argument("initial_state")
     call.refuse(mask is not None and not isinstance(mask, Slot), "its mask is not a tensor of the model")
-    states = list(_flat(given)) if given is not None else []
+    states = list(leaves(given)) if given is not None else []
     call.refuse(
         not all(isinstance(state, Slot) for state in states),
         "its initial_state holds constants; make them inputs of the model",
@@ -185,14 +186,6 @@ def operands(call: Call) -> tuple[str, str | None, list[str]]:
     source = str(x) if "float" in x.dtype else f"{x}.to(torch.{call.outputs[0].dtype})"
     allowed = None if mask is None else str(mask) if mask.dtype == "bool" else f"{mask}.bool()"
     return source, allowed, [str(state) for state in states]
-
-
-def _flat(value: Any):
-    if isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _flat(item)
-    else:
-        yield value
 
 
 def used_outputs(call: Call) -> list[bool]:

@@ -6,6 +6,8 @@ emitter chooses.
 
     @rule("Dense", demand=LAST, flat="absorb")
     def dense(call): ...
+
+Long because it is all that a rule is written with: what is handed to it, what it hands back, what is registered.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from typing import Any
 
 from k2t_core.graph import Graph, Layer, Node, Ref, Shape, Tensor, Variable
 from k2t_core.layout import Layout, identity
+from k2t_core.nests import mapped
 from k2t_core.rules.slots import OUT as OUT  # part of what a rule is written with
 from k2t_core.rules.slots import SELF as SELF
 from k2t_core.rules.slots import slot
@@ -180,7 +183,8 @@ class Call:
             Slot(i, self.graph.tensors[t], layout) for i, (t, layout) in enumerate(zip(self.node.inputs, self.layouts))
         )
         slots = iter(self.inputs)
-        self.arguments = {name: _with_slots(value, slots) for name, value in self.node.arguments.items()}
+        arguments = dict(self.node.arguments)
+        self.arguments = mapped(lambda leaf: next(slots) if isinstance(leaf, Ref) else leaf, arguments)
         self.outputs = tuple(self.graph.tensors[t] for t in self.node.outputs)
 
     @property
@@ -232,18 +236,6 @@ class Call:
         options = [name for name in self.layer.config if name not in self.read_options | INERT_OPTIONS]
         arguments = [f"{name} (in the call)" for name in self.arguments if name not in self.read_arguments]
         return options + arguments
-
-
-def _with_slots(value: Any, slots: Any) -> Any:
-    if isinstance(value, Ref):
-        return next(slots)
-    if isinstance(value, dict):
-        return {k: _with_slots(v, slots) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_with_slots(v, slots) for v in value)
-    if isinstance(value, slice):
-        return slice(*(_with_slots(v, slots) for v in (value.start, value.stop, value.step)))
-    return value
 
 
 @dataclass(frozen=True)

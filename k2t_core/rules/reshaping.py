@@ -1,4 +1,7 @@
-"""Flatten, Reshape, Permute and their like. Source: keras/src/layers/reshaping/."""
+"""Flatten, Reshape, Permute and their like. Source: keras/src/layers/reshaping/.
+
+Long because every reshape, permutation and index is told in the layout that arrives, by the same few functions.
+"""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 Source: keras/src/layers/reshaping/, keras/src/layers/preprocessing/image_preprocessing/ and
 backend/tensorflow/image.py.
 
-One module, long as it is: resizing and cropping to a target are made of the padding and slicing before them.
+Long because resizing and cropping to a target are made of the padding and slicing before them.
 """
 
 from __future__ import annotations

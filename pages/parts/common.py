@@ -1,4 +1,7 @@
-"""What every page needs: the session's project, settings bound to widgets, progress of long work, errors in words."""
+"""What every page needs: the session's project, settings bound to widgets, progress of long work, errors in words.
+
+Long because it is what the pages share: many small functions that know little of one another.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What the Verify page shows of one comparison: charts at a tolerance of one's own, samples, what changed since."""
+"""What the Verify page shows of one comparison: charts at a tolerance of one's own, samples, what changed since.
+
+Long because each way to look at a comparison is a function, and all of them look at the same part of it.
+"""
 
 from __future__ import annotations
 

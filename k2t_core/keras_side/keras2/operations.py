@@ -2,6 +2,8 @@
 
 Each entry has TensorFlow's parameter names (tensorflow/python/ops/*.py), so that calls by keyword bind as they do
 there. Whatever is not in the table is refused before the file is opened: a file names the function that is to run.
+
+Long because it is a table: an entry for each operation.
 """
 
 from __future__ import annotations
