@@ -15,9 +15,9 @@ ROOT = Path(__file__).parents[2] / "k2t_core"
 # Literals that read like a kind of layer and are none, or that speak of this layer and no other.
 ALLOWED = {
     ("planning/plan.py", "InputLayer"): "what the table calls an input, which has no rule",
-    ("planning/folding.py", "ReLU"): "a word in the names of block classes: ConvBNReLU",
-    ("planning/folding.py", "ELU"): "the same",
-    ("planning/folding.py", "LeakyReLU"): "the same",
+    ("planning/block_names.py", "ReLU"): "a word in the names of block classes: ConvBNReLU",
+    ("planning/block_names.py", "ELU"): "the same",
+    ("planning/block_names.py", "LeakyReLU"): "the same",
     ("planning/names.py", "ReLU"): "the same: it is one word, not three",
     ("project/settings.py", "BatchNormalization"): "the choice with which a lesson opens",
 }
