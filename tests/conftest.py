@@ -11,6 +11,7 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -83,17 +84,13 @@ def converted(example, tmp_path_factory) -> Callable[[str], Path]:
 
 
 AT_LEAST, ONE_IN = 10, 5  # of a rule's parametrised cases, in the sample
-# Modules whose tests run Keras on channels first: that depends on a processor's kernels, see `pytest -m layouts`.
-LAYOUTS = (
-    "test_convolution",
-    "test_recurrent",
-    "test_spatial",
-    "test_preprocessing",
-    "test_wrappers",
-    "test_pooling",
-    "test_conformance",
-    "test_compiling",
-)
+
+
+@cache
+def touches_layouts(path: Path) -> bool:
+    """Whether tests run Keras on channels first, which depends on the processor's kernels: `pytest -m layouts`."""
+    text = path.read_text(encoding="utf-8")
+    return path.parent.name == "conformance" or "channels_first" in text or "data_format" in text
 
 
 def pytest_collection_modifyitems(config, items):
@@ -103,7 +100,7 @@ def pytest_collection_modifyitems(config, items):
     A test named on the command line (``file.py::test``) runs with all its cases.
     """
     for item in items:
-        if item.path.stem in LAYOUTS or item.path.parent.name == "keras2":
+        if touches_layouts(item.path) and item.get_closest_marker("browser") is None:
             item.add_marker(pytest.mark.layouts)
     _take_a_sample(config, items)
     if order := os.environ.get("K2T_ORDER"):

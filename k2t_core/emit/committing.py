@@ -10,11 +10,14 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 STAGING = ".k2t-{pid}-"  # and random letters: being written by that process
 COMMITTED = ".k2t-commit"
+# What a conversion can consist of. Nothing else is moved or taken away, whatever stands in a committed folder.
+KNOWN = ("model.py", "model.safetensors", "manifest.json", "recipe.json", "model.onnx")
 GONE = ".gone"  # in a committed folder: names, one a line, of files that the new conversion does not have
 
 
@@ -33,32 +36,52 @@ def commit(staging: Path, files: Collection[str], gone: Iterable[str] = ()) -> N
     (staging / GONE).write_text("\n".join(gone), encoding="utf-8")
     for path in [*staging.iterdir(), staging]:
         _flush(path)
-    recover(folder)  # of a process that died
-    os.rename(staging, folder / COMMITTED)
-    _flush(folder)
-    recover(folder)
+    with _to_itself(folder):
+        _finish(folder)  # of a process that died
+        os.rename(staging, folder / COMMITTED)
+        _flush(folder)
+        _finish(folder)
 
 
 def recover(folder: Path) -> None:
     """Finish what a process that died had committed; mostly there is nothing. Raises OSError where it may not write."""
+    if (folder / COMMITTED).is_dir():
+        with _to_itself(folder):
+            _finish(folder)
+
+
+def _finish(folder: Path) -> None:
     committed = folder / COMMITTED
     if not committed.is_dir():
         return
-    try:
-        gone = (committed / GONE).read_text(encoding="utf-8").split("\n")
-        for name in filter(None, gone):
+    coming = [name for name in KNOWN if (committed / name).is_file()]
+    gone = (committed / GONE).read_text(encoding="utf-8").split("\n")
+    # First the old ones go: in between a missing file is an error, where one of each would be a wrong model.
+    for name in KNOWN:
+        if name in coming or name in gone:
             (folder / name).unlink(missing_ok=True)
-        for path in sorted(committed.iterdir()):
-            if path.name != GONE:
-                os.replace(path, folder / path.name)
-        _flush(folder)
-        done = folder / f"{STAGING.format(pid=os.getpid())}done"
-        os.rename(committed, done)  # in one step: half of it would not be understood
-    except FileNotFoundError:
-        if committed.is_dir():
-            raise
-        return  # another process that looked at the same time has finished it
+    for name in coming:
+        os.replace(committed / name, folder / name)
+    _flush(folder)
+    done = folder / f"{STAGING.format(pid=os.getpid())}done"
+    os.rename(committed, done)  # in one step: half of it would not be understood
     shutil.rmtree(done, ignore_errors=True)
+
+
+@contextmanager
+def _to_itself(folder: Path) -> Iterator[None]:
+    """One process at a time in a folder; the system lets go of the lock of one that dies. Windows has no such lock."""
+    if os.name == "nt":
+        yield
+        return
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def clear(folder: Path) -> None:

@@ -42,6 +42,7 @@ VALUES = frozenset(
     }
 )
 CODE = "__lambda__"  # stored Python code, which `loading.check_safety` asks the user about
+FILES = ("vocabulary", "idf_weights")  # options that Keras takes for a path where they are a string
 OPERATIONS = ("core", "einops", "image", "linalg", "math", "nn", "numpy")  # modules of keras.src.ops
 OPERATION_LAYERS = frozenset(
     {"TFOpLambda", "SlicingOpLambda", "AddLoss", "AddMetric"}
@@ -154,9 +155,13 @@ def keras2() -> Names:
             *(f"tensorflow.{home}" for home in public),
         }
 
-    for name, cls in _public(tf_keras.layers, tf_keras.layers.Layer):
-        if cls.__name__ not in (*LOADERS, "Lambda"):
-            add(name, cls, "keras.layers")
+    for module, home in (
+        (tf_keras.layers, "keras.layers"),
+        (tf_keras.layers.experimental, "keras.layers.experimental"),
+    ):
+        for name, cls in _public(module, tf_keras.layers.Layer):
+            if cls.__name__ not in (*LOADERS, "Lambda"):
+                add(name, cls, home, "keras.layers")
     for name in ("BatchNormalizationV1", "BatchNormalizationV2"):  # what early versions of 2 called it
         add(name, tf_keras.layers.BatchNormalization, "keras.layers")
     for name, cls in _public(tf_keras.initializers, object):
@@ -211,25 +216,25 @@ def check_names(name: str, objects: Iterable[tuple[str, Mapping[str, Any]]], ver
     listed = keras2() if version == 2 else keras3()
     problems: dict[str, None] = {}
     for owner, item in objects:
-        registered = (
-            item.get("config")
-            if item["class_name"] == "function"
-            else item.get("registered_name") or item["class_name"]
+        config = item.get("config")
+        registered = config if item["class_name"] == "function" else item.get("registered_name") or item["class_name"]
+        own = (
+            version == 3 and isinstance(registered, str) and keras.saving.get_registered_object(registered) is not None
         )
-        if (
-            listed.knows(item)
-            or version == 3
-            and isinstance(registered, str)
-            and keras.saving.get_registered_object(registered) is not None
-        ):
-            continue
-        what = item.get("config") if item["class_name"] == "function" else item["class_name"]
-        full = f"{item['module']}.{what}" if isinstance(item.get("module"), str) else str(what)
-        problems[
-            f"{name}: layer {owner!r} names {full[:120]!r}, which is none of the layers, operations and "
-            f"initial values that a file of Keras {version} may name; "
-            "nothing of it was run; rebuild the model without it, or register the class with --rules FILE"
-        ] = None
+        if not listed.knows(item) and not own:
+            what = config if item["class_name"] == "function" else item["class_name"]
+            full = f"{item['module']}.{what}" if isinstance(item.get("module"), str) else str(what)
+            problems[
+                f"{name}: layer {owner!r} names {full[:120]!r}, which is none of the layers, operations and "
+                f"initial values that a file of Keras {version} may name; nothing of it was run; rebuild the model "
+                "without it, or register the class with --rules FILE"
+            ] = None
+        for option in FILES:
+            if isinstance(config, dict) and isinstance(config.get(option), str):
+                problems[
+                    f"{name}: layer {owner!r} takes its {option} from the file {config[option][:80]!r}, which k2t does "
+                    "not read; adapt the layer and save the model again, so that they are in it"
+                ] = None
     if problems:
         raise UnsupportedError(list(problems))
 
@@ -265,6 +270,8 @@ def _check_graph(name: str, layers: list[Any], version: int) -> None:
                 f"{name}: its config describes no layers; save it again with model.save('model.keras')"
             )
         own = layer.get("name") or (layer.get("config") or {}).get("name")
+        if str(own) in calls:
+            raise ModelFileError(f"{name}: two layers are called {own!r}; the file is damaged")
         calls[str(own)] = [list(_read(node)) for node in layer["inbound_nodes"]]
         first[str(own)] = int(version == 2 and _has_own_input(layer))
         for reads in calls[str(own)]:
@@ -314,29 +321,22 @@ def _has_own_input(layer: dict[str, Any]) -> bool:
 def _read(node: Any) -> Iterator[tuple[str, int]]:
     """(layer, call) of every tensor that a call reads.
 
-    Keras 3 writes a call as ``{"args": …, "kwargs": …}``, Keras 2 as ``[[layer, call, tensor, kwargs], …]``.
+    Keras 3 writes a call as ``{"args": …, "kwargs": …}``, in which a tensor is an object and a list is a literal;
+    Keras 2 as ``[[layer, call, tensor, kwargs], …]``, with ``[layer, call, tensor]`` in the kwargs.
     """
+    lists = not (isinstance(node, dict) and "args" in node)
     stack = [node]
     while stack:
         value = stack.pop()
-        if isinstance(value, dict):
-            history = (
-                (value.get("config") or {}).get("keras_history")
-                if value.get("class_name") == "__keras_tensor__"
-                else None
-            )
-            if isinstance(history, list) and len(history) == 3:
-                yield str(history[0]), int(history[1])
-            else:
-                stack.extend(value.values())
+        if isinstance(value, dict) and value.get("class_name") == "__keras_tensor__":
+            config = value.get("config")
+            history = config.get("keras_history") if isinstance(config, dict) else None
+            if isinstance(history, list) and len(history) == 3 and type(history[1]) is int:
+                yield str(history[0]), history[1]
+        elif isinstance(value, dict):
+            stack.extend(value.values())
         elif isinstance(value, list):
-            if (
-                len(value) >= 3
-                and isinstance(value[0], str)
-                and type(value[1]) is int
-                and type(value[2]) is int
-                and value[1] >= 0
-            ):
+            if lists and len(value) in (3, 4) and isinstance(value[0], str) and type(value[1]) is int and value[1] >= 0:
                 yield value[0], value[1]
                 stack.extend(value[3:])
             else:

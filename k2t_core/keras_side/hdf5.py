@@ -96,6 +96,10 @@ def _check_dataset(path: str, dataset: Any, name: str) -> None:
                 f"{name}: dataset {path!r} is packed with filter {code}, which HDF5 does not bring along; "
                 "save the model again"
             )
+    if dataset.dtype.hasobject:  # of any length, many of which can be one place in the file
+        raise ModelFileError(
+            f"{name}: dataset {path!r} holds text or references, and weights are numbers; save the model again"
+        )
     if _declared(dataset) and not dataset.id.get_storage_size():
         raise ModelFileError(
             f"{name}: an absurd shape: dataset {path!r} declares the shape {dataset.shape}, of which nothing is stored"

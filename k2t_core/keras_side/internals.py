@@ -9,9 +9,11 @@ a symbolic tensor offer in the open (``node.operation``, ``node.arguments``, ``n
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import ModuleType
 from typing import Any
+
+from k2t_core.progress import check
 
 
 @contextmanager
@@ -229,6 +231,63 @@ def sketch(config: dict[str, Any], h5: bool, safe: bool) -> Any:
 
 
 @contextmanager
+def untrained() -> Iterator[None]:
+    """While this is in force, models that Keras or tf_keras builds from a config are not compiled, nested ones neither.
+
+    ``compile=False`` holds for the outermost model alone. It is the whole process's: nothing in k2t compiles a model.
+    """
+    from importlib.util import find_spec
+
+    import keras
+
+    def left_out(self: Any, config: Any) -> None:
+        """The loss, the metrics and the optimizer of the file are not looked up."""
+
+    with ExitStack() as stack:
+        stack.enter_context(patched(keras.Model, compile_from_config=left_out))
+        if find_spec("tf_keras") is not None:
+            import tf_keras
+
+            stack.enter_context(patched(tf_keras.Model, compile_from_config=left_out))
+        yield
+
+
+class Passes(list):
+    """The layers of a config, over which tf_keras goes again and again until every call is made.
+
+    Each pass makes one call at least; one more than there are calls means that it would go on for ever.
+    """
+
+    def __init__(self, layers: list[Any]):
+        super().__init__(layers)
+        self.left = 2 + sum(len(x.get("inbound_nodes") or ()) for x in layers if isinstance(x, dict))
+
+    def __iter__(self) -> Iterator[Any]:
+        check()
+        self.left -= 1
+        if self.left < 0:
+            raise ValueError("a layer waits for a call that never comes")
+        return super().__iter__()
+
+
+@contextmanager
+def ending_search() -> Iterator[None]:
+    """While this is in force, tf_keras gives up where it would look for ever for the calls of a model.
+
+    It is the whole process's, and changes nothing for models that can be built.
+    """
+    from tf_keras.src.engine import functional
+
+    original = functional.reconstruct_from_config
+
+    def reconstruct(config: Any, *args: Any, **kwargs: Any) -> Any:
+        return original({**config, "layers": Passes(config["layers"])}, *args, **kwargs)
+
+    with patched(functional, reconstruct_from_config=reconstruct):
+        yield
+
+
+@contextmanager
 def names_from_the_start() -> Iterator[None]:
     """Keras counts up the names that it makes up, in the whole process; within this it begins anew."""
     from keras.src.backend.common import global_state
@@ -247,6 +306,13 @@ def names_from_the_start() -> Iterator[None]:
 def is_graph_of_keras2(model: Any) -> bool:
     """Whether tf_keras keeps a graph of its model."""
     return getattr(model, "_is_graph_network", False)
+
+
+def layers_of_keras2(model: Any) -> list[Any]:
+    """The layers of a model of Keras 2, those in nested models and wrappers too, without the models themselves."""
+    import tf_keras
+
+    return [layer for layer in model._flatten_layers() if not isinstance(layer, tf_keras.Model)]
 
 
 def structure_of_keras2(model: Any) -> tuple[Any, Any]:

@@ -51,8 +51,6 @@ def read_info(path: Path) -> dict[str, Any]:
             f"{path.name}: not a Keras model: neither a .keras archive (zip) nor an HDF5 file; "
             "save it with model.save('model.keras')"
         )
-    if isinstance(info["config"], dict):
-        info["config"].pop("compile_config", None)  # how it was trained (loss, metrics, optimizer) is not read
     if not isinstance(info["config"], dict) or "class_name" not in info["config"]:
         raise ModelFileError(
             f"{path.name}: its config describes no model; save it again with model.save('model.keras')"
@@ -157,7 +155,8 @@ def objects(config: Any) -> Iterator[tuple[str, dict[str, Any]]]:
                 if isinstance(name, str) and value["class_name"] not in ("DTypePolicy", "__keras_tensor__"):
                     owner = name
                 yield owner, value
-            stack.extend((owner, v) for v in reversed(value.values()))
+            # How a model was trained is neither read nor built: see `internals.untrained`.
+            stack.extend((owner, v) for k, v in reversed(value.items()) if k != "compile_config")
         elif isinstance(value, list):
             stack.extend((owner, v) for v in reversed(value))
 
@@ -207,7 +206,8 @@ def check_safety(name: str, info: dict[str, Any], allow_unsafe: bool) -> None:
 
 def is_keras2(info: dict[str, Any]) -> bool:
     """Whether Keras 2 (or 1) wrote the file: Keras 3 reads some of it differently without a word."""
-    return str(info.get("keras_version") or "").split(".")[0] in ("1", "2")
+    version = info.get("keras_version")
+    return isinstance(version, str) and version.strip().split(".")[0] in ("1", "2")
 
 
 def file_fingerprint(path: Path) -> str:

@@ -38,7 +38,7 @@ def predict(traced: Traced, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
 
     if traced.source.original is not None:
         return traced.source.original.predict(arrays)
-    if not traced.source.compiled:
+    if not traced.source.compiled and not _without_kernels(traced):
         inputs = internals.packed_inputs(traced.scope.functional, arrays)
         try:
             return [np.asarray(y) for y in tree.flatten(traced.source.model(inputs, training=False))]
@@ -46,6 +46,12 @@ def predict(traced: Traced, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
             if not compiling.lacks_kernel(error):
                 raise
     return streamed(traced, arrays)  # where only what has no kernel is compiled
+
+
+def _without_kernels(traced: Traced) -> bool:
+    """Whether this processor is known to have no kernels for the model: it has layers with channels first."""
+    first = any(node.layer.config.get("data_format") == "channels_first" for _, _, node in traced.graph.walk())
+    return first and not compiling.kernels_take_channels_first()
 
 
 @holding_the_model
@@ -109,7 +115,10 @@ def gradients(
         found = tape.gradient(total, [*of, *(v.value for v in variables.values())])
         return [None if g is None else tf.convert_to_tensor(g) for g in found]
 
-    dense = [None if g is None else np.asarray(g) for g in compiling.run(derived, (tensors,), {})]
+    forms: dict[int, Any] = {}
+    dense = [None if g is None else np.asarray(g) for g in compiling.run(derived, (tensors,), {}, forms)]
+    if forms:
+        traced.source.compiled[id(traced.source.model)] = None  # it is told; the form itself is for these numbers
     by_watched = iter(dense[: len(watched)])
     by_input = [next(by_watched) if x.dtype.is_floating else None for x in tensors]
     return by_input, {path: g for path, g in zip(variables, dense[len(watched) :]) if g is not None}
@@ -198,8 +207,9 @@ def _in_inference(
 def compiled_layers(traced: Traced) -> tuple[str, ...]:
     """Paths of the layers that have been run compiled by XLA, for want of a kernel: see `compiling`."""
     if traced.source.original is not None and traced.source.original.compiled:
-        return (traced.source.name,)
-    return tuple(
+        return traced.source.original.compiled
+    whole = ("the gradients of the whole model",) if id(traced.source.model) in traced.source.compiled else ()
+    return whole + tuple(
         dict.fromkeys(
             node.layer.path
             for scope, _, node in traced.graph.walk()

@@ -67,6 +67,7 @@ class Project:
         self.store, self.runs, self.jobs = Store(folder), Runs(folder), Jobs()
         self.file: ModelFile | None = None
         self.refused: Path | None = None  # a file that waits for the user's leave to run its code
+        self._refused_as = ""  # its fingerprint: the leave is for what was refused
         self.settings: dict[str, Any] = dict(SETTINGS)
         self.exercise: Exercise | None = None  # the broken model of the Learn page
         self._history = History()
@@ -189,12 +190,16 @@ class Project:
             rules = server_rules()
             if rules:
                 load_rules(rules)
+            if allow_unsafe and path == self.refused and file_fingerprint(path) != self._refused_as:
+                raise K2TError(
+                    f"{path.name}: the file has changed since it was refused; load it again without its code"
+                )
             source = load(path, allow_unsafe=allow_unsafe)
             say(0.7, "Following the layers")
             traced = read(source)
             say(0.9, "Planning the conversion")
         except UnsafeModelError:
-            self.refused = path
+            self.refused, self._refused_as = path, file_fingerprint(path)
             raise
         except (K2TError, Cancelled):
             if path != self.model_path:

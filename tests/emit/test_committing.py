@@ -91,6 +91,46 @@ def test_a_second_death_while_recovering_is_recovered_from(tmp_path):
     assert state(tmp_path / "out") == NEW
 
 
+def test_a_committed_folder_cannot_reach_out_of_its_own(tmp_path):
+    first(tmp_path / "out")
+    (tmp_path / "precious.txt").write_text("mine")
+    (tmp_path / "out" / COMMITTED).mkdir()
+    (tmp_path / "out" / COMMITTED / ".gone").write_text(f"../precious.txt\n{tmp_path / 'precious.txt'}\nnotes.txt")
+    (tmp_path / "out" / COMMITTED / "notes.txt").write_text("theirs")
+    (tmp_path / "out" / COMMITTED / "model.py").write_text("new model.py")
+    recover(tmp_path / "out")
+    assert (tmp_path / "precious.txt").read_text() == "mine"
+    assert state(tmp_path / "out") == {**OLD, "model.py": "new model.py"}
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from k2t_core.emit.committing import commit, recover, stage
+folder, own = Path(sys.argv[1]), sys.argv[2]
+names = ("manifest.json", "model.py", "model.safetensors", "recipe.json")
+for k in range(40):
+    staging = stage(folder)
+    for name in names:
+        (staging / name).write_text(f"{own} {k}")
+    commit(staging, names)
+    recover(folder)
+"""
+
+
+def test_processes_that_write_at_once_leave_one_of_theirs(tmp_path):
+    first(tmp_path / "out")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", WRITER, str(tmp_path / "out")]
+    writers = [subprocess.Popen([*command, own], env=environment, stderr=subprocess.PIPE, text=True) for own in "abc"]
+    for writer in writers:
+        assert writer.wait() == 0, writer.stderr.read()
+    found = state(tmp_path / "out")
+    assert len({found[name] for name in NAMES}) == 1 and found["notes.txt"] == "old notes.txt"
+    clear(tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir() if path.is_dir()] == []
+
+
 def test_what_another_process_writes_at_this_moment_is_left_alone(tmp_path):
     first(tmp_path / "out")
     other = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)

@@ -17,6 +17,9 @@ from k2t_core.errors import K2TError, ModelFileError
 from k2t_core.keras_side import allowed
 from k2t_core.keras_side.model_file import read_info
 
+FORMATS = [(keras, ".keras"), (keras, ".h5"), (tf_keras, ".keras"), (tf_keras, ".h5")]
+FORMAT_IDS = ["3", "3h5", "2", "2h5"]
+
 
 def saved(package, tmp_path, suffix, layer=None):
     """A small model's file: Input → the layer, or a Dense → Dense."""
@@ -285,3 +288,69 @@ def test_half_a_character_in_a_name_is_refused(suffix, tmp_path, nobody_reads):
     path = changed(saved(keras, tmp_path, suffix), lambda victim, config: victim["config"].update(activation="\ud800"))
     with pytest.raises(ModelFileError, match="holds text that no file can"):
         k2t.load(path)
+
+
+@pytest.mark.parametrize("package, suffix", FORMATS, ids=FORMAT_IDS)
+@pytest.mark.parametrize("kind", ["StringLookup", "IntegerLookup", "TextVectorization"])
+def test_a_vocabulary_that_is_a_path_is_not_read(package, suffix, kind, tmp_path, nobody_reads):
+    (tmp_path / "secret").write_text("root:SECRETHASH\n")
+
+    def change(victim, config):
+        victim.update(class_name=kind, config={"name": "victim", "vocabulary": str(tmp_path / "secret")})
+
+    path = changed(saved(package, tmp_path, suffix), change)
+    with pytest.raises(K2TError, match="takes its vocabulary from the file") as refusal:
+        k2t.load(path)
+    assert "SECRETHASH" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "bad", [["victim", -1, 0, {}], ["victim", 5.0, 0, {}], ["x", 0, 7, {}], ["victim", None, 0, {}]]
+)
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_tf_keras_does_not_search_without_end(bad, suffix, tmp_path):
+    """Whatever the pass over the calls does not see through: tf_keras's own loop comes to an end."""
+    path = saved(tf_keras, tmp_path, suffix)
+    changed(path, lambda victim, config: victim.update(inbound_nodes=[[["x", 0, 0, {}], bad]]))
+    with pytest.raises(K2TError):
+        k2t.load(path)
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_nested_models_that_were_compiled_load(suffix, tmp_path):
+    """Every GAN has one; a loss of one's own in it is left out like the outermost model's."""
+
+    def odd_loss(a, b):
+        return keras.ops.mean(a - b)
+
+    inner = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4)], name="inner")
+    inner.compile("adam", odd_loss)
+    x = keras.Input((4,))
+    keras.Model(x, inner(x)).save(tmp_path / f"gan{suffix}")
+    model = k2t.load(tmp_path / f"gan{suffix}").model
+    assert getattr(model.get_layer("inner"), "optimizer", None) is None
+    inner.compile("adam", "mse")
+    assert inner.compiled, "outside, models are compiled as ever"
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_layers_of_keras_2_that_are_called_experimental_are_known(suffix, tmp_path):
+    x = tf_keras.Input((8, 8, 3))
+    tf_keras.Model(x, tf_keras.layers.experimental.SyncBatchNormalization()(x)).save(tmp_path / f"sync{suffix}")
+    assert k2t.load(tmp_path / f"sync{suffix}").model.count_params() == 12
+
+
+def test_a_list_among_the_arguments_of_a_call_is_no_tensor():
+    node = {
+        "args": [{"class_name": "__keras_tensor__", "config": {"keras_history": ["x", 0, 0]}}, ["rank", 2, 3]],
+        "kwargs": {},
+    }
+    layers = [
+        {"name": "x", "class_name": "InputLayer", "config": {}, "inbound_nodes": []},
+        {"name": "y", "class_name": "Own", "config": {}, "inbound_nodes": [node]},
+    ]
+    config = {"class_name": "Functional", "config": {"layers": layers, "output_layers": []}}
+    allowed.check_calls("model.keras", config, 3)
+    layers.append(dict(layers[1]))
+    with pytest.raises(ModelFileError, match="two layers are called 'y'"):
+        allowed.check_calls("model.keras", config, 3)

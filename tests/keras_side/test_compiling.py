@@ -21,8 +21,10 @@ from keras import layers, ops
 from tensorflow.python.ops import gen_nn_ops
 
 import k2t_core as k2t
-from k2t_core.keras_side import compiling
-from tests.harness import functional
+from k2t_core.keras_side import compiling, running
+from k2t_core.keras_side.loading import load
+from k2t_core.keras_side.tracing import trace
+from tests.harness import functional, sample
 
 FIRST = {"data_format": "channels_first"}
 # Everything that convolves, by name: (layer, shape of an input with channels first).
@@ -135,9 +137,9 @@ def test_whole_models_single_layers_and_copies_run(build, no_kernels, tmp_path):
     k2t.convert(model, tmp_path)
     report = k2t.verify(tmp_path, model, training=True, search=1)
     assert report.passed, report.verdict
-    assert {layer.rsplit("/", 1)[-1] for layer in report.compiled} == (
-        {"conv", "stem"} if build is _network else {"conv"}
-    )
+    expected = {"conv", "stem"} if build is _network else {"conv"}
+    told = {layer.rsplit("/", 1)[-1] for layer in report.compiled}
+    assert told == expected | {"the gradients of the whole model"}
     assert "Keras ran compiled by XLA in '" in report.verdict
     assert report.to_json()["compiled"] == list(report.compiled)
     assert "no kernel on this processor" in report.execution
@@ -226,8 +228,41 @@ def test_a_file_of_keras_2_runs(no_kernels, tmp_path):
     k2t.convert(tmp_path / "old.h5", tmp_path / "out")
     report = k2t.verify(tmp_path / "out", tmp_path / "old.h5")
     assert report.passed, report.verdict
-    assert report.compiled == ("old.h5",)
+    assert report.compiled == ("conv2d",), "tf_keras itself transposes around its other convolution"
     assert report.reference["package"] == "tf_keras"
+
+
+def test_a_token_beyond_the_vocabulary_stays_refused_in_a_model_of_keras_2(no_kernels, tmp_path):
+    """Compiled whole, XLA would clamp it: only the layers without a kernel are."""
+    tf_keras.utils.set_random_seed(1)
+    tokens = tf_keras.Input((6,), dtype="int32")
+    y = tf_keras.layers.Reshape((1, 6, 4))(tf_keras.layers.Embedding(10, 4)(tokens))
+    inner = tf_keras.Sequential([tf_keras.Input((1, 6, 4)), tf_keras.layers.Conv2D(3, 2, **FIRST)])
+    tf_keras.Model(tokens, inner(y)).save(tmp_path / "old.h5")
+    traced = trace(load(tmp_path / "old.h5"))
+    good, bad = np.arange(6)[None], np.full((1, 6), 99)
+    first = running.predict(traced, [good])
+    for _ in range(2):
+        with pytest.raises(k2t.InputError, match="not in"):
+            running.predict(traced, [bad])
+        assert np.array_equal(running.predict(traced, [good])[0], first[0])
+
+
+def test_gradients_without_a_kernel_are_told(no_kernels, monkeypatch):
+    model = functional(layers.Conv2D(2, 3, **FIRST), (3, 6, 6))
+    traced = trace(load(model))
+    (x,) = sample(model)
+    running.gradients(traced, [x], {0: np.ones((3, 2, 4, 4), "float32")})
+    assert "the gradients of the whole model" in running.compiled_layers(traced)
+
+
+def test_the_probe_decides_before_anything_is_tried(no_kernels, monkeypatch):
+    """Where it says that there are no kernels, a model with channels first is not called as a whole."""
+    model = functional(layers.Conv2D(2, 3, **FIRST), (3, 6, 6))
+    traced = trace(load(model))
+    monkeypatch.setattr(compiling, "kernels_take_channels_first", lambda: False)
+    monkeypatch.setattr(type(model), "__call__", lambda *args, **kwargs: pytest.fail("the whole model was tried"))
+    assert running.predict(traced, sample(model))[0].shape == (3, 2, 4, 4)
 
 
 def test_operation_by_operation_where_there_are_kernels(tmp_path):
@@ -243,8 +278,10 @@ def test_operation_by_operation_where_there_are_kernels(tmp_path):
 BOTH = """
 import json, sys
 import numpy as np
-from k2t_core.keras_side import compiling
-from tests.harness import functional, sample
+from k2t_core.keras_side import compiling, running
+from k2t_core.keras_side.loading import load
+from k2t_core.keras_side.tracing import trace
+from tests.harness import functional, sample, sample
 from tests.keras_side.test_compiling import LAYERS
 import keras
 found = {"kernels": compiling.kernels_take_channels_first(), "differences": {}}

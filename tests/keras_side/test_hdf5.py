@@ -64,6 +64,10 @@ def unknown_filter(file, tmp_path):
     h5py.Dataset(dataset)[:] = SECRET
 
 
+def text(file, tmp_path):
+    file["w"] = "words"
+
+
 def deep(file, tmp_path):
     group = file
     for _ in range(80):
@@ -81,6 +85,7 @@ HOSTILE = {
     unstored_chunks: "nothing is stored",
     bomb: "absurd shape",
     unknown_filter: "filter 32015",
+    text: "holds text",
     deep: "without end",
 }
 
@@ -104,7 +109,7 @@ def test_what_stands_in_the_file_passes(options, tmp_path):
         file.create_dataset("a/w", data=np.random.default_rng(0).normal(size=(50, 40)), **options)
         file["scalar"] = 3.0
         file["empty"] = np.zeros((0, 4))
-        file["text"] = "words"
+        file["text"] = np.array([b"words"])
         file["none"] = h5py.Empty("f")
         file["a/circle"] = file["/"]
         file["twice"] = file["a/w"]

@@ -79,6 +79,8 @@ def test_no_other_module_touches_keras_inside():
         if "node_modules" not in path.parts and (name := path.relative_to(PACKAGE).as_posix()) != HOME
         for what in touched(path)
     }
+    # What a file may name is written in terms of the frameworks' modules: that is what allowed.py holds.
+    found = {(module, name) for module, name in found if module != "keras_side/allowed.py"}
     assert found - set(ALLOWED) == set()
     assert set(ALLOWED) - found == set()  # no reason for what is gone
 

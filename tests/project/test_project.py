@@ -192,7 +192,12 @@ def test_the_leave_to_run_code_is_for_one_file_as_it_was(tmp_path, example):
     project.load(first, allow_unsafe=True)
     assert project.allow_unsafe and not project.settings["allow_unsafe"], "the switch is off again for the next file"
     restarted(project).open()
+    waiting = Project.create()
+    with pytest.raises(UnsafeModelError):
+        waiting.load(first)
     first.write_bytes(other.read_bytes())
+    with pytest.raises(K2TError, match="has changed since it was refused"):
+        waiting.load(first, allow_unsafe=True)
     with pytest.raises(UnsafeModelError, match="code"):
         restarted(project).open()
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,7 +22,14 @@ import numpy as np
 
 from k2t_core.errors import RAISED, ModelFileError, UnsupportedError, one_line
 from k2t_core.keras_side import compiling
-from k2t_core.keras_side.internals import nodes_of, structure_of_keras2
+from k2t_core.keras_side.internals import (
+    ending_search,
+    layers_of_keras2,
+    nodes_of,
+    patched,
+    structure_of_keras2,
+    untrained,
+)
 from k2t_core.keras_side.keras2.operations import OPERATIONS
 from k2t_core.keras_side.randomise import settle
 
@@ -55,12 +64,13 @@ class Original:
     variables: list[tuple[Any, Any]]
     tensors: list[tuple[str, Any, Any]]
     checked: bool = False
-    forms: dict[int, Any] = field(default_factory=dict)  # as `loading.Source.compiled`: here of whole models
+    forms: dict[int, Any] = field(default_factory=dict)  # as `loading.Source.compiled`, of calls in ``calls``
+    calls: dict[str, tuple[Any, Any, Any]] = field(default_factory=dict)  # name → (layer, its call, that with XLA)
 
     @property
-    def compiled(self) -> bool:
-        """Whether tf_keras has run compiled by XLA, for want of a kernel."""
-        return bool(self.forms)
+    def compiled(self) -> tuple[str, ...]:
+        """Names of the layers that tf_keras has run compiled by XLA, for want of a kernel."""
+        return tuple(name for name, (_, call, _) in self.calls.items() if id(call) in self.forms)
 
     def predict(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The outputs in inference mode, flat, in Keras's layout."""
@@ -113,8 +123,23 @@ class Original:
             structure_of_keras2(model)[0] if model is self.model else model.inputs,
             [tf.convert_to_tensor(a) for a in arrays],
         )
-        forms = self.forms if model is self.model else {}
-        return [np.asarray(y) for y in tf.nest.flatten(compiling.run(model, (inputs,), {"training": False}, forms))]
+        if not self.calls:
+            try:
+                return [np.asarray(y) for y in tf.nest.flatten(model(inputs, training=False))]
+            except Exception as error:
+                if not compiling.lacks_kernel(error):
+                    raise
+            for layer in layers_of_keras2(self.model):
+                call = layer.call
+                self.calls.setdefault(layer.name, (layer, call, partial(self._call, call)))
+        with ExitStack() as stack:
+            for layer, _, instead in self.calls.values():
+                stack.enter_context(patched(layer, call=instead))
+            return [np.asarray(y) for y in tf.nest.flatten(model(inputs, training=False))]
+
+    def _call(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """A layer's call, compiled by XLA where it lacks a kernel: it alone, as `compiling` tells."""
+        return compiling.run(call, args, kwargs, self.forms)
 
 
 def _difference(want: np.ndarray, got: np.ndarray) -> str:
@@ -155,7 +180,7 @@ def load(
         return make(**options)
 
     try:
-        with tf.variable_creator_scope(create):
+        with tf.variable_creator_scope(create), untrained(), ending_search():
             model = tf_keras.models.load_model(path, compile=False)
         check_sizes(need, _shapes(model))
     except (ModelFileError, UnsupportedError):
