@@ -17,7 +17,8 @@ from pathlib import Path
 STAGING = ".k2t-{pid}-"  # and random letters: being written by that process
 COMMITTED = ".k2t-commit"
 # What a conversion can consist of. Nothing else is moved or taken away, whatever stands in a committed folder.
-KNOWN = ("model.py", "model.safetensors", "manifest.json", "recipe.json", "model.onnx")
+# State of the process: `formats.Format` adds its file.
+KNOWN = {"model.py", "model.safetensors", "manifest.json", "recipe.json", "model.onnx"}
 GONE = ".gone"  # in a committed folder: names, one a line, of files that the new conversion does not have
 
 
@@ -54,10 +55,10 @@ def _finish(folder: Path) -> None:
     committed = folder / COMMITTED
     if not committed.is_dir():
         return
-    coming = [name for name in KNOWN if (committed / name).is_file()]
+    coming = [name for name in sorted(KNOWN) if (committed / name).is_file()]
     gone = (committed / GONE).read_text(encoding="utf-8").split("\n")
     # First the old ones go: in between a missing file is an error, where one of each would be a wrong model.
-    for name in KNOWN:
+    for name in sorted(KNOWN):
         if name in coming or name in gone:
             (folder / name).unlink(missing_ok=True)
     for name in coming:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from k2t_core.emit import onnx
+from k2t_core.emit.committing import KNOWN
 from k2t_core.graph import Graph
 from k2t_core.progress import Progress
 
@@ -27,6 +28,9 @@ class Format:
     file: str
     need: Callable[[], None]
     write: Callable[[Path, Graph, Progress], Any]
+
+    def __post_init__(self) -> None:
+        KNOWN.add(self.file)
 
 
 # By the option of `convert` that asks for it.
