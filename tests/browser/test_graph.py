@@ -10,7 +10,7 @@ import re
 import pytest
 
 from tests.browser.conftest import settled, to
-from tests.inspector.test_graph_view import tower
+from tests.inspector.test_graph_data import tower
 
 pytestmark = pytest.mark.browser
 
