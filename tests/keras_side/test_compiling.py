@@ -252,6 +252,17 @@ def test_a_token_beyond_the_vocabulary_stays_refused_in_a_model_of_keras_2(no_ke
         assert np.array_equal(running.predict(traced, [good])[0], first[0])
 
 
+def test_layers_of_one_name_in_two_models_of_keras_2_are_both_compiled(no_kernels, tmp_path):
+    x = tf_keras.Input((3, 8, 8))
+    y = x
+    for name in ("one", "two"):
+        conv = tf_keras.layers.Conv2D(3, 3, name="conv", **FIRST)
+        y = tf_keras.Sequential([tf_keras.Input(y.shape[1:]), conv], name=name)(y)
+    tf_keras.Model(x, y).save(tmp_path / "old.h5")
+    traced = trace(load(tmp_path / "old.h5"))
+    assert running.predict(traced, [np.ones((2, 3, 8, 8), "float32")])[0].shape == (2, 3, 4, 4)
+
+
 def test_gradients_without_a_kernel_are_told(no_kernels, monkeypatch):
     model = functional(layers.Conv2D(2, 3, **FIRST), (3, 6, 6))
     traced = trace(load(model))

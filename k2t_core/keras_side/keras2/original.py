@@ -65,12 +65,12 @@ class Original:
     tensors: list[tuple[str, Any, Any]]
     checked: bool = False
     forms: dict[int, Any] = field(default_factory=dict)  # as `loading.Source.compiled`, of calls in ``calls``
-    calls: dict[str, tuple[Any, Any, Any]] = field(default_factory=dict)  # name → (layer, its call, that with XLA)
+    calls: dict[int, tuple[Any, Any, Any]] = field(default_factory=dict)  # id → (layer, its call, that with XLA)
 
     @property
     def compiled(self) -> tuple[str, ...]:
         """Names of the layers that tf_keras has run compiled by XLA, for want of a kernel."""
-        return tuple(name for name, (_, call, _) in self.calls.items() if id(call) in self.forms)
+        return tuple(dict.fromkeys(layer.name for layer, call, _ in self.calls.values() if id(call) in self.forms))
 
     def predict(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The outputs in inference mode, flat, in Keras's layout."""
@@ -131,7 +131,7 @@ class Original:
                     raise
             for layer in layers_of_keras2(self.model):
                 call = layer.call
-                self.calls.setdefault(layer.name, (layer, call, partial(self._call, call)))
+                self.calls.setdefault(id(layer), (layer, call, partial(self._call, call)))
         with ExitStack() as stack:
             for layer, _, instead in self.calls.values():
                 stack.enter_context(patched(layer, call=instead))
