@@ -44,6 +44,10 @@ class OutputError(K2TError):
     """A folder of converted files is incomplete, or its model.py cannot be loaded or run."""
 
 
+class ProcessEnded(K2TError):
+    """A process that k2t works in has ended: it crashed, was killed, or met a limit."""
+
+
 def one_line(error: object, limit: int = 200) -> str:
     """An error's message, or any text, on one line of at most ``limit`` characters, without Keras's colours.
 

@@ -23,6 +23,7 @@ ROOMS = (
     "rules",
     "helpers",
     "components",
+    "processes",
     "ground",
 )
 # One module each, beside the rooms. They import one another, and nothing else of k2t.

@@ -1,0 +1,281 @@
+"""The parent's side: start a process that works, call what it offers, and end it.
+
+A call waits for its answer; meanwhile others may call from other threads. Whatever ends the process ends in one
+sentence (`ProcessEnded`), and the parent goes on.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, Self
+
+from k2t_core import errors
+from k2t_core.errors import K2TError, ProcessEnded, UnsupportedError
+from k2t_core.processes.limits import InForce, Limits
+from k2t_core.processes.messages import Channel, Codec, MessageError
+from k2t_core.progress import Cancelled, Progress, check
+
+GRACE = 2.0  # seconds in which cancelled work may end by itself, so that what the process holds is not lost
+LOOK = 0.1  # seconds between two looks at whether somebody has cancelled
+
+
+class WorkerFault(Exception):
+    """A fault of k2t or a framework in the process that worked. where: its traceback there."""
+
+    def __init__(self, words: str, where: str):
+        super().__init__(words)
+        self.where = where
+
+
+class Zygote:
+    """A process that forks into others: see `k2t_core.processes.zygote`. It ends with this one."""
+
+    def __init__(self, imports: Sequence[str]):
+        self.imports = tuple(imports)
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+
+    def warm(self) -> None:
+        """Start it, where it does not run; it imports in the background."""
+        with self._lock:
+            self._running()
+
+    def start(self, setup: dict[str, Any], end: socket.socket) -> int:
+        return self._ask({"start": setup}, [end.fileno()])["pid"]
+
+    def end(self, pid: int) -> int:
+        """Kill a child where it lives still; its exit code, or minus its signal."""
+        return self._ask({"end": pid}, [])["status"]
+
+    def _running(self) -> socket.socket:
+        if self._process is None or self._process.poll() is not None or self._control is None:
+            self._control, theirs = socket.socketpair()
+            with theirs:
+                self._process = _python(["k2t_core.processes.zygote", str(theirs.fileno()), *self.imports], theirs)
+        return self._control
+
+    def _ask(self, request: dict[str, Any], ends: list[int]) -> dict[str, Any]:
+        with self._lock:
+            control = self._running()
+            try:
+                socket.send_fds(control, [json.dumps(request).encode()], ends)
+                answer = b""
+                while not answer.endswith(b"\n"):
+                    piece = control.recv(4096)
+                    if not piece:
+                        raise ConnectionError("it is gone")
+                    answer += piece
+            except OSError as error:
+                self._process = None
+                raise ProcessEnded(f"the process that starts others has ended ({error}); try again") from error
+        return json.loads(answer)
+
+
+class Child:
+    """A process that works. It ends with `kill`, with the block that it is entered for, or with the parent.
+
+    name: what it is, for sentences ("the engine"). target: "module:Class" of the object that it makes, whose public
+    methods can be called; its ``CODEC`` is the codec here too. zygote: forks it; without one it is started afresh.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        target: str,
+        codec: Codec,
+        limits: Limits,
+        *,
+        imports: Sequence[str] = (),
+        zygote: Zygote | None = None,
+    ):
+        self.name, self.limits, self.in_force = name, limits, InForce()
+        self.pid = 0
+        self._zygote, self._process = zygote, None
+        ours, theirs = socket.socketpair()
+        setup = {"target": target, "limits": asdict(limits), "imports": list(imports)}
+        with theirs:
+            if zygote is not None:
+                self.pid = zygote.start(setup, theirs)
+            else:
+                arguments = ["k2t_core.processes.worker", str(theirs.fileno()), json.dumps(setup)]
+                self._process = _python(arguments, theirs)
+                self.pid = self._process.pid
+        self._channel = Channel(ours, codec)
+        self._answers: dict[int, queue.SimpleQueue[dict[str, Any]]] = {}
+        self._ids = itertools.count()
+        self._lock = threading.Lock()
+        self._gone: str | None = None  # why it has ended
+        self._ready = threading.Event()
+        self._reader = threading.Thread(target=self._read, name=f"k2t-{name}", daemon=True)
+        self._reader.start()
+
+    @property
+    def alive(self) -> bool:
+        return self._gone is None
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has started: a call before that waits."""
+        return self._ready.is_set()
+
+    def call(self, name: str, *args: Any, progress: Progress | None = None, **named: Any) -> Any:
+        """What the method gives. progress: passed on, for a method that takes it.
+
+        Raises what it raises: errors of k2t as they are, others as `WorkerFault`; Cancelled where this thread's work is
+        not wanted any more; ProcessEnded where the process has ended, or ends.
+        """
+        answers: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        with self._lock:
+            if self._gone is not None:
+                raise ProcessEnded(self._gone)
+            id = next(self._ids)
+            self._answers[id] = answers
+        message = {"id": id, "call": name, "args": list(args), "named": named, "tells": progress is not None}
+        try:
+            self._channel.send(message)
+        except OSError:  # it has just ended: the reader knows why, and answers
+            self._reader.join()
+        try:
+            return self._wait(id, answers, progress)
+        finally:
+            self._answers.pop(id, None)
+
+    def _wait(self, id: int, answers: queue.SimpleQueue[dict[str, Any]], progress: Progress | None) -> Any:
+        until = float("inf")  # when it is too late for it to end by itself
+        while True:
+            try:
+                answer = answers.get(timeout=LOOK)
+            except queue.Empty:
+                answer = {}
+            if "done" in answer:
+                return answer["done"]
+            if "failed" in answer:
+                raise error_of(answer)
+            try:
+                if "share" in answer and progress is not None and until == float("inf"):
+                    progress(answer["share"], answer["text"])
+                if until == float("inf"):
+                    check()
+            except Cancelled:
+                until = time.monotonic() + GRACE
+                self._send_quietly({"cancel": id})
+            if time.monotonic() > until:
+                self.kill("it was stopped in the middle of its work")
+                raise Cancelled
+
+    def kill(self, why: str = "it was ended") -> None:
+        """End it, now."""
+        self._end(why)
+        self._reader.join()
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    def _send_quietly(self, message: dict[str, Any]) -> None:
+        try:
+            self._channel.send(message)
+        except OSError:  # it has ended: the reader answers who waits
+            pass
+
+    def _read(self) -> None:
+        """In a thread: hand each answer to who waits for it, until the process has ended."""
+        while True:
+            try:
+                message = self._channel.receive()
+            except EOFError:
+                self._end(None)
+                break
+            except (MessageError, OSError) as error:
+                self._end(f"it does not speak k2t's language any more ({error})")
+                break
+            if "ready" in message:
+                self.in_force = InForce(message["on"], message["off"])
+                self._ready.set()
+                continue
+            waiting = self._answers.get(message.get("id"))
+            if waiting is not None:
+                waiting.put(message)
+        for waiting in list(self._answers.values()):
+            waiting.put({"failed": "ProcessEnded", "words": self._gone})
+
+    def _end(self, why: str | None) -> None:
+        with self._lock:
+            if self._gone is not None:
+                return
+            code = self._code()
+            self._gone = f"{self.name} has ended: {why or self._words(code)}"
+            self._ready.set()
+        try:
+            self._channel.end.shutdown(socket.SHUT_RDWR)
+        except OSError:  # it is closed already
+            pass
+
+    def _code(self) -> int:
+        """Kill it where it lives still; its exit code, or minus its signal."""
+        if self._zygote is not None:
+            try:
+                return self._zygote.end(self.pid)
+            except ProcessEnded:
+                return -signal.SIGKILL
+        assert self._process is not None  # there is no zygote
+        try:
+            return self._process.wait(0.5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
+
+    def _words(self, code: int) -> str:
+        if code >= 0:
+            return f"it left with exit code {code}"
+        name = signal.Signals(-code).name
+        if name == "SIGXCPU":
+            return f"its work took more than {self.limits.call or self.limits.cpu} s of processor time"
+        if name == "SIGKILL":
+            return "the system killed it, most likely because memory ran out"
+        if name == "SIGABRT" and self.limits.memory is not None:
+            return (
+                f"it crashed (SIGABRT), as native code does beyond its {self.limits.memory / 2**30:.1f} GiB of memory"
+            )
+        return f"it crashed ({name})"
+
+
+def error_of(answer: dict[str, Any]) -> BaseException:
+    """The exception that a failed call raises here: only classes of k2t's own are made, by name."""
+    kind, words = answer["failed"], answer.get("words", "")
+    if kind == "Cancelled":
+        return Cancelled()
+    if kind == "UnsupportedError":
+        return UnsupportedError(words)
+    if kind == "MemoryError":
+        return MemoryError(words)
+    cls = getattr(errors, kind, None) if kind else None
+    if isinstance(cls, type) and issubclass(cls, K2TError):
+        return cls(words)
+    return WorkerFault(words, answer.get("where", ""))
+
+
+def _python(arguments: list[str], end: socket.socket) -> subprocess.Popen[bytes]:
+    """A Python with k2t as this one has it, that holds one end of a socket and nothing else of this process's."""
+    paths = os.pathsep.join(path for path in sys.path if path)
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", *arguments],
+        pass_fds=[end.fileno()],
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": paths},
+    )

@@ -1,0 +1,170 @@
+"""Messages between processes: JSON, with arrays as plain bytes behind it. Never pickles.
+
+Who reads a pickle runs what its writer likes, and the writer may be a process in which a stranger's file was opened.
+Here the reader decides what can come: numbers, words, lists, arrays, and the dataclasses that it named itself.
+
+A message is the length of its header (8 bytes, little endian), the header, and the bytes of its arrays, C-contiguous,
+in the order of the header's ``arrays``: a list of [dtype, shape].
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+import threading
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+HEADER = 256 * 2**20  # bytes: more is no message of ours
+TOGETHER = 2**16  # bytes up to which an array travels in one piece with what is beside it
+# By name, so that a message names no dtype with objects or fields in it.
+DTYPES = {
+    **{
+        np.dtype(kind).name: np.dtype(kind)
+        for kind in "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64 complex64 "
+        "complex128".split()
+    },
+    "bfloat16": np.dtype(ml_dtypes.bfloat16),
+}
+
+
+class MessageError(Exception):
+    """What arrived is no message, or names what its reader does not know."""
+
+
+class Codec:
+    """Values to and from the bytes of a message. classes: the dataclasses that it may hold, by their names."""
+
+    def __init__(self, *classes: type):
+        self.classes = {cls.__name__: cls for cls in classes}
+        if len(self.classes) < len(classes):
+            raise ValueError("two dataclasses of one name")
+
+    def encode(self, value: Any) -> list[memoryview]:
+        """The pieces of a message. Raises TypeError for what is no data."""
+        arrays: list[np.ndarray] = []
+        body = self._plain(value, arrays)
+        told = [[array.dtype.name, list(array.shape)] for array in arrays]
+        header = json.dumps({"body": body, "arrays": told}).encode()
+        pieces = [memoryview(struct.pack("<Q", len(header)) + header)]
+        return pieces + [array.reshape(-1).view(np.uint8).data for array in arrays if array.size]
+
+    def decode(self, header: bytes) -> tuple[Any, list[np.ndarray]]:
+        """(body, empty arrays to be filled with the bytes that follow): see `value`. Raises MessageError."""
+        try:
+            told = json.loads(header)
+            arrays = [np.empty(shape, DTYPES[name]) for name, shape in told["arrays"]]
+            return told["body"], arrays
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise MessageError(f"no message of k2t's: {error!r}") from error
+
+    def value(self, body: Any, arrays: list[np.ndarray]) -> Any:
+        """What a body means. Raises MessageError."""
+        try:
+            return self._value(body, arrays)
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
+            raise MessageError(f"no message of k2t's: {error!r}") from error
+
+    def _plain(self, value: Any, arrays: list[np.ndarray]) -> Any:
+        if value is None or isinstance(value, (bool, int, float, str)) and type(value).__module__ == "builtins":
+            return value
+        if isinstance(value, str):  # an enum of words
+            return str(value)
+        if isinstance(value, np.generic):
+            value = np.asarray(value)
+            return {"scalar": self._array(value, arrays)}
+        if isinstance(value, np.ndarray):
+            return {"array": self._array(value, arrays)}
+        if isinstance(value, (bytes, bytearray)):
+            return {"bytes": self._array(np.frombuffer(value, np.uint8), arrays)}
+        if isinstance(value, Path):
+            return {"path": str(value)}
+        if isinstance(value, list):
+            return [self._plain(item, arrays) for item in value]
+        if isinstance(value, dict):
+            return {"dict": [[self._plain(k, arrays), self._plain(v, arrays)] for k, v in value.items()]}
+        if is_dataclass(value) and self.classes.get(type(value).__name__) is type(value):
+            held = {f.name: self._plain(getattr(value, f.name), arrays) for f in fields(value) if f.init}
+            return {"data": type(value).__name__, "fields": held}
+        for name, kind in (("tuple", tuple), ("set", set), ("frozenset", frozenset)):
+            if type(value) is kind:
+                return {name: [self._plain(item, arrays) for item in value]}
+        raise TypeError(f"a {type(value).__name__} is no data that goes between processes")
+
+    def _array(self, value: np.ndarray, arrays: list[np.ndarray]) -> int:
+        if DTYPES.get(value.dtype.name) != value.dtype:
+            raise TypeError(f"an array of {value.dtype} is no data that goes between processes")
+        arrays.append(np.ascontiguousarray(value).reshape(value.shape))
+        return len(arrays) - 1
+
+    def _value(self, body: Any, arrays: list[np.ndarray]) -> Any:
+        if isinstance(body, list):
+            return [self._value(item, arrays) for item in body]
+        if not isinstance(body, dict):
+            return body
+        if "data" in body:
+            cls = self.classes[body["data"]]
+            return cls(**{name: self._value(item, arrays) for name, item in body["fields"].items()})
+        ((kind, held),) = body.items()
+        if kind in ("array", "scalar"):
+            return arrays[held] if kind == "array" else arrays[held][()]
+        if kind == "bytes":
+            return arrays[held].tobytes()
+        if kind == "path":
+            return Path(held)
+        if kind == "dict":
+            return {self._value(key, arrays): self._value(item, arrays) for key, item in held}
+        return {"tuple": tuple, "set": set, "frozenset": frozenset}[kind](self._value(item, arrays) for item in held)
+
+
+class Channel:
+    """One end of a connection. Several threads may send, one reads."""
+
+    def __init__(self, end: socket.socket, codec: Codec):
+        self.end, self.codec = end, codec
+        self._sending = threading.Lock()
+
+    def send(self, value: Any) -> None:
+        """Raises TypeError for what is no data, OSError where the other end is gone."""
+        pieces = self.codec.encode(value)
+        with self._sending:
+            waiting = bytearray()
+            for piece in pieces:
+                if len(piece) < TOGETHER:
+                    waiting += piece
+                    continue
+                self.end.sendall(waiting)
+                waiting.clear()
+                self.end.sendall(piece)
+            self.end.sendall(waiting)
+
+    def receive(self) -> Any:
+        """The next message; it waits. Raises EOFError where the other end is gone, MessageError for what is none."""
+        try:
+            (length,) = struct.unpack("<Q", self._exactly(bytearray(8)))
+            if length > HEADER:
+                raise MessageError(f"no message of k2t's: {length} bytes of header")
+            body, arrays = self.codec.decode(bytes(self._exactly(bytearray(length))))
+            for array in arrays:
+                if array.size:
+                    self._exactly(array.reshape(-1).view(np.uint8))
+        except (ConnectionError, MemoryError) as error:
+            raise EOFError(str(error)) from error
+        return self.codec.value(body, arrays)
+
+    def close(self) -> None:
+        self.end.close()
+
+    def _exactly(self, into: Any) -> Any:
+        view = memoryview(into)
+        while len(view):
+            count = self.end.recv_into(view)
+            if not count:
+                raise EOFError("the other end is gone")
+            view = view[count:]
+        return into

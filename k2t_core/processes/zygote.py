@@ -1,0 +1,61 @@
+"""A process that has imported what others need, and forks into them: a start of hundredths of a second.
+
+It has run nobody's code, so each of them begins untouched by the one before. Only for modules that start no threads
+when they are imported (torch does not, TensorFlow does). ``python -m k2t_core.processes.zygote FD MODULE…``.
+
+Requests and answers are lines of JSON: ``{"start": setup}`` with a socket → ``{"pid"}``; ``{"end": pid}``, which kills
+it where it still lives → ``{"status"}`` as of `os.waitstatus_to_exitcode`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import socket
+import sys
+
+from k2t_core.processes import worker
+
+LINE = 2**16  # bytes of a request
+
+
+def serve(control: socket.socket) -> None:
+    """Fork for whoever holds the other end; when that is gone, all that were forked are ended too."""
+    living: set[int] = set()
+    while True:
+        request, ends, _, _ = socket.recv_fds(control, LINE, 1)
+        if not request:
+            break
+        told = json.loads(request)
+        if "start" in told:
+            pid = os.fork()
+            if pid == 0:
+                control.close()
+                worker.run(socket.socket(fileno=ends[0]), told["start"])
+            os.close(ends[0])
+            living.add(pid)
+            answer = {"pid": pid}
+        else:
+            answer = {"status": ended(told["end"])}
+            living.discard(told["end"])
+        control.sendall(json.dumps(answer).encode() + b"\n")
+    for pid in living:
+        ended(pid)
+
+
+def ended(pid: int) -> int:
+    """Kill a child, where it lives still, and give its exit code or minus its signal."""
+    found, status = os.waitpid(pid, os.WNOHANG)
+    if not found:
+        os.kill(pid, signal.SIGKILL)
+        _, status = os.waitpid(pid, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+if __name__ == "__main__":
+    for name in sys.argv[2:]:
+        importlib.import_module(name)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    serve(socket.socket(fileno=int(sys.argv[1])))

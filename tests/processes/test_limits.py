@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import os
+import socket
+import sys
+
+import pytest
+
+from k2t_core.errors import ProcessEnded
+from k2t_core.processes.child import Child
+from k2t_core.processes.limits import Limits, cpu_limit, memory_limit, memory_of_the_machine
+from tests.processes.targets import Target
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits of the Linux kernel")
+
+
+@pytest.fixture
+def limited():
+    made = []
+
+    def start(**limits) -> Child:
+        made.append(Child("the engine", "tests.processes.targets:Target", Target.CODEC, Limits(**limits)))
+        made[-1].call("echo")
+        return made[-1]
+
+    yield start
+    for child in made:
+        child.kill()
+
+
+def test_memory(limited):
+    child = limited(memory=2**30)
+    assert child.in_force.on["memory"] == "1.0 GiB"
+    assert child.call("hold", 0.25) == 0.25 * 2**27
+    with pytest.raises(MemoryError):
+        child.call("hold", 2.0)
+    assert child.call("add") == 1, "it goes on"
+
+
+def test_processor_time_of_a_call(limited):
+    child = limited(call=1)
+    for _ in range(3):
+        assert child.call("hold", 0.1)
+    with pytest.raises(ProcessEnded, match="took more than 1 s of processor time"):
+        child.call("burn")
+
+
+def test_processor_time_of_all(limited):
+    with pytest.raises(ProcessEnded, match="took more than 1 s of processor time"):
+        limited(cpu=1).call("burn")
+
+
+def test_the_size_of_a_file(limited, tmp_path):
+    child = limited(file=1000)
+    assert child.call("write_much", str(tmp_path / "a"), 5000) == 1000
+    assert child.call("add") == 1
+
+
+@pytest.fixture
+def listening():
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        yield server.getsockname()[1]
+
+
+def needs(child: Child, name: str) -> None:
+    if name in child.in_force.off:
+        pytest.skip(f"this system does not limit {name}: {child.in_force.off[name]}")
+
+
+def test_no_network(limited, listening):
+    assert limited().call("connect", listening) == "connected"
+    child = limited(network=False)
+    needs(child, "network")
+    assert child.call("connect", listening) == "PermissionError"
+    assert child.call("datagram") == "PermissionError"
+
+
+def test_files_are_written_where_they_may(limited, tmp_path):
+    own = tmp_path / "own"
+    own.mkdir()
+    outside = tmp_path / "outside"
+    outside.write_text("kept")
+    child = limited(writes=(str(own),))
+    needs(child, "files")
+    assert child.call("write", str(own / "a")) == "written"
+    assert child.call("write", str(outside)) == "PermissionError" and outside.read_text() == "kept"
+    assert child.call("write", str(tmp_path / "new")) == "PermissionError" and not (tmp_path / "new").exists()
+    os.symlink(outside, own / "link")
+    assert child.call("write", str(own / "link")) == "PermissionError" and outside.read_text() == "kept"
+    assert child.call("read", str(outside)) == "kept", "reading is free"
+
+
+def test_who_may_write_nothing_reaches_into_no_other_process(limited):
+    child = limited(writes=(), network=False)
+    needs(child, "files")
+    assert child.call("write_into", os.getpid()) == "PermissionError"
+    assert child.call("kill_parent") in ("PermissionError", "reached")  # signals are refused from kernel 6.12 on
+
+
+def test_what_is_in_force_is_told(limited):
+    child = limited(memory=2**33, cpu=100, file=2**30, network=False, writes=())
+    assert {"memory", "cpu", "file"} <= set(child.in_force.on)
+    assert set(child.in_force.on) | set(child.in_force.off) == {"memory", "cpu", "file", "network", "files"}
+
+
+def test_defaults_follow_the_machine(monkeypatch):
+    monkeypatch.delenv("K2T_MEMORY", raising=False)
+    assert 2**28 < memory_limit() < memory_of_the_machine()
+    monkeypatch.setenv("K2T_MEMORY", "2.5")
+    monkeypatch.setenv("K2T_CPU_SECONDS", "60")
+    assert memory_limit() == int(2.5 * 2**30) and cpu_limit() == 60
