@@ -36,18 +36,18 @@ def commit(staging: Path, files: Collection[str], gone: Iterable[str] = ()) -> N
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     (staging / GONE).write_text("\n".join(gone), encoding="utf-8")
     for path in [*staging.iterdir(), staging]:
-        _flush(path)
-    with _to_itself(folder):
+        flush(path)
+    with alone_in(folder):
         _finish(folder)  # of a process that died
         os.rename(staging, folder / COMMITTED)
-        _flush(folder)
+        flush(folder)
         _finish(folder)
 
 
 def recover(folder: Path) -> None:
     """Finish what a process that died had committed; mostly there is nothing. Raises OSError where it may not write."""
     if (folder / COMMITTED).is_dir():
-        with _to_itself(folder):
+        with alone_in(folder):
             _finish(folder)
 
 
@@ -63,14 +63,14 @@ def _finish(folder: Path) -> None:
             (folder / name).unlink(missing_ok=True)
     for name in coming:
         os.replace(committed / name, folder / name)
-    _flush(folder)
+    flush(folder)
     done = folder / f"{STAGING.format(pid=os.getpid())}done"
     os.rename(committed, done)  # in one step: half of it would not be understood
     shutil.rmtree(done, ignore_errors=True)
 
 
 @contextmanager
-def _to_itself(folder: Path) -> Iterator[None]:
+def alone_in(folder: Path) -> Iterator[None]:
     """One process at a time in a folder; the system lets go of the lock of one that dies. Windows has no such lock."""
     if os.name == "nt":
         yield
@@ -103,7 +103,7 @@ def _runs(pid: int) -> bool:
     return True
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
     """Have the system write a file, or the names in a folder, to the disk."""
     if path.is_dir() and os.name == "nt":  # Windows opens no folders
         return

@@ -207,17 +207,19 @@ class Project:
             raise
         with self._lock:
             other = source.fingerprint != self.fingerprint
+            before = Saved(self.file, self._history, dict(self.settings))
             if other:
-                if self.recipe.overrides:
-                    self.store.shelve(self._saved())
-                self._history = History()
-                self._forget_results()
+                self._history, self.exercise = History(), None
+                self.runs.forget()
                 for name in OF_THE_MODEL:
                     self.settings[name] = SETTINGS[name]
             self.file, self.refused = ModelFile(path, allow_unsafe, source.fingerprint), None
             self.settings["allow_unsafe"] = False  # the leave was for this file
             self._traced, self._plan, self._bench_memory = traced, None, Memory()
-            self._save()
+            if other:
+                self.store.switch(self._saved(), before if before.history.recipe.overrides else None)
+            else:
+                self._save()
             self.store.keep_only("models", path)
         plan = self.plan  # computed here, where progress shows
         if other:
@@ -229,12 +231,6 @@ class Project:
         # The leave to run its code was for what the file held then.
         unchanged = file.allow_unsafe and file.path.is_file() and file_fingerprint(file.path) == file.fingerprint
         self.load(file.path, allow_unsafe=unchanged, progress=progress)
-
-    def _forget_results(self) -> None:
-        self.exercise = None
-        self.store.forget_results()
-        self.runs.forget()
-        self.settings["verify.inputs"] = None
 
     # The recipe
 
@@ -352,7 +348,7 @@ class Project:
 
     def convert(self, progress: Progress | None = None) -> None:
         plan = self.plan
-        self._code = (plan, convert(plan, self.store.empty_out(), progress=progress).code)
+        self._code = (plan, convert(plan, self.out, progress=progress).code)
 
     def write_onnx(self, progress: Progress | None = None) -> None:
         """Write model.onnx beside the conversion. Raises K2TError; the other files stay as they are."""

@@ -109,6 +109,7 @@ OF_THE_MODEL = (
     "mapping.overridden",
     "mapping.sample",
     "convert.layer",
+    "verify.inputs",
     "verify.look",
     "verify.output",
     "verify.class",

@@ -1,4 +1,11 @@
-"""Projects on disk: project.json, the model files and inputs that were copied in, and the conversion."""
+"""Projects on disk: project.json, the model files and inputs that were copied in, and the conversion.
+
+project.json decides, whenever the process dies: it is written as a whole, and what it names is on the disk before it. A
+change of models moves much more than one file, so project.json first says what is to be moved (`switch`), and whoever
+reads the project next does what is left of it (`Store.finish`).
+
+Long because what is kept, how it changes and how a change is finished stand in one place.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +16,11 @@ import secrets
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from k2t_core.emit import committing
 from k2t_core.emit.manifest import FILES
 from k2t_core.emit.onnx import ONNX
 from k2t_core.project.history import History
@@ -21,6 +29,10 @@ from k2t_core.project.settings import SETTINGS
 VERSION = 1
 KEEP_DAYS = 30
 RESULTS = ("out", "report", "inputs", "runs", "runs.jsonl")  # what was made of a model
+INPUTS = "verify.inputs"  # the setting that names a file of the project
+LEAVING = "leaving"  # in project.json: the model that gave way to another, until all that belongs to it has gone
+GONE = ".gone-"  # begins the name of a project that is being deleted
+UPLOAD_SECONDS = 3600  # a file that was copied in and is in no use may belong to a load that goes on
 
 
 @dataclass(frozen=True)
@@ -72,8 +84,53 @@ class Store:
         return (self.folder / "project.json").is_file()
 
     def save(self, saved: Saved) -> None:
+        self._write(self._data(saved))
+
+    def read(self) -> Saved:
+        """What project.json keeps; first of all `finish`."""
+        self.finish()
+        data = json.loads((self.folder / "project.json").read_text(encoding="utf-8"))
+        model, settings = data["model"], data["settings"]
+        file = None
+        if model["path"]:
+            file = ModelFile(self.folder / model["path"], model["allow_unsafe"], model["fingerprint"])
+        known = {name: settings.get(name, value) for name, value in SETTINGS.items()}  # of other versions of k2t too
+        if known[INPUTS]:
+            known[INPUTS] = str(self.folder / known[INPUTS])
+        return Saved(file, History.from_json(data), known)
+
+    def switch(self, saved: Saved, before: Saved | None) -> None:
+        """Save the project with another model; what was made of the model before it goes.
+
+        before: the project as it was, where it goes on as one of its own, with results and all, beside this one.
+        """
+        leaving = {"shelf": new_id(), "project": self._data(before)} if before is not None else {}
+        self._write({**self._data(saved), LEAVING: leaving})
+        self.finish()
+
+    def finish(self) -> None:
+        """Do what a process that died has left undone; mostly there is nothing. Whatever was done is done but once."""
+        with committing.alone_in(self.folder):
+            data = read_json(self.folder / "project.json")
+            if data is not None and LEAVING in data:
+                leaving = data.pop(LEAVING)
+                if leaving:
+                    self._shelve(leaving["project"], Store(self.folder.with_name(leaving["shelf"])), data)
+                self._forget_results()
+                self._write(data)
+            if self.out.is_dir():
+                committing.clear(self.out)
+                committing.recover(self.out)
+            used = [] if data is None else [data["model"]["path"], data["settings"].get(INPUTS)]
+            self._clear([self.folder / path for path in used if path])
+
+    def _data(self, saved: Saved) -> dict[str, Any]:
+        """What project.json says. Paths in the project are relative, so that it can be moved."""
         file = saved.file
-        data = {
+        settings = {name: value for name, value in saved.settings.items() if value != SETTINGS[name]}
+        if settings.get(INPUTS):
+            settings[INPUTS] = self._relative(Path(settings[INPUTS]))
+        return {
             "k2t_project": VERSION,
             "model": {
                 "path": file and self._relative(file.path),
@@ -81,19 +138,19 @@ class Store:
                 "fingerprint": file and file.fingerprint,
             },
             **saved.history.to_json(),
-            "settings": {name: value for name, value in saved.settings.items() if value != SETTINGS[name]},
+            "settings": settings,
         }
+
+    def _write(self, data: Mapping[str, Any]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_whole(self.folder / "project.json", json.dumps(data, indent=2, ensure_ascii=False))
 
-    def read(self) -> Saved:
-        data = json.loads((self.folder / "project.json").read_text(encoding="utf-8"))
-        model, settings = data["model"], data["settings"]
-        file = None
-        if model["path"]:
-            file = ModelFile(self.folder / model["path"], model["allow_unsafe"], model["fingerprint"])
-        known = {name: settings.get(name, value) for name, value in SETTINGS.items()}  # of other versions of k2t too
-        return Saved(file, History.from_json(data), known)
+    def _clear(self, used: Sequence[Path]) -> None:
+        """Delete what a process that died was copying in."""
+        for path in (*self.folder.glob("models/*"), *self.folder.glob("inputs/*")):
+            if not any(path in (file, *file.parents) for file in used):
+                if time.time() - path.stat().st_mtime > UPLOAD_SECONDS:
+                    shutil.rmtree(path, ignore_errors=True)
 
     def _relative(self, path: Path) -> str:
         return str(path.relative_to(self.folder)) if self.folder in path.parents else str(path)
@@ -103,8 +160,13 @@ class Store:
         return path.name if self.folder in path.parents else str(path)
 
     def delete(self) -> None:
-        """Delete the project with all that was made of it."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Delete the project with all that was made of it: in one step it is none any more."""
+        gone = self.folder.with_name(f"{GONE}{secrets.token_hex(8)}")
+        try:
+            os.rename(self.folder, gone)
+        except FileNotFoundError:  # it was never kept, or another process was first
+            return
+        shutil.rmtree(gone, ignore_errors=True)
 
     # Files that are copied in: each in a folder of its own, in the folder of its kind
 
@@ -134,9 +196,9 @@ class Store:
 
     def discard(self, path: Path) -> None:
         """Delete a model file that was copied in; a file of the user's own stays."""
-        models = self.folder / "models"
-        if models in path.parents:
-            shutil.rmtree(models / path.relative_to(models).parts[0])
+        own = self._copied_in(path)
+        if own is not None:
+            shutil.rmtree(own)
 
     # The conversion
 
@@ -155,13 +217,6 @@ class Store:
         path = self.out / ONNX
         return path if path.is_file() else None
 
-    def empty_out(self) -> Path:
-        """The folder to convert into, without what a server that died in the middle left there."""
-        self.out.mkdir(parents=True, exist_ok=True)
-        for left in self.out.glob(".k2t-*"):
-            shutil.rmtree(left)
-        return self.out
-
     def conversion(self) -> tuple[str, str] | None:
         """(manifest.json, recipe.json), as they stand, of a conversion with all its files; None without one."""
         try:
@@ -178,30 +233,35 @@ class Store:
 
     # Results as a whole
 
-    def forget_results(self) -> None:
+    def _forget_results(self) -> None:
         for name in RESULTS:
             path = self.folder / name
             if path.is_dir():
                 shutil.rmtree(path)
             path.unlink(missing_ok=True)
 
-    def shelve(self, saved: Saved) -> None:
-        """Move the model, its overrides and results into a new project beside this one."""
-        shelf = Store(self.folder.with_name(new_id()))
-        shelf.folder.mkdir(parents=True, mode=0o700)
-        for name in RESULTS:
-            if (self.folder / name).exists():
-                shutil.move(self.folder / name, shelf.folder / name)
-        file, models = saved.file, self.folder / "models"
-        if file is not None and models in file.path.parents:
-            own = models / file.path.relative_to(models).parts[0]
-            shutil.move(own, shelf.folder / "models" / own.name)
-            file = replace(file, path=shelf.folder / file.path.relative_to(self.folder))
-        settings = dict(saved.settings)
-        if settings["verify.inputs"]:
-            inside = Path(settings["verify.inputs"]).relative_to(self.folder)
-            settings["verify.inputs"] = str(shelf.folder / inside)
-        shelf.save(Saved(file, saved.history, settings))
+    def _shelve(self, project: Mapping[str, Any], shelf: Store, now: Mapping[str, Any]) -> None:
+        """Move a model, its overrides and results into a new project, whose project.json comes last.
+
+        project, now: what project.json said with that model, and says now.
+        """
+        if shelf.exists:
+            return
+        moved = [self.folder / name for name in RESULTS]
+        own, stays = (self._copied_in(project["model"]["path"]), self._copied_in(now["model"]["path"]))
+        if own is not None and own != stays:
+            moved.append(own)
+        for path in moved:
+            if path.exists():
+                target = shelf.folder / path.relative_to(self.folder)
+                target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                os.rename(path, target)
+        shelf._write(project)
+
+    def _copied_in(self, path: str | Path | None) -> Path | None:
+        """The folder of its own in which a model file lies that was copied in; None for a file of the user's own."""
+        models, whole = self.folder / "models", self.folder / (path or "")
+        return models / whole.relative_to(models).parts[0] if models in whole.parents else None
 
 
 def new_id() -> str:
@@ -210,10 +270,12 @@ def new_id() -> str:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file so that it is there as a whole or as it was before."""
+    """Write a file so that it is there as a whole or as it was before, after a failure of power too."""
     staging = path.with_name(f"{path.name}.new")
     staging.write_text(text, encoding="utf-8")
+    committing.flush(staging)
     os.replace(staging, path)
+    committing.flush(path.parent)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -227,7 +289,8 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 def recent(root: Path, limit: int) -> list[Recent]:
     """The projects in a folder that hold a model, last used first."""
-    stamps = [(path.stat().st_mtime, path) for path in root.glob("*/project.json")] if root.is_dir() else []
+    paths = [path for path in root.glob("*/project.json") if not path.parent.name.startswith(GONE)]
+    stamps = [(path.stat().st_mtime, path) for path in paths]
     found: list[Recent] = []
     for changed, path in sorted(stamps, reverse=True):
         data = read_json(path)
@@ -246,8 +309,10 @@ def prune(root: Path) -> None:
         return
     for folder in root.iterdir():
         stamp = folder / "project.json"
-        if stamp.is_file() and time.time() - stamp.stat().st_mtime > KEEP_DAYS * 86400:
-            shutil.rmtree(folder, ignore_errors=True)  # another process may be doing the same
+        if folder.name.startswith(GONE):  # a process died while it deleted it
+            shutil.rmtree(folder, ignore_errors=True)
+        elif stamp.is_file() and time.time() - stamp.stat().st_mtime > KEEP_DAYS * 86400:
+            Store(folder).delete()
 
 
 def _last_part(name: str) -> str:
@@ -258,4 +323,6 @@ def _last_part(name: str) -> str:
 def _copied(data: BinaryIO, path: Path) -> Path:
     with open(path, "wb") as file:
         shutil.copyfileobj(data, file)
+    committing.flush(path)
+    committing.flush(path.parent)
     return path

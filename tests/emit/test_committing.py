@@ -10,73 +10,39 @@ from pathlib import Path
 import pytest
 
 from k2t_core.emit.committing import COMMITTED, clear, commit, recover, stage
+from tests.emit.deaths import NAMES, NEW, OLD, prepare_convert
+from tests.killing import deaths, random_deaths
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = ("manifest.json", "model.py", "model.safetensors", "recipe.json")
-
-# Puts a second conversion over a first, and kills itself at the step whose number it is given: before each call of the
-# system that opens for writing, renames or removes something in the folder. It prints a line for each.
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from k2t_core.emit.committing import commit, stage
-folder, last = Path(sys.argv[1]), int(sys.argv[2])
-steps = 0
-def hook(event, args):
-    global steps
-    if event in ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.unlink") and str(folder) in str(args[0]):
-        if steps == last:
-            os.kill(os.getpid(), signal.SIGKILL)
-        steps += 1
-sys.addaudithook(hook)
-staging = stage(folder)
-names = ("manifest.json", "model.py", "model.safetensors", "recipe.json")
-for name in names:
-    (staging / name).write_text("new " + name)
-(staging / "__pycache__").mkdir()
-commit(staging, names, ["model.onnx"])
-print(steps)
-"""
 
 
 def first(folder):
     folder.mkdir()
-    for name in (*NAMES, "model.onnx", "notes.txt"):
-        (folder / name).write_text(f"old {name}")
-
-
-def run(folder, last):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        [sys.executable, "-c", KILLED, str(folder), str(last)], capture_output=True, text=True, env=environment
-    )
+    prepare_convert(folder)
 
 
 def state(folder):
     return {path.name: path.read_text() for path in folder.iterdir() if path.is_file()}
 
 
-OLD = {**{name: f"old {name}" for name in (*NAMES, "model.onnx")}, "notes.txt": "old notes.txt"}
-NEW = {**{name: f"new {name}" for name in NAMES}, "notes.txt": "old notes.txt"}
+def recovered(folder):
+    """What stands there once k2t has opened it again."""
+    recover(folder)
+    clear(folder)
+    assert [path.name for path in folder.iterdir() if path.is_dir()] == [], "nothing is left lying about"
+    return state(folder)
 
 
 def test_killed_at_every_step_it_is_the_old_or_the_new(tmp_path):
-    first(tmp_path / "whole")
-    whole = run(tmp_path / "whole", 10**6)
-    steps = int(whole.stdout)
-    assert state(tmp_path / "whole") == NEW and steps > 15, whole.stderr
-    found = []
-    for last in range(steps):
-        folder = tmp_path / str(last)
-        first(folder)
-        assert run(folder, last).returncode == -9
-        recover(folder)
-        clear(folder)
-        found.append(state(folder))
-        assert found[-1] in (OLD, NEW), last
-        assert [path.name for path in folder.iterdir() if path.is_dir()] == [], "nothing is left lying about"
-    assert OLD in found and NEW in found
+    found = [recovered(folder) for folder in deaths("tests.emit.deaths", "convert", tmp_path, "steps")]
+    assert len(found) > 15 and OLD in found and found[-1] == NEW
     assert found == sorted(found, key=lambda one: one == NEW), "once it is new it stays new"
+    assert all(one in (OLD, NEW) for one in found)
+
+
+def test_killed_at_random_moments_it_is_the_old_or_the_new(tmp_path):
+    found = [recovered(folder) for folder in deaths("tests.emit.deaths", "convert", tmp_path, random_deaths())]
+    assert len(found) == 1 + random_deaths() and NEW in found and all(one in (OLD, NEW) for one in found)
 
 
 def test_a_second_death_while_recovering_is_recovered_from(tmp_path):
