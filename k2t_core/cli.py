@@ -13,13 +13,16 @@ import os
 import subprocess
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 
+from k2t_core.emit.formats import FORMATS
 from k2t_core.errors import K2TError, UnsupportedError, one_line
 from k2t_core.progress import Progress, silent
 from k2t_core.project.by_hand import verify_line
@@ -56,6 +59,28 @@ AllowUnsafe = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
+def with_formats(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command a switch for each of `FORMATS`, in the place of its ``**formats``."""
+    found = signature(command, eval_str=True)
+    given = [p for p in found.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    switches = [
+        Parameter(
+            name,
+            Parameter.KEYWORD_ONLY,
+            default=False,
+            annotation=Annotated[
+                bool,
+                typer.Option(
+                    f"--{name}", help=escape(f"Write {format.file} as well, {format.proof}. Needs {format.extra}.")
+                ),
+            ],
+        )
+        for name, format in FORMATS.items()
+    ]
+    command.__signature__ = found.replace(parameters=[*given, *switches])  # type: ignore[attr-defined]
+    return command
+
+
 class WeightsChoice(enum.StrEnum):
     """Which weights `k2t verify` compares with."""
 
@@ -65,6 +90,7 @@ class WeightsChoice(enum.StrEnum):
 
 
 @app.command()
+@with_formats
 def convert(
     model: ModelFile,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="The folder to write to.")],
@@ -78,14 +104,9 @@ def convert(
             help="Where the recipe was made for another version of the model, keep what still applies.",
         ),
     ] = False,
-    onnx: Annotated[
-        bool,
-        typer.Option(
-            "--onnx", help="Write model.onnx as well, compared with the module in onnxruntime. Needs k2t[onnx]."
-        ),
-    ] = False,
     rules: Rules = None,
     allow_unsafe: AllowUnsafe = False,
+    **formats: bool,
 ) -> None:
     """Write model.py, model.safetensors, manifest.json and recipe.json: all of them or none."""
     with at_work(rules) as say:
@@ -95,7 +116,7 @@ def convert(
         left: list[str] = []
         if recipe is not None and merge_recipe:
             overrides, left = k2t.merge(recipe, model, allow_unsafe=allow_unsafe)
-        result = k2t.convert(model, out, overrides, onnx=onnx, allow_unsafe=allow_unsafe, progress=say)
+        result = k2t.convert(model, out, overrides, allow_unsafe=allow_unsafe, progress=say, **formats)
     for reason in left:
         print(f"k2t: left out of the recipe: {reason}", file=sys.stderr)
     count, lines = sum(1 for _ in result.plan.root.walk()), len(result.code.text.splitlines())

@@ -11,6 +11,7 @@ from pathlib import Path
 import streamlit as st
 
 from k2t_core.emit.code import layers_by_line
+from k2t_core.emit.formats import FORMATS
 from k2t_core.emit.manifest import FILES
 from k2t_core.project.project import Project
 from k2t_core.words import size_text
@@ -69,16 +70,7 @@ def downloads(project: Project) -> None:
     stem = project.model_path.stem
     with st.container(horizontal=True):
         for name in FILES:
-            size = size_text((project.out / name).stat().st_size)
-            st.download_button(
-                f"{name} ({size})",
-                partial(open, project.out / name, "rb"),
-                name,
-                "application/octet-stream",
-                icon=":material/download:",
-                help=CONTENTS[name],
-                on_click="ignore",
-            )
+            download(project.out / name, CONTENTS[name])
         st.download_button(
             "All in a zip",
             zipped(project.out),
@@ -88,25 +80,31 @@ def downloads(project: Project) -> None:
             on_click="ignore",
             type="primary",
         )
-        if project.onnx:
-            st.download_button(
-                f"model.onnx ({size_text(project.onnx.stat().st_size)})",
-                partial(open, project.onnx, "rb"),
-                "model.onnx",
-                "application/octet-stream",
-                icon=":material/download:",
-                help="runs without Python; onnxruntime gave the same as the module",
-                on_click="ignore",
-            )
-        else:
-            st.button(
-                "ONNX",
-                icon=":material/deployed_code:",
-                help="Make model.onnx and compare it with the module in onnxruntime",
-                on_click=common.attempt,
-                args=(project.start_onnx,),
-            )
-    common.job_error(project, "onnx")
+        for name, format in FORMATS.items():
+            if name not in project.formats:
+                st.button(
+                    format.title,
+                    icon=":material/deployed_code:",
+                    help=f"Make {format.file}, {format.proof}",
+                    on_click=common.attempt,
+                    args=(project.start_format, name),
+                )
+            else:
+                download(project.formats[name], format.use)
+    for name in FORMATS:
+        common.job_error(project, name)
+
+
+def download(path: Path, contents: str) -> None:
+    st.download_button(
+        f"{path.name} ({size_text(path.stat().st_size)})",
+        partial(open, path, "rb"),
+        path.name,
+        "application/octet-stream",
+        icon=":material/download:",
+        help=contents,
+        on_click="ignore",
+    )
 
 
 def zipped(folder: Path) -> Callable[[], io.BytesIO]:

@@ -43,29 +43,33 @@ def convert(
     out: str | Path,
     recipe: Any = None,
     *,
-    onnx: bool = False,
     allow_unsafe: bool = False,
     progress: Progress | None = None,
+    **formats: bool,
 ) -> Conversion:
     """Convert a Keras model file (or a loaded `Source`, `Plan` or ``keras.Model``) into the folder ``out``.
 
     recipe: a path to recipe.json, a `Recipe`, or None. progress: called with (share done, what is being done).
-    onnx: write model.onnx as well, compared with the module (see `emit.onnx`). Without it an earlier conversion's goes.
+    formats: of `FORMATS`, such as ``onnx=True``: write model.onnx as well, compared with the module. Without it an
+    earlier conversion's goes.
 
     Nothing is written unless everything can be: the files appear together.
     Raises K2TError; UnsupportedError lists all layers that cannot be converted.
     """
+    unknown = next((name for name in formats if name not in FORMATS), None)
+    if unknown is not None:
+        raise TypeError(f"convert() got an unexpected keyword argument {unknown!r}")
     say = progress or silent
     say(0.0, "Reading the model")
     plan = model if isinstance(model, Plan) else make_plan(model, recipe, allow_unsafe=allow_unsafe)
     plan.raise_for_problems()
-    formats = [FORMATS[name] for name, wanted in {"onnx": onnx}.items() if wanted]
-    for format in formats:
-        format.need()
+    asked = [format for name, format in FORMATS.items() if formats.get(name)]
+    for format in asked:
+        format.maker().need_packages()
     say(0.3, "Writing the source")
     code = write_source(plan)
     folder = Path(out)
-    files = (*FILES, *(format.file for format in formats))
+    files = (*FILES, *(format.file for format in asked))
     for name in files:
         if (folder / name).is_dir():
             raise K2TError(f"{folder / name}: a folder is in the way; give another output folder")
@@ -77,8 +81,10 @@ def convert(
         raise K2TError(f"{folder}: cannot write there: {error.strerror or error}") from error
     try:
         _write(plan, code, staging, say)
-        for format in formats:
-            format.write(staging, plan.root.graph, lambda share, text: say(0.92 + 0.07 * share, text))
+        for format in asked:
+            format.maker().write(
+                staging / format.file, plan.root.graph, lambda share, text: say(0.92 + 0.07 * share, text)
+            )
         # Of an earlier conversion, whatever it has that this one has not would not fit.
         earlier = [f.file for f in FORMATS.values()] if (folder / "manifest.json").is_file() else []
         commit(staging, files, [name for name in earlier if name not in files])

@@ -24,7 +24,6 @@ from k2t_core.keras_side.batches import edge_batches, random_batch
 from k2t_core.progress import Progress, silent
 from k2t_core.tensors import to_array, to_tensor, torch_to_itself
 
-ONNX = "model.onnx"
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 MOST_BYTES = 2**31 - 2**20  # of weights: a protobuf file holds no more than 2 GiB
 TRACED, OTHER = 3, 5  # batch sizes: of the trace, and of another batch to prove it on
@@ -38,8 +37,8 @@ def need_packages() -> None:
 
 
 @torch_to_itself
-def write_onnx(folder: str | Path, graph: Graph, progress: Progress | None = None) -> float:
-    """Write model.onnx beside the conversion of ``graph`` in ``folder``.
+def write(path: Path, graph: Graph, progress: Progress | None = None) -> float:
+    """Write an ONNX file beside the conversion of ``graph``.
 
     Returns the largest relative difference of an output.
     The file appears only if onnxruntime gives what the module gives, in other batch sizes and free dimensions too.
@@ -47,7 +46,7 @@ def write_onnx(folder: str | Path, graph: Graph, progress: Progress | None = Non
     """
     need_packages()
     say = progress or silent
-    folder = Path(folder)
+    folder = path.parent
     manifest = Manifest.read(folder)
     if (folder / "model.safetensors").stat().st_size > MOST_BYTES:
         raise K2TError("no ONNX: an ONNX file holds no more than 2 GiB, and the weights are larger")
@@ -63,7 +62,7 @@ def write_onnx(folder: str | Path, graph: Graph, progress: Progress | None = Non
                 file.write(data)
             os.chmod(staging, (folder / "model.py").stat().st_mode & 0o777)
             worst = _prove(module, Path(staging), manifest, batches, say)
-            os.replace(staging, folder / ONNX)
+            os.replace(staging, path)
         except K2TError as error:
             if reason is None:
                 raise
@@ -74,7 +73,7 @@ def write_onnx(folder: str | Path, graph: Graph, progress: Progress | None = Non
         finally:
             Path(staging).unlink(missing_ok=True)
     except OSError as error:
-        raise K2TError(f"{folder / ONNX}: cannot be written: {error.strerror or error}") from error
+        raise K2TError(f"{path}: cannot be written: {error.strerror or error}") from error
     say(1.0, "Done")
     return worst
 

@@ -42,7 +42,8 @@ class ByHand:
     """What the app does with a model as it stands, for one who does it without the app.
 
     model: how a person names the file. settings: those of the pages. recipe: the overrides in force, which they have as
-    recipe.json. rules: the file that the server registered (`settings.server_rules`). onnx: whether it was asked for.
+    recipe.json. rules: the file that the server registered (`settings.server_rules`). formats: what was asked for
+    beside the four files, by its option.
     """
 
     model: str
@@ -50,7 +51,7 @@ class ByHand:
     recipe: Recipe = Recipe()
     allow_unsafe: bool = False
     rules: str | None = None
-    onnx: bool = False
+    formats: tuple[str, ...] = ()
 
     def inspect_command(self) -> str:
         return shlex.join(["k2t", "inspect", self.model, *self._registered, *self._allowed])
@@ -79,12 +80,12 @@ class ByHand:
     def convert_command(self) -> str:
         words = ["k2t", "convert", self.model, "--out", OUT]
         words += ["--recipe", "recipe.json"] if self.recipe.overrides else []
-        words += ["--onnx"] if self.onnx else []
+        words += [f"--{name}" for name in self.formats]
         return shlex.join([*words, *self._registered, *self._allowed])
 
     def convert_python(self) -> str:
-        onnx = ", onnx=True" if self.onnx else ""
-        arguments = f'{self.model!r}, "{OUT}"{self._replayed}{onnx}{self._unsafe}'
+        formats = "".join(f", {name}=True" for name in self.formats)
+        arguments = f'{self.model!r}, "{OUT}"{self._replayed}{formats}{self._unsafe}'
         return self._python(f"result = k2t.convert({arguments})", "print(result.model_path)")
 
     def verify_command(self) -> str:

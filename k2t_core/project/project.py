@@ -23,8 +23,8 @@ from typing import Any, BinaryIO
 
 from k2t_core.emit.code import Code
 from k2t_core.emit.conversion import check_overrides, convert
+from k2t_core.emit.formats import FORMATS
 from k2t_core.emit.manifest import Manifest
-from k2t_core.emit.onnx import write_onnx
 from k2t_core.emit.source import write_source
 from k2t_core.errors import K2TError, UnsafeModelError
 from k2t_core.inspector.activations import Activation
@@ -321,9 +321,9 @@ class Project:
         return self.store.out
 
     @property
-    def onnx(self) -> Path | None:
-        """model.onnx of the conversion, once it was asked for."""
-        return self.store.onnx
+    def formats(self) -> dict[str, Path]:
+        """Those of `FORMATS` that were written beside the conversion, each with its file."""
+        return self.store.formats
 
     @property
     def has_conversion(self) -> bool:
@@ -350,9 +350,10 @@ class Project:
         plan = self.plan
         self._code = (plan, convert(plan, self.out, progress=progress).code)
 
-    def write_onnx(self, progress: Progress | None = None) -> None:
-        """Write model.onnx beside the conversion. Raises K2TError; the other files stay as they are."""
-        write_onnx(self.out, self.plan.root.graph, progress)
+    def write_format(self, name: str, progress: Progress | None = None) -> None:
+        """Write one of `FORMATS` beside the conversion. Raises K2TError; the other files stay as they are."""
+        format = FORMATS[name]
+        format.maker().write(self.out / format.file, self.plan.root.graph, progress)
 
     def verify(self, progress: Progress | None = None) -> None:
         """Compare the conversion with the model; convert first where the overrides have changed since."""
@@ -399,7 +400,7 @@ class Project:
             self.recipe,
             file.allow_unsafe,
             server_rules(),
-            self.onnx is not None,
+            tuple(self.formats),
         )
 
     # A layer alone
@@ -466,8 +467,8 @@ class Project:
     def start_convert(self) -> Job:
         return self.start("convert", "Converting", self.convert)
 
-    def start_onnx(self) -> Job:
-        return self.start("onnx", "Exporting to ONNX", self.write_onnx)
+    def start_format(self, name: str) -> Job:
+        return self.start(name, f"Exporting to {FORMATS[name].title}", lambda say: self.write_format(name, say))
 
     def start_verify(self) -> Job:
         return self.start("verify", "Verifying", self.verify)

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from k2t_core.emit import committing
+from k2t_core.emit.formats import FORMATS
 from k2t_core.emit.manifest import FILES
-from k2t_core.emit.onnx import ONNX
 from k2t_core.project.history import History
 from k2t_core.project.settings import SETTINGS
 
@@ -212,10 +212,10 @@ class Store:
         return (self.out / "manifest.json").is_file()
 
     @property
-    def onnx(self) -> Path | None:
-        """model.onnx of the conversion, once it was asked for."""
-        path = self.out / ONNX
-        return path if path.is_file() else None
+    def formats(self) -> dict[str, Path]:
+        """Those of `FORMATS` that were asked for and written beside the conversion, each with its file."""
+        files = {name: self.out / format.file for name, format in FORMATS.items()}
+        return {name: path for name, path in files.items() if path.is_file()}
 
     def conversion(self) -> tuple[str, str] | None:
         """(manifest.json, recipe.json), as they stand, of a conversion with all its files; None without one."""

@@ -2,49 +2,88 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
+import typer
+from typer.testing import CliRunner
 
 import k2t_core as k2t
+from k2t_core.cli import with_formats
+from k2t_core.emit import committing
 from k2t_core.emit.formats import FORMATS, Format
 from k2t_core.emit.manifest import FILES
 from k2t_core.errors import K2TError
 
 
+def nothing(*given) -> None:
+    """What a maker does that has nothing to do."""
+
+
 @pytest.fixture
-def listing(monkeypatch):
-    """A format in the place of ONNX that says which files it found."""
+def add(monkeypatch):
+    """Add a format called ``listing`` with these functions."""
+    monkeypatch.setattr(committing, "KNOWN", set(committing.KNOWN))
+    monkeypatch.setattr("k2t_core.emit.formats.KNOWN", committing.KNOWN)
 
-    def write(folder, graph, progress):
+    def add(write=nothing, need=nothing) -> None:
+        maker = SimpleNamespace(need_packages=need, write=write)
+        made = Format("list.txt", "List", "counted twice", "k2t[pen]", "to read", lambda: maker)
+        monkeypatch.setitem(FORMATS, "listing", made)
+
+    return add
+
+
+def test_it_is_made_of_the_four_and_goes_with_the_next_conversion(example, tmp_path, add):
+    def write(path, graph, progress):
         progress(1.0, "Listing")
-        (folder / "list.txt").write_text(" ".join(sorted(path.name for path in folder.iterdir())))
+        path.write_text(" ".join(sorted(other.name for other in path.parent.iterdir())))
 
-    monkeypatch.setitem(FORMATS, "onnx", Format("list.txt", lambda: None, write))
-
-
-def test_it_is_made_of_the_four_and_goes_with_the_next_conversion(example, tmp_path, listing):
+    add(write)
     said = []
-    result = k2t.convert(example("dense"), tmp_path, onnx=True, progress=lambda share, text: said.append(text))
+    result = k2t.convert(example("dense"), tmp_path, listing=True, progress=lambda share, text: said.append(text))
     assert result.files == (*FILES, "list.txt") and "Listing" in said
     assert (tmp_path / "list.txt").read_text().split() == sorted(FILES)
-    assert k2t.convert(example("dense"), tmp_path).files == FILES
+    assert k2t.convert(example("dense"), tmp_path, listing=False).files == FILES
     assert not (tmp_path / "list.txt").exists()
 
 
-def test_a_format_that_refuses_leaves_nothing(example, tmp_path, monkeypatch):
+def test_a_format_that_refuses_leaves_nothing(example, tmp_path, add):
     def refuse(*given):
         raise K2TError("no list")
 
-    monkeypatch.setitem(FORMATS, "onnx", Format("list.txt", lambda: None, refuse))
+    add(refuse)
     with pytest.raises(K2TError, match="no list"):
-        k2t.convert(example("dense"), tmp_path / "out", onnx=True)
+        k2t.convert(example("dense"), tmp_path / "out", listing=True)
     assert not (tmp_path / "out").exists()
 
 
-def test_what_is_missing_is_said_before_anything_is_written(example, tmp_path, monkeypatch):
+def test_what_is_missing_is_said_before_anything_is_written(example, tmp_path, add):
     def need():
         raise K2TError("it needs a pen")
 
-    monkeypatch.setitem(FORMATS, "onnx", Format("list.txt", need, lambda *given: None))
+    add(need=need)
     with pytest.raises(K2TError, match="a pen"):
-        k2t.convert(example("dense"), tmp_path / "out", onnx=True)
+        k2t.convert(example("dense"), tmp_path / "out", listing=True)
     assert not (tmp_path / "out").exists()
+
+
+def test_an_option_of_no_format_is_refused_like_any_unknown_argument(example, tmp_path):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'onyx'"):
+        k2t.convert(example("dense"), tmp_path / "out", onyx=True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_entry_gives_the_switch_of_the_command_line(add):
+    add()
+    given = []
+
+    def command(model: str, **formats: bool) -> None:
+        given.append((model, formats))
+
+    app = typer.Typer()
+    app.command()(with_formats(command))
+    assert CliRunner().invoke(app, ["m.keras", "--listing"]).exit_code == 0
+    assert given == [("m.keras", {"onnx": False, "listing": True})]
+    told = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).output
+    assert "Write list.txt as well, counted twice. Needs k2t[pen]." in told

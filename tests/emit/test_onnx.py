@@ -13,12 +13,14 @@ from keras import layers
 
 import k2t_core as k2t
 from k2t_core import cli
+from k2t_core.emit.formats import FORMATS
 from k2t_core.emit.manifest import FILES
 from k2t_core.emit.module import load_module
-from k2t_core.emit.onnx import ONNX, write_onnx
+from k2t_core.emit.onnx import write
 from k2t_core.keras_side.batches import random_batch
 from k2t_core.tensors import to_tensor
 
+ONNX = FORMATS["onnx"].file
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
@@ -85,7 +87,7 @@ def test_one_that_differs_is_not_written(converted, example, tmp_path, monkeypat
 
     monkeypatch.setattr(torch.onnx, "export", other)
     with pytest.raises(k2t.K2TError, match="differs from the module: output 'classes'"):
-        write_onnx(tmp_path, k2t.plan(example("dense")).root.graph)
+        write(tmp_path / ONNX, k2t.plan(example("dense")).root.graph)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
@@ -100,7 +102,7 @@ def test_one_that_torch_cannot_export_is_told_in_a_line(example, tmp_path):
     )
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(k2t.K2TError, match="torch cannot export this model: ") as told:
-        write_onnx(tmp_path, plan.root.graph)
+        write(tmp_path / ONNX, plan.root.graph)
     assert "\n" not in str(told.value)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 

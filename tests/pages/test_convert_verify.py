@@ -172,9 +172,9 @@ def test_onnx_is_made_on_demand(show, project):
     found = project("dense")
     app = show("convert", found)
     click(app, "Convert")
-    assert found.onnx is None and "--onnx" not in app.code[0].value
+    assert found.formats == {} and "--onnx" not in app.code[0].value
     click(app, "ONNX")
-    assert found.onnx is not None and "--onnx" in app.code[0].value and "onnx=True" in app.code[1].value
+    assert list(found.formats) == ["onnx"] and "--onnx" in app.code[0].value and "onnx=True" in app.code[1].value
     assert any(button.label.startswith("model.onnx (") for button in app.get("download_button"))
     assert not [button for button in app.button if button.label == "ONNX"]
 
@@ -186,7 +186,7 @@ def test_without_the_packages_the_page_says_what_to_install(show, project, monke
     monkeypatch.setattr("k2t_core.emit.onnx.PACKAGES", ("onnx_that_nobody_has",))
     click(app, "ONNX")
     assert "k2t\\[onnx\\]" in texts(app) or "k2t[onnx]" in texts(app)
-    assert found.onnx is None and found.is_converted
+    assert found.formats == {} and found.is_converted
 
 
 def test_several_files_that_are_no_images_are_refused_in_words(show, project):

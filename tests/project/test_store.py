@@ -110,7 +110,7 @@ def test_a_conversion_is_one_only_with_all_its_files(tmp_path):
         (out / name).write_text("{}")
     assert found.conversion() is None
     (out / "manifest.json").write_text('{"a": 1}')
-    assert found.conversion() == ('{"a": 1}', "{}") and found.has_conversion and found.onnx is None
+    assert found.conversion() == ('{"a": 1}', "{}") and found.has_conversion and found.formats == {}
     (out / "model.py").unlink()
     assert found.conversion() is None
     (out / "manifest.json").write_bytes(b"\xff")
