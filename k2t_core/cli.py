@@ -3,6 +3,8 @@
 Exit codes: 0 done or verified, 1 differs, 2 bad input or unsupported, 3 a fault in k2t itself (with its traceback).
 Results go to stdout, everything else to stderr. Neither framework is imported before a command needs it, so that
 ``--help`` answers at once.
+
+Long because each option stands here with what it says of itself.
 """
 
 from __future__ import annotations
@@ -25,7 +27,6 @@ from rich.markup import escape
 from k2t_core.emit.formats import FORMATS
 from k2t_core.errors import K2TError, UnsupportedError, one_line
 from k2t_core.progress import Progress, silent
-from k2t_core.project.by_hand import verify_line
 from k2t_core.words import size_text
 
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ def convert(
     """Write model.py, model.safetensors, manifest.json and recipe.json: all of them or none."""
     with at_work(rules) as say:
         import k2t_core as k2t
+        from k2t_core.project.by_hand import verify_line
 
         overrides: Recipe | Path | None = recipe
         left: list[str] = []
@@ -198,12 +200,13 @@ def verify(
         "edge_cases": edge_cases,
         "training": training,
     }
-    command = verify_line(out, against, {**options, "rules": rules, "allow_unsafe": allow_unsafe})
     with at_work(rules) as say:
         import k2t_core as k2t
         from k2t_core.inspector.html_report import facts, write_html_report
         from k2t_core.inspector.terminal import print_report
+        from k2t_core.project.by_hand import verify_line
 
+        command = verify_line(out, against, {**options, "rules": rules, "allow_unsafe": allow_unsafe})
         report = k2t.verify(out, against, **options, allow_unsafe=allow_unsafe, progress=say)
         if html is not None:
             try:

@@ -14,6 +14,7 @@ from k2t_core.emit.code import lines_by_layer
 from k2t_core.emit.source import write_source
 from k2t_core.errors import K2TError
 from k2t_core.inspector import charts
+from k2t_core.inspector.mapping_rows import matching
 from k2t_core.inspector.weight_picture import is_drawable
 from k2t_core.planning.plan import Row, rows, weight_text
 from k2t_core.project.project import Project
@@ -123,17 +124,13 @@ def drawing(project: Project, plan: Any) -> None:
 def filtered(project: Project, found: list[Row]) -> list[Row]:
     text, kind, status, overridden = st.columns([2.4, 1.8, 2.8, 2], vertical_alignment="center")
     with text:
-        words = (
-            common.bound(
-                st.text_input,
-                "Search",
-                "mapping.text",
-                project,
-                placeholder="Search names, types, shapes, weights",
-                label_visibility="collapsed",
-            )
-            .lower()
-            .split()
+        words = common.bound(
+            st.text_input,
+            "Search",
+            "mapping.text",
+            project,
+            placeholder="Search names, types, shapes, weights",
+            label_visibility="collapsed",
         )
     with kind:
         types = list(dict.fromkeys(row.type for row in found))
@@ -162,14 +159,7 @@ def filtered(project: Project, found: list[Row]) -> list[Row]:
         )
     with overridden:
         only = common.bound(st.toggle, "Overridden", "mapping.overridden", project)
-    return [
-        row
-        for row in found
-        if (not kinds or row.status in kinds)
-        and (not wanted or row.type in wanted)
-        and (not only or row.overrides)
-        and all(word in _haystack(row) for word in words)
-    ]
+    return matching(found, words, wanted, kinds, only)
 
 
 def table(project: Project, shown: list[Row], nested: bool) -> None:
@@ -609,22 +599,6 @@ def left_out() -> None:
 
 def _output(shape: str, layout: str) -> str:
     return f"{shape} {layout}".strip()
-
-
-def _haystack(row: Row) -> str:
-    return " ".join(
-        [
-            row.call,
-            row.type,
-            row.keras_shape,
-            row.keras_layout,
-            row.module,
-            row.torch_shape,
-            row.torch_layout,
-            row.status,
-            *map(weight_text, row.weights),
-        ]
-    ).lower()
 
 
 main()

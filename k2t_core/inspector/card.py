@@ -9,21 +9,10 @@ from typing import Any
 
 from k2t_core.graph import Graph, Shape
 from k2t_core.keras_side.model_file import stored_code
-from k2t_core.planning.plan import Plan, rows, weight_text
+from k2t_core.planning.plan import BOTH_SIDES, Plan, rows, weight_text
 
 # What `k2t inspect --json` tells of a row of the Mapping table.
-FIELDS = (
-    "call",
-    "layer",
-    "type",
-    "keras_shape",
-    "keras_layout",
-    "module",
-    "torch_shape",
-    "torch_layout",
-    "status",
-    "why",
-)
+FIELDS = (*BOTH_SIDES, "status", "why")
 
 
 @dataclass(frozen=True)

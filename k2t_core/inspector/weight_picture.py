@@ -60,6 +60,11 @@ class Side:
     row_gates: tuple[Band, ...] = ()
     column_gates: tuple[Band, ...] = ()
 
+    @property
+    def sizes(self) -> str:
+        """``(in 10, out 128)``."""
+        return "(" + ", ".join(f"{name} {size}" for name, size in zip(self.axes, self.shape)) + ")"
+
 
 @dataclass(frozen=True, eq=False)
 class WeightPicture:

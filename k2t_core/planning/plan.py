@@ -6,7 +6,7 @@ Long because the table is read off the plan's own fields, row by row.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -183,6 +183,10 @@ class Row:
     arguments: dict[str, object]
 
 
+# The fields that say what a call is on both sides, as every listing of rows begins.
+BOTH_SIDES = ("call", "layer", "type", "keras_shape", "keras_layout", "module", "torch_shape", "torch_layout")
+
+
 def rows(plan: Plan) -> list[Row]:
     """Layers that are cut off, the inputs, then every call in order of execution.
 
@@ -288,31 +292,18 @@ def table(plan: Plan) -> pd.DataFrame:
     """The rows as text, one column a field: what `k2t inspect` prints and the Mapping page shows."""
     import pandas as pd
 
-    records = []
-    for row in rows(plan):
-        data = asdict(row)
-        records.append(
+    return pd.DataFrame.from_records(
+        [
             {
-                **{
-                    k: data[k]
-                    for k in (
-                        "call",
-                        "layer",
-                        "type",
-                        "keras_shape",
-                        "keras_layout",
-                        "module",
-                        "torch_shape",
-                        "torch_layout",
-                    )
-                },
+                **{name: getattr(row, name) for name in BOTH_SIDES},
                 "weights": "; ".join(map(weight_text, row.weights)),
                 "status": row.status,
                 "override": "; ".join(o.describe() for o in row.overrides),
                 "why": row.why,
             }
-        )
-    return pd.DataFrame.from_records(records)
+            for row in rows(plan)
+        ]
+    )
 
 
 def weight_text(weight: PlannedWeight) -> str:

@@ -8,10 +8,10 @@ import streamlit as st
 
 from k2t_core.emit.code import layers_by_line, lines_by_layer
 from k2t_core.errors import K2TError
-from k2t_core.graph import Node
 from k2t_core.inspector import charts
 from k2t_core.inspector.activations import BARS, LINES, MAPS
 from k2t_core.inspector.layer_docs import documentation_of_keras, documentation_of_torch, keras_call
+from k2t_core.inspector.mapping_rows import node_of
 from k2t_core.inspector.weight_picture import first_element, weight_picture
 from k2t_core.planning.plan import Row
 from k2t_core.project.project import Project
@@ -20,11 +20,6 @@ from pages.parts import common
 
 AROUND = 3  # lines of context in the source
 CHOOSER = {MAPS: "Channel", LINES: "Feature"}
-
-
-def node_of(plan: Any, row: Row) -> Node | None:
-    """The call that a row stands for; None for an input."""
-    return next((p.node for scope, _, _, p in plan.root.walk() if f"{scope}{p.node.id}" == row.call), None)
 
 
 def source(project: Project, plan: Any, row: Row) -> None:
@@ -153,7 +148,7 @@ def pictures(project: Project, plan: Any, row: Row, drawn: list[Any]) -> None:
     with picked:
         key = st.selectbox("Weight", [weight.key for weight in drawn], key=f"picture:{row.call}")
     weight = next(weight for weight in drawn if weight.key == key)
-    layer = next((p.node.layer for _, _, _, p in plan.root.walk() if p.node.layer.path == row.layer), None)
+    node = node_of(plan, row)
     element = []
     for axis, (column, size, first) in enumerate(zip(fields, weight.shape, first_element(weight))):
         with column:
@@ -162,12 +157,12 @@ def pictures(project: Project, plan: Any, row: Row, drawn: list[Any]) -> None:
                     f"PyTorch axis {axis}", 0, size - 1, first, key=f"element:{weight.key}:{axis}:{weight.shape}"
                 )
             )
-    picture = weight_picture(weight, plan.traced.value(weight.source), element, layer)
+    picture = weight_picture(weight, plan.traced.value(weight.source), element, node and node.layer)
     name = weight.source.rsplit("/", 1)[-1]
     left, middle, right = st.columns([10, 2, 10], vertical_alignment="center")
     with left:
         common.chart(
-            charts.weight_figure(picture.keras, f"Keras: {name} {axes_text(picture.keras)}", picture.limit),
+            charts.weight_figure(picture.keras, f"Keras: {name} {picture.keras.sizes}", picture.limit),
             "picture-keras",
         )
     with middle:
@@ -175,7 +170,7 @@ def pictures(project: Project, plan: Any, row: Row, drawn: list[Any]) -> None:
     with right:
         common.chart(
             charts.weight_figure(
-                picture.torch, f"PyTorch: {key.rsplit('.', 1)[-1]} {axes_text(picture.torch)}", picture.limit
+                picture.torch, f"PyTorch: {key.rsplit('.', 1)[-1]} {picture.torch.sizes}", picture.limit
             ),
             "picture-torch",
         )
@@ -185,8 +180,3 @@ def pictures(project: Project, plan: Any, row: Row, drawn: list[Any]) -> None:
         f"Outlined on both sides: {name}{list(picture.keras.index)} = "
         f"{key.rsplit('.', 1)[-1]}{list(picture.torch.index)} = {value:.5g}.{part}"
     )
-
-
-def axes_text(side: Any) -> str:
-    """(in 10, out 128)."""
-    return "(" + ", ".join(f"{name} {size}" for name, size in zip(side.axes, side.shape)) + ")"

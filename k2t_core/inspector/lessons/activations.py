@@ -46,4 +46,9 @@ def activation_default(name: str, seed: int) -> Experiment:
     )
 
 
-LESSON = Lesson("Activations of one name", activation_default, ("LeakyReLU", "Activation", "Softmax"))
+LESSON = Lesson(
+    "Activations of one name",
+    activation_default,
+    ("LeakyReLU", "Activation", "Softmax"),
+    {"name": "LeakyReLU()", "seed": 0},
+)

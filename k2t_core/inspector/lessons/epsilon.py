@@ -44,4 +44,9 @@ def batch_norm_epsilon(variance: float, seed: int, channels: int = 4) -> Experim
     return Experiment(expected, wrong, right, {"variance": spread})
 
 
-LESSON = Lesson("BatchNorm: another epsilon", batch_norm_epsilon, ("BatchNormalization", "LayerNormalization"))
+LESSON = Lesson(
+    "BatchNorm: another epsilon",
+    batch_norm_epsilon,
+    ("BatchNormalization", "LayerNormalization"),
+    {"variance": 0.001, "seed": 0},
+)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,8 +76,12 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Lesson:
-    """run: its experiment. kinds: the Keras layers it speaks of, to find one in the loaded model."""
+    """run: its experiment. kinds: the Keras layers it speaks of, to find one in the loaded model.
+
+    defaults: its settings on the page, with what they start from.
+    """
 
     title: str
     run: Callable[..., Experiment]
     kinds: tuple[str, ...]
+    defaults: Mapping[str, Any]

@@ -67,4 +67,9 @@ def gru_reset(
     )
 
 
-LESSON = Lesson("GRU: gates and reset_after", gru_reset, ("GRU",))
+LESSON = Lesson(
+    "GRU: gates and reset_after",
+    gru_reset,
+    ("GRU",),
+    {"units": 3, "features": 2, "steps": 5, "after": True, "reordered": False, "seed": 0},
+)

@@ -30,4 +30,9 @@ def inference_mode(layer: str, seed: int, rate: float = 0.3) -> Experiment:
     return Experiment(expected, wrong, right, {"x": x})
 
 
-LESSON = Lesson("Training or inference", inference_mode, ("Dropout", "BatchNormalization"))
+LESSON = Lesson(
+    "Training or inference",
+    inference_mode,
+    ("Dropout", "BatchNormalization"),
+    {"layer": "BatchNormalization", "seed": 0},
+)

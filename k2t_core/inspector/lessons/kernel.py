@@ -44,4 +44,6 @@ def convolution_kernel(kernel: int, channels: int, seed: int, size: int = 5) -> 
     return Experiment(expected, wrong, right, pictures)
 
 
-LESSON = Lesson("A kernel is not just reversed", convolution_kernel, CONVOLUTIONS)
+LESSON = Lesson(
+    "A kernel is not just reversed", convolution_kernel, CONVOLUTIONS, {"size": 3, "channels": 2, "seed": 0}
+)

@@ -68,4 +68,9 @@ def lstm_gates(
     return Experiment(expected, wrong, answer(f"gates i f g o, {BIASES['first']}", right), pictures)
 
 
-LESSON = Lesson("LSTM: three arrays or four", lstm_gates, ("LSTM", "Bidirectional"))
+LESSON = Lesson(
+    "LSTM: three arrays or four",
+    lstm_gates,
+    ("LSTM", "Bidirectional"),
+    {"units": 3, "features": 2, "steps": 5, "order": "i f o g", "bias": "doubled", "seed": 0},
+)

@@ -51,4 +51,9 @@ def memory_format(height: int, width: int, channels: int, seed: int, wrong: str 
     return Experiment(expected, answer, right, orders)
 
 
-LESSON = Lesson("Memory format is no layout", memory_format, CONVOLUTIONS)
+LESSON = Lesson(
+    "Memory format is no layout",
+    memory_format,
+    CONVOLUTIONS,
+    {"wrong": "reshape", "height": 3, "width": 4, "channels": 2, "seed": 0},
+)

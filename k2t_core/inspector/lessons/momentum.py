@@ -32,4 +32,6 @@ def batch_norm_momentum(steps: int, seed: int, channels: int = 4) -> Experiment:
     return Experiment(expected, wrong, right, {"mean of the data": batches.mean((0, 1))})
 
 
-LESSON = Lesson("BatchNorm: momentum upside down", batch_norm_momentum, ("BatchNormalization",))
+LESSON = Lesson(
+    "BatchNorm: momentum upside down", batch_norm_momentum, ("BatchNormalization",), {"steps": 5, "seed": 0}
+)

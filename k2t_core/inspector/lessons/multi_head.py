@@ -56,4 +56,9 @@ def attention(heads: int, key_dim: int, steps: int, seed: int, wrong: str = "hea
     return Experiment(expected, answer, right, pictures)
 
 
-LESSON = Lesson("Attention: heads and masks", attention, ("MultiHeadAttention",))
+LESSON = Lesson(
+    "Attention: heads and masks",
+    attention,
+    ("MultiHeadAttention",),
+    {"wrong": "heads", "heads": 2, "key_dim": 3, "steps": 4, "seed": 0},
+)

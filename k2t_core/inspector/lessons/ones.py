@@ -31,4 +31,4 @@ def transposed_kernel(size: int, seed: int, ones: bool) -> Experiment:
     return Experiment(expected, wrong, right, {"kernel": kernel})
 
 
-LESSON = Lesson("Ones hide a wrong transpose", transposed_kernel, ("Dense",))
+LESSON = Lesson("Ones hide a wrong transpose", transposed_kernel, ("Dense",), {"size": 4, "seed": 0})

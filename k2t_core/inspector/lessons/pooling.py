@@ -34,5 +34,8 @@ def average_pooling(size: int, window: int, seed: int) -> Experiment:
 
 
 LESSON = Lesson(
-    "Average pooling at the border", average_pooling, ("AveragePooling2D", "AveragePooling1D", "AveragePooling3D")
+    "Average pooling at the border",
+    average_pooling,
+    ("AveragePooling2D", "AveragePooling1D", "AveragePooling3D"),
+    {"size": 8, "window": 3, "seed": 0},
 )

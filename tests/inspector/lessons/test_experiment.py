@@ -9,6 +9,7 @@ from keras import layers
 
 from k2t_core.inspector import lessons
 from k2t_core.inspector.lessons.experiment import OUTCOMES, Answer, Experiment
+from k2t_core.project.settings import SETTINGS
 
 KERAS = np.array([[1.0, 2.0, 3.0, 4.0]], "float32")
 
@@ -52,3 +53,4 @@ def test_every_lesson_speaks_of_layers_of_keras_and_is_reached_by_the_name_that_
     lesson = lessons.LESSONS[name]
     assert lesson.title and lesson.kinds and all(hasattr(layers, kind) for kind in lesson.kinds)
     assert getattr(lessons, lesson.run.__name__) is lesson.run
+    assert all(SETTINGS[f"learn.{name}.{key}"] == value for key, value in lesson.defaults.items())
