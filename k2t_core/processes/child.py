@@ -22,11 +22,13 @@ from typing import Any, Self
 
 from k2t_core import errors
 from k2t_core.errors import K2TError, ProcessEnded, UnsupportedError
+from k2t_core.processes.answers import check_answer
 from k2t_core.processes.limits import InForce, Limits
 from k2t_core.processes.messages import Channel, Codec, MessageError
 from k2t_core.progress import Cancelled, Progress, check
 
 GRACE = 2.0  # seconds in which cancelled work may end by itself, so that what the process holds is not lost
+AHEAD = 1000  # words of progress that wait to be read; more are dropped
 LOOK = 0.1  # seconds between two looks at whether somebody has cancelled
 
 
@@ -46,6 +48,7 @@ class Zygote:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
+        self._owner = os.getpid()
 
     def warm(self) -> None:
         """Start it, where it does not run; it imports in the background."""
@@ -53,34 +56,37 @@ class Zygote:
             self._running()
 
     def start(self, setup: dict[str, Any], end: socket.socket) -> int:
-        return self._ask({"start": setup}, [end.fileno()])["pid"]
+        """Fork one that works on ``end``, with what this process has for stderr; its pid."""
+        ends = [end.fileno(), *([2] if _is_open(2) else [])]
+        with self._lock:
+            try:
+                return _asked(self._running(), {"start": setup}, ends)["pid"]
+            except OSError:  # it was killed, or had been idle for long and has left just now
+                self._process = None
+            try:
+                return _asked(self._running(), {"start": setup}, ends)["pid"]
+            except OSError as error:
+                self._process = None
+                raise ProcessEnded(f"the process that starts others has ended ({error}); try again") from error
 
     def end(self, pid: int) -> int:
         """Kill a child where it lives still; its exit code, or minus its signal."""
-        return self._ask({"end": pid}, [])["status"]
+        with self._lock:
+            try:
+                if self._control is not None and self._owner == os.getpid():
+                    return _asked(self._control, {"end": pid}, [])["status"]
+            except OSError:  # it is gone, and its children with it
+                self._process = None
+        return -signal.SIGKILL
 
     def _running(self) -> socket.socket:
-        if self._process is None or self._process.poll() is not None or self._control is None:
+        forked = self._owner != os.getpid()  # this process from another one, to which the zygote belongs
+        if forked or self._process is None or self._process.poll() is not None or self._control is None:
+            self._owner = os.getpid()
             self._control, theirs = socket.socketpair()
             with theirs:
                 self._process = _python(["k2t_core.processes.zygote", str(theirs.fileno()), *self.imports], theirs)
         return self._control
-
-    def _ask(self, request: dict[str, Any], ends: list[int]) -> dict[str, Any]:
-        with self._lock:
-            control = self._running()
-            try:
-                socket.send_fds(control, [json.dumps(request).encode()], ends)
-                answer = b""
-                while not answer.endswith(b"\n"):
-                    piece = control.recv(4096)
-                    if not piece:
-                        raise ConnectionError("it is gone")
-                    answer += piece
-            except OSError as error:
-                self._process = None
-                raise ProcessEnded(f"the process that starts others has ended ({error}); try again") from error
-        return json.loads(answer)
 
 
 class Child:
@@ -88,6 +94,7 @@ class Child:
 
     name: what it is, for sentences ("the engine"). target: "module:Class" of the object that it makes, whose public
     methods can be called; its ``CODEC`` is the codec here too. zygote: forks it; without one it is started afresh.
+    grace: seconds in which cancelled work may end by itself, so that what the process holds is not lost.
     """
 
     def __init__(
@@ -99,10 +106,11 @@ class Child:
         *,
         imports: Sequence[str] = (),
         zygote: Zygote | None = None,
+        grace: float = GRACE,
     ):
         self.name, self.limits, self.in_force = name, limits, InForce()
         self.pid = 0
-        self._zygote, self._process = zygote, None
+        self._zygote, self._process, self._grace = zygote, None, grace
         ours, theirs = socket.socketpair()
         setup = {"target": target, "limits": asdict(limits), "imports": list(imports)}
         with theirs:
@@ -154,6 +162,7 @@ class Child:
 
     def _wait(self, id: int, answers: queue.SimpleQueue[dict[str, Any]], progress: Progress | None) -> Any:
         until = float("inf")  # when it is too late for it to end by itself
+        late = time.monotonic() + self.limits.wall if self.limits.wall is not None else float("inf")
         while True:
             try:
                 answer = answers.get(timeout=LOOK)
@@ -162,6 +171,8 @@ class Child:
             if "done" in answer:
                 return answer["done"]
             if "failed" in answer:
+                if answer["failed"] == "Cancelled" and until == float("inf"):
+                    raise WorkerFault("it says that it was cancelled, and nobody asked for that", "")
                 raise error_of(answer)
             try:
                 if "share" in answer and progress is not None and until == float("inf"):
@@ -169,11 +180,13 @@ class Child:
                 if until == float("inf"):
                     check()
             except Cancelled:
-                until = time.monotonic() + GRACE
+                until = time.monotonic() + self._grace
                 self._send_quietly({"cancel": id})
-            if time.monotonic() > until:
+            if time.monotonic() >= until:
                 self.kill("it was stopped in the middle of its work")
                 raise Cancelled
+            if time.monotonic() > late:
+                self.kill(f"it gave no answer for {self.limits.wall} s")
 
     def kill(self, why: str = "it was ended") -> None:
         """End it, now."""
@@ -198,6 +211,7 @@ class Child:
         while True:
             try:
                 message = self._channel.receive()
+                check_answer(message)
             except EOFError:
                 self._end(None)
                 break
@@ -208,8 +222,11 @@ class Child:
                 self.in_force = InForce(message["on"], message["off"])
                 self._ready.set()
                 continue
-            waiting = self._answers.get(message.get("id"))
-            if waiting is not None:
+            if "share" not in message:
+                waiting = self._answers.pop(message["id"], None)  # it is answered once
+            else:
+                waiting = self._answers.get(message["id"])
+            if waiting is not None and ("share" not in message or waiting.qsize() < AHEAD):
                 waiting.put(message)
         for waiting in list(self._answers.values()):
             waiting.put({"failed": "ProcessEnded", "words": self._gone})
@@ -229,10 +246,7 @@ class Child:
     def _code(self) -> int:
         """Kill it where it lives still; its exit code, or minus its signal."""
         if self._zygote is not None:
-            try:
-                return self._zygote.end(self.pid)
-            except ProcessEnded:
-                return -signal.SIGKILL
+            return self._zygote.end(self.pid)
         assert self._process is not None  # there is no zygote
         try:
             return self._process.wait(0.5)
@@ -261,13 +275,34 @@ def error_of(answer: dict[str, Any]) -> BaseException:
     if kind == "Cancelled":
         return Cancelled()
     if kind == "UnsupportedError":
-        return UnsupportedError(words)
+        return UnsupportedError([str(problem) for problem in words])
+    words = str(words)
     if kind == "MemoryError":
         return MemoryError(words)
     cls = getattr(errors, kind, None) if kind else None
     if isinstance(cls, type) and issubclass(cls, K2TError):
         return cls(words)
     return WorkerFault(words, answer.get("where", ""))
+
+
+def _asked(control: socket.socket, request: dict[str, Any], ends: list[int]) -> dict[str, Any]:
+    """A zygote's answer. Raises OSError where it is gone."""
+    socket.send_fds(control, [json.dumps(request).encode()], ends)
+    answer = b""
+    while not answer.endswith(b"\n"):
+        piece = control.recv(4096)
+        if not piece:
+            raise ConnectionError("it is gone")
+        answer += piece
+    return json.loads(answer)
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
 
 
 def _python(arguments: list[str], end: socket.socket) -> subprocess.Popen[bytes]:

@@ -1,9 +1,9 @@
-"""What a process of k2t's may use: memory, processor time, files, network; each where the system allows it.
+"""What a process of k2t's may use: memory, time, files, network, other processes; each where the system allows it.
 
 Limits of the kernel, put on by the process itself before it reads anything of a user's, and never to be taken off
 again: `setrlimit`, Landlock (files and signals; https://docs.kernel.org/userspace-api/landlock.html) and seccomp
-(sockets; https://docs.kernel.org/userspace-api/seccomp_filter.html). Both of the latter need no rights and are there on
-Linux only. What could not be put on is said in words: `Limits.apply` returns them.
+(sockets and processes; https://docs.kernel.org/userspace-api/seccomp_filter.html). Both of the latter need no rights
+and are there on Linux only. What could not be put on is said in words: `Limits.apply` returns them.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ from pathlib import Path
 
 SHARE = 0.9  # of the machine's memory, that one process may have
 CPU_SECONDS = 4 * 3600
+WALL_SECONDS = 3600
 
 
 @dataclass(frozen=True)
 class Limits:
-    """memory: bytes; cpu: seconds of all cores together; call: the same for one call; file: bytes of the largest file
-    that it writes; writes: the folders and files that it may write to. None: no limit.
+    """memory: bytes; cpu: seconds of all cores together; call: the same for one call; wall: seconds from a call to its
+    answer, which the parent counts; file: bytes of the largest file that it writes; writes: the folders and files that
+    it may write to. None: no limit. processes: whether it may start others, or reach them with signals.
     """
 
     memory: int | None = None
@@ -34,6 +36,8 @@ class Limits:
     file: int | None = None
     network: bool = True
     writes: tuple[str, ...] | None = None
+    wall: int | None = None
+    processes: bool = True
 
     def apply(self) -> InForce:
         """Put them on this process and all its children."""
@@ -41,6 +45,8 @@ class Limits:
         _rlimits(self, found)
         if not self.network:
             _try(found, "network", "none", _no_sockets)
+        if not self.processes:
+            _try(found, "processes", "none but itself", _no_processes)
         if self.writes is not None:
             _try(found, "files", "written in its own folders alone", lambda: _landlock(self.writes or ()))
         return found
@@ -85,6 +91,11 @@ def cpu_limit() -> int:
     return int(os.environ.get("K2T_CPU_SECONDS", CPU_SECONDS))
 
 
+def wall_limit() -> int:
+    """Seconds that one call may take by the clock: K2T_WALL_SECONDS, or an hour. For what neither works nor ends."""
+    return int(os.environ.get("K2T_WALL_SECONDS", WALL_SECONDS))
+
+
 def _try(found: InForce, name: str, words: str, put_on: Callable[[], object]) -> None:
     try:
         put_on()
@@ -118,52 +129,123 @@ def _rlimits(limits: Limits, found: InForce) -> None:
         _try(found, name, words.format(bound if name == "cpu" else bound / 2**30), put_on)
 
 
-# seccomp: a filter in the machine language of BPF, run by the kernel at every system call.
+# seccomp: filters in the machine language of BPF, run by the kernel at every system call. Each call that one names is
+# refused, or looked at: `_Rule`.
 
 _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _FILTER = 38, 22, 2
-_LOAD, _EQUAL, _RETURN = 0x20, 0x15, 0x06
+_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _ALLOW, _REFUSE = 0x7FFF0000, 0x00050000  # SECCOMP_RET_ERRNO
-_EACCES = 13
-# audit architecture, socket(), io_uring_setup(), ptrace(), process_vm_writev(), pidfd_getfd()
-_ARCHITECTURES = {
-    "x86_64": (0xC000003E, 41, 425, 101, 311, 438),
-    "aarch64": (0xC00000B7, 198, 425, 117, 271, 438),
+_EPERM, _EACCES, _ENOSYS = 1, 13, 38
+_X32 = 0x40000000
+_ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+# (x86_64, aarch64); None: not there
+_NUMBERS: dict[str, tuple[int | None, int | None]] = {
+    "socket": (41, 198),
+    "io_uring_setup": (425, 425),
+    "ptrace": (101, 117),
+    "process_vm_writev": (311, 271),
+    "pidfd_getfd": (438, 438),
+    "fork": (57, None),
+    "vfork": (58, None),
+    "clone": (56, 220),
+    "clone3": (435, 435),
+    "execve": (59, 221),
+    "execveat": (322, 281),
+    "kill": (62, 129),
+    "tkill": (200, 130),
+    "tgkill": (234, 131),
+    "rt_sigqueueinfo": (129, 138),
+    "rt_tgsigqueueinfo": (297, 240),
+    "pidfd_send_signal": (424, 424),
+    "prlimit64": (302, 261),
+    "ioctl": (16, 29),
+    "shmget": (29, 194),
+    "semget": (64, 190),
+    "msgget": (68, 186),
+    "mq_open": (240, 180),
 }
-_AF_UNIX, _X32 = 1, 0x40000000
+_CLONE_THREAD, _TIOCSTI, _TIOCLINUX = 0x10000, 0x5412, 0x541C
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """A system call that is refused with ``error``; but for ``only``, whose values of an argument are let pass (with
+    ``bits``: any of these bits), or for all but ``never``.
+    """
+
+    name: str
+    error: int = _EPERM
+    argument: int = 0
+    only: tuple[int, ...] = ()
+    bits: int = 0
+    never: tuple[int, ...] = ()
+
+    def program(self, number: int) -> list[bytes]:
+        """It leaves the call's number where it is, unless it is this call."""
+        refuse, allow = _step(_RETURN, _REFUSE | self.error), _step(_RETURN, _ALLOW)
+        if self.bits:
+            tests = [_step(_ANY_BIT, self.bits, no=1), allow]
+        else:
+            tests = [part for value in self.only for part in (_step(_EQUAL, value, no=1), allow)]
+            tests += [part for value in self.never for part in (_step(_EQUAL, value, no=1), refuse)]
+        if tests:
+            tests.insert(0, _step(_LOAD, 16 + 8 * self.argument))  # its lower half
+        body = [*tests, allow if self.never else refuse]
+        return [_step(_EQUAL, number, no=len(body)), *body]
+
+
+def _step(code: int, value: int, yes: int = 0, no: int = 0) -> bytes:
+    """An instruction; yes and no: how many to leave out where a comparison holds, or does not."""
+    return struct.pack("HBBI", code, yes, no, value)
 
 
 def _no_sockets() -> None:
-    """Refuse every socket but those within this machine's file system, and to reach into other processes.
-
-    io_uring would make sockets behind the filter's back, another architecture's numbers would mean other calls.
+    """Refuse every socket, those within the machine too (behind one may be a service that starts programs), and to
+    reach into other processes. io_uring would make sockets behind the filter's back.
     """
-    known = _ARCHITECTURES.get(platform.machine())
-    if sys.platform != "linux" or known is None:
-        raise OSError(f"no filter for {sys.platform} on {platform.machine()}")
-    architecture, its_socket, *others = known
+    calls = ("socket", "io_uring_setup", "ptrace", "process_vm_writev", "pidfd_getfd")
+    _filter([_Rule(name, _EACCES) for name in calls])
 
-    def instruction(code: int, yes: int, no: int, value: int) -> bytes:
-        return struct.pack("HBBI", code, yes, no, value)
 
-    refuse = instruction(_RETURN, 0, 0, _REFUSE | _EACCES)
+def _no_processes() -> None:
+    """Refuse to start processes, to end or limit others, to type into the terminal, and what would outlive this one.
+
+    Threads are made by clone(); its successor, whose options no filter can read, seems not to be there.
+    """
+    own = os.getpid()
+    signals = ("tkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "pidfd_send_signal")
+    shared = ("shmget", "semget", "msgget", "mq_open")
+    _filter(
+        [
+            _Rule("clone", bits=_CLONE_THREAD),
+            _Rule("clone3", _ENOSYS),
+            *(_Rule(name) for name in ("fork", "vfork", "execve", "execveat", *signals, *shared)),
+            _Rule("kill", only=(own,)),
+            _Rule("tgkill", only=(own,)),
+            _Rule("prlimit64", only=(0, own)),
+            _Rule("ioctl", argument=1, never=(_TIOCSTI, _TIOCLINUX)),
+        ]
+    )
+
+
+def _filter(rules: list[_Rule]) -> None:
+    """Put rules on this process. Another architecture's numbers would mean other calls: they are refused."""
+    machine = platform.machine()
+    if sys.platform != "linux" or machine not in _ARCHITECTURES:
+        raise OSError(f"no filter for {sys.platform} on {machine}")
+    refuse = _step(_RETURN, _REFUSE | _EACCES)
     program = [
-        instruction(_LOAD, 0, 0, 4),  # the architecture
-        instruction(_EQUAL, 1, 0, architecture),
+        _step(_LOAD, 4),  # the architecture
+        _step(_EQUAL, _ARCHITECTURES[machine], yes=1),
         refuse,
-        instruction(_LOAD, 0, 0, 0),  # the number of the call
-        instruction(0x35, 0, 1, _X32),  # x32's numbers, from here up, are refused
+        _step(_LOAD, 0),  # the number of the call
+        _step(_AT_LEAST, _X32, no=1),
         refuse,
     ]
-    for number in others:
-        program += [instruction(_EQUAL, 0, 1, number), refuse]
-    program += [
-        instruction(_EQUAL, 1, 0, its_socket),
-        instruction(_RETURN, 0, 0, _ALLOW),
-        instruction(_LOAD, 0, 0, 16),  # its first argument: the family
-        instruction(_EQUAL, 1, 0, _AF_UNIX),
-        refuse,
-        instruction(_RETURN, 0, 0, _ALLOW),
-    ]
+    for rule in rules:
+        number = _NUMBERS[rule.name][list(_ARCHITECTURES).index(machine)]
+        program += rule.program(number) if number is not None else []
+    program.append(_step(_RETURN, _ALLOW))
     code = ctypes.create_string_buffer(b"".join(program))
     head = struct.pack("HxxxxxxP", len(program), ctypes.addressof(code))
     libc = ctypes.CDLL(None, use_errno=True)
@@ -178,18 +260,21 @@ _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _WRITE_FILE, _ONLY_FILES = 1 << 1, (1 << 1) | (1 << 14)
 _CHANGES = _WRITE_FILE | sum(1 << bit for bit in range(4, 13))
 _REFER, _TRUNCATE = 1 << 13, 1 << 14
-_SIGNALS = 1 << 1
+_ABSTRACT_SOCKETS, _SIGNALS = 1 << 0, 1 << 1
 
 
 def _landlock(writes: tuple[str, ...]) -> None:
-    """Let files be written below ``writes`` and on /dev/null alone; no signals to processes outside (kernel 6.12)."""
+    """Let files be written below ``writes`` and on /dev/null alone.
+
+    From kernel 6.12 on, no signals to processes outside, nor abstract sockets either.
+    """
     if sys.platform != "linux":
         raise OSError(f"no Landlock on {sys.platform}")
     libc = ctypes.CDLL(None, use_errno=True)
     version = libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), 1)
     _checked(version)
     handled = _CHANGES | (_REFER if version >= 2 else 0) | (_TRUNCATE if version >= 3 else 0)
-    rules = struct.pack("QQQ", handled, 0, _SIGNALS if version >= 6 else 0)[: 24 if version >= 6 else 8]
+    rules = struct.pack("QQQ", handled, 0, _SIGNALS | _ABSTRACT_SOCKETS)[: 24 if version >= 6 else 8]
     ruleset = libc.syscall(_CREATE_RULESET, ctypes.c_char_p(rules), ctypes.c_size_t(len(rules)), 0)
     _checked(ruleset)
     try:

@@ -4,15 +4,18 @@ Who reads a pickle runs what its writer likes, and the writer may be a process i
 Here the reader decides what can come: numbers, words, lists, arrays, and the dataclasses that it named itself.
 
 A message is the length of its header (8 bytes, little endian), the header, and the bytes of its arrays, C-contiguous,
-in the order of the header's ``arrays``: a list of [dtype, shape].
+in the order of the header's ``arrays``: a list of [dtype, shape]. Where they are many they lie in a file of memory that
+comes with the first byte (`shared`), and the highest bit of the length says so.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import socket
 import struct
 import threading
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +23,11 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from k2t_core.processes import shared
+
 HEADER = 256 * 2**20  # bytes: more is no message of ours
+_CLOSED_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+APART = 2**63  # of the length: the arrays come in a file of memory
 TOGETHER = 2**16  # bytes up to which an array travels in one piece with what is beside it
 # By name, so that a message names no dtype with objects or fields in it.
 DTYPES = {
@@ -54,11 +61,16 @@ class Codec:
         pieces = [memoryview(struct.pack("<Q", len(header)) + header)]
         return pieces + [array.reshape(-1).view(np.uint8).data for array in arrays if array.size]
 
-    def decode(self, header: bytes) -> tuple[Any, list[np.ndarray]]:
-        """(body, empty arrays to be filled with the bytes that follow): see `value`. Raises MessageError."""
+    def decode(
+        self, header: bytes, make: Callable[[Any, np.dtype], np.ndarray] = np.empty
+    ) -> tuple[Any, list[np.ndarray]]:
+        """(body, empty arrays to be filled with the bytes that follow): see `value`. Raises MessageError.
+
+        make: what makes an array of a shape and a dtype, where they are not empty.
+        """
         try:
             told = json.loads(header)
-            arrays = [np.empty(shape, DTYPES[name]) for name, shape in told["arrays"]]
+            arrays = [make(shape, DTYPES[name]) for name, shape in told["arrays"]]
             return told["body"], arrays
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise MessageError(f"no message of k2t's: {error!r}") from error
@@ -79,6 +91,9 @@ class Codec:
             value = np.asarray(value)
             return {"scalar": self._array(value, arrays)}
         if isinstance(value, np.ndarray):
+            axes = _in_memory(value)
+            if axes is not None:
+                return {"moved": [self._array(value.transpose(axes), arrays), axes]}
             return {"array": self._array(value, arrays)}
         if isinstance(value, (bytes, bytearray)):
             return {"bytes": self._array(np.frombuffer(value, np.uint8), arrays)}
@@ -113,6 +128,9 @@ class Codec:
         ((kind, held),) = body.items()
         if kind in ("array", "scalar"):
             return arrays[held] if kind == "array" else arrays[held][()]
+        if kind == "moved":
+            index, axes = held
+            return arrays[index].transpose(np.argsort(axes))
         if kind == "bytes":
             return arrays[held].tobytes()
         if kind == "path":
@@ -120,6 +138,17 @@ class Codec:
         if kind == "dict":
             return {self._value(key, arrays): self._value(item, arrays) for key, item in held}
         return {"tuple": tuple, "set": set, "frozenset": frozenset}[kind](self._value(item, arrays) for item in held)
+
+
+def _in_memory(array: np.ndarray) -> list[int] | None:
+    """The axes in the order in which they lie in memory, where that is another; None where they lie in none.
+
+    So a transposed view goes as it lies there: nothing is copied, and sums over it add up in the same order.
+    """
+    if array.flags.c_contiguous:
+        return None
+    axes = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
+    return axes if array.transpose(axes).flags.c_contiguous else None
 
 
 class Channel:
@@ -131,10 +160,16 @@ class Channel:
 
     def send(self, value: Any) -> None:
         """Raises TypeError for what is no data, OSError where the other end is gone."""
-        pieces = self.codec.encode(value)
+        header, *pieces = self.codec.encode(value)
+        if sum(map(len, pieces)) >= shared.LEAST and (fd := shared.sealed(pieces)) is not None:
+            try:
+                self._send_apart(header, fd)
+            finally:
+                os.close(fd)
+            return
         with self._sending:
             waiting = bytearray()
-            for piece in pieces:
+            for piece in (header, *pieces):
                 if len(piece) < TOGETHER:
                     waiting += piece
                     continue
@@ -143,19 +178,45 @@ class Channel:
                 self.end.sendall(piece)
             self.end.sendall(waiting)
 
+    def _send_apart(self, header: memoryview, fd: int) -> None:
+        with self._sending:
+            first = struct.pack("<Q", APART | len(header) - 8)
+            sent = socket.send_fds(self.end, [first], [fd])
+            self.end.sendall(first[sent:])
+            self.end.sendall(header[8:])
+
     def receive(self) -> Any:
         """The next message; it waits. Raises EOFError where the other end is gone, MessageError for what is none."""
+        fds: list[int] = []
         try:
-            (length,) = struct.unpack("<Q", self._exactly(bytearray(8)))
+            (length,) = struct.unpack("<Q", self._first(fds))
+            apart, length = bool(length & APART), length & ~APART
             if length > HEADER:
                 raise MessageError(f"no message of k2t's: {length} bytes of header")
-            body, arrays = self.codec.decode(bytes(self._exactly(bytearray(length))))
-            for array in arrays:
-                if array.size:
-                    self._exactly(array.reshape(-1).view(np.uint8))
+            header = bytes(self._exactly(bytearray(length)))
+            if apart:
+                body, arrays = self.codec.decode(header, _file(fds).take)
+            else:
+                body, arrays = self.codec.decode(header)
+                for array in arrays:
+                    if array.size:
+                        self._exactly(array.reshape(-1).view(np.uint8))
         except (ConnectionError, MemoryError) as error:
             raise EOFError(str(error)) from error
+        finally:
+            for fd in fds:
+                os.close(fd)
         return self.codec.value(body, arrays)
+
+    def _first(self, fds: list[int]) -> bytes:
+        """The 8 bytes that a message begins with; the file that may come with them is added to ``fds``."""
+        if not hasattr(socket, "recv_fds"):
+            return bytes(self._exactly(bytearray(8)))
+        found, came, _, _ = socket.recv_fds(self.end, 8, 1, _CLOSED_ON_EXEC)
+        fds += came
+        if not found:
+            raise EOFError("the other end is gone")
+        return found + bytes(self._exactly(bytearray(8 - len(found))))
 
     def close(self) -> None:
         self.end.close()
@@ -168,3 +229,10 @@ class Channel:
                 raise EOFError("the other end is gone")
             view = view[count:]
         return into
+
+
+def _file(fds: list[int]) -> shared.Sealed:
+    try:
+        return shared.Sealed(fds[0])
+    except (IndexError, OSError, ValueError) as error:
+        raise MessageError(f"no message of k2t's: {error}") from error

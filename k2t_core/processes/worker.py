@@ -18,7 +18,7 @@ from dataclasses import asdict
 from typing import Any
 
 from k2t_core import errors
-from k2t_core.errors import RAISED, K2TError, UnsupportedError, named
+from k2t_core.errors import K2TError, UnsupportedError, named
 from k2t_core.processes.limits import Limits
 from k2t_core.processes.messages import Channel, MessageError
 from k2t_core.progress import Cancelled, check, interruptible
@@ -62,7 +62,7 @@ class Worker:
             answer: dict[str, Any] = {"id": id, "done": value}
         except Cancelled:
             answer = {"id": id, "failed": "Cancelled"}
-        except RAISED as error:
+        except BaseException as error:  # code of a user's own can raise anything, and who called waits
             answer = {"id": id, **failed(error)}
         finally:
             del self._unwanted[id]
@@ -88,8 +88,13 @@ def failed(error: BaseException) -> dict[str, Any]:
 
 
 def run(end: socket.socket, setup: dict[str, Any]) -> None:
-    """Work on a socket until the parent is gone, and end this process. stdout goes to stderr: it is the parent's."""
+    """Work on a socket until the parent is gone, and end this process. stdout goes to stderr: it is the parent's.
+
+    Ctrl-C in a terminal is the parent's to answer; nor may what runs here type into that terminal.
+    """
     os.dup2(2, 1)
+    if hasattr(os, "setsid") and os.getpid() != os.getpgrp():
+        os.setsid()
     told = dict(setup["limits"])
     if told.get("writes") is not None:
         told["writes"] = tuple(told["writes"])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -17,7 +19,7 @@ import numpy as np
 
 from k2t_core.errors import InputError, UnsupportedError
 from k2t_core.processes.messages import Codec
-from k2t_core.progress import Progress, check
+from k2t_core.progress import Cancelled, Progress, check
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,22 @@ class Target:
             "value": ValueError("a fault"),
             "memory": MemoryError("8 GiB"),
         }[kind]
+
+    def raise_any(self, kind: str) -> None:
+        class Own(BaseException):
+            pass
+
+        raise {"own": Own("x"), "interrupt": KeyboardInterrupt("x"), "cancelled": Cancelled()}[kind]
+
+    def say(self, *messages: Any) -> None:
+        """Send what no worker sends, in its name."""
+        worker = next(one for one in gc.get_objects() if type(one).__name__ == "Worker")
+        for message in messages:
+            worker.channel.send(message)
+        time.sleep(60)
+
+    def big(self, count: int) -> np.ndarray:
+        return np.arange(count, dtype=np.float64)
 
     def unknown(self) -> Unknown:
         return Unknown("no data")
@@ -128,6 +146,56 @@ class Target:
         except OSError as error:
             return type(error).__name__
         return "reached"
+
+    def own_signal(self) -> str:
+        os.kill(os.getpid(), 0)
+        return "sent"
+
+    def limit(self, pid: int) -> str:
+        import resource
+
+        try:
+            resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        except OSError as error:
+            return type(error).__name__
+        return "limited"
+
+    def start(self, how: str) -> str:
+        """Another process, or a thread."""
+        try:
+            if how == "fork":
+                if os.fork() == 0:
+                    os._exit(0)
+            elif how == "program":
+                subprocess.run(["true"])
+            elif how == "exec":
+                os.execv("/bin/true", ["true"])
+            else:
+                thread = threading.Thread(target=self.add)
+                thread.start()
+                thread.join()
+        except OSError as error:
+            return type(error).__name__
+        return "started"
+
+    def terminal(self) -> str:
+        """Type a letter into the terminal of this process's stdin or stderr, as if its user had."""
+        import fcntl
+        import termios
+
+        try:
+            fcntl.ioctl(2, termios.TIOCSTI, b"x")
+        except OSError as error:
+            return type(error).__name__
+        return "typed"
+
+    def unix_socket(self, path: str) -> str:
+        try:
+            with socket.socket(socket.AF_UNIX) as end:
+                end.connect(path)
+        except OSError as error:
+            return type(error).__name__
+        return "connected"
 
     def write_into(self, pid: int) -> str:
         try:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -90,6 +89,54 @@ def test_what_does_not_ask_is_killed(child):
         os.kill(child.pid, 0)
 
 
+def test_without_grace_it_is_killed_at_once(zygote):
+    wanted = threading.Event()
+    with Child("it", TARGET, Target.CODEC, Limits(), zygote=zygote, grace=0) as child:
+        child.call("add")
+        with pytest.raises(Cancelled), interruptible(wanted.is_set):
+            threading.Timer(0.2, wanted.set).start()
+            child.call("long")
+        assert not child.alive, "although it asks whether it is cancelled"
+
+
+def test_what_neither_works_nor_ends_is_ended_by_the_clock(zygote):
+    with Child("it", TARGET, Target.CODEC, Limits(wall=1), zygote=zygote) as child:
+        assert child.call("add") == 1
+        with pytest.raises(ProcessEnded, match="^it has ended: it gave no answer for 1 s$"):
+            child.call("endless")
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"), [("own", "Own: x"), ("interrupt", "KeyboardInterrupt: x"), ("cancelled", "nobody asked for")]
+)
+def test_whatever_is_raised_is_an_answer(child, kind, words):
+    with pytest.raises(WorkerFault, match=words):
+        child.call("raise_any", kind)
+    assert child.call("add") == 1
+
+
+@pytest.mark.parametrize("message", [[1], None, {"id": 0}], ids=repr)
+def test_what_no_worker_says_ends_it(child, message):
+    with pytest.raises(ProcessEnded, match="does not speak k2t's language any more"):
+        child.call("say", message)
+    assert not child.alive
+
+
+def test_answers_to_nobody_and_twice_are_let_go(child):
+    assert child.call("add") == 1
+    with pytest.raises(InputError, match="no"):
+        child.call("say", {"id": 7, "done": 1}, {"id": 1, "failed": "InputError", "words": "no"}, {"id": 1, "done": 2})
+    assert child.call("add") == 2
+
+
+def test_large_arrays(child):
+    values = np.arange(10**6, dtype=np.float32).reshape(10, 100, 1000)
+    (got, other), _ = child.call("echo", values, values.transpose(2, 0, 1), a=1)
+    assert (got == values).all() and (other == values.transpose(2, 0, 1)).all()
+    assert other.strides == values.transpose(2, 0, 1).strides, "as it lay in memory"
+    got += 1
+
+
 @pytest.mark.parametrize(
     ("how", "words"),
     [
@@ -155,21 +202,49 @@ def test_forked_ones_begin_untouched(zygote):
     other.kill()
 
 
-def test_a_zygote_that_was_killed_is_started_again():
+def test_a_zygote_that_was_killed_is_started_again_and_its_children_end_with_it():
     zygote = Zygote(["numpy"])
     first = Child("one", TARGET, Target.CODEC, Limits(), zygote=zygote)
     assert first.call("add") == 1
     os.kill(_parent_of(first.pid), 9)
-    with pytest.raises(ProcessEnded, match="try again"):
-        for _ in range(50):
-            Child("two", TARGET, Target.CODEC, Limits(), zygote=zygote).kill()
-            time.sleep(0.05)
-    again = Child("three", TARGET, Target.CODEC, Limits(), zygote=zygote)
+    again = Child("two", TARGET, Target.CODEC, Limits(), zygote=zygote)
     assert again.call("add") == 1
+    with pytest.raises(ProcessEnded, match="one has ended"):
+        first.call("endless")
     again.kill()
-    first.kill()
+    assert _state_of(first.pid) in ("", "Z"), "it runs no more, whether or not somebody has asked how it ended"
+
+
+def test_a_fork_of_this_process_has_a_zygote_of_its_own(zygote):
+    Child("one", TARGET, Target.CODEC, Limits(), zygote=zygote).kill()
+    ours, theirs = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        with Child("two", TARGET, Target.CODEC, Limits(), zygote=zygote) as child:
+            os.write(theirs, str(_parent_of(child.pid)).encode())
+        os._exit(0)
+    os.waitpid(pid, 0)
+    with Child("three", TARGET, Target.CODEC, Limits(), zygote=zygote) as child:
+        assert int(os.read(ours, 100)) != _parent_of(child.pid)
+
+
+def test_what_it_prints_goes_where_the_parents_stderr_goes_now(child, capfd):
+    child.call("print_much")
+    assert "xxxxxxxxxx" not in capfd.readouterr().out
 
 
 def _parent_of(pid: int) -> int:
+    return int(_stat(pid)[1])
+
+
+def _state_of(pid: int) -> str:
+    """One letter, of a process that is not there none."""
+    try:
+        return _stat(pid)[0]
+    except FileNotFoundError:
+        return ""
+
+
+def _stat(pid: int) -> list[str]:
     with open(f"/proc/{pid}/stat") as file:
-        return int(file.read().rsplit(")", 1)[1].split()[1])
+        return file.read().rsplit(")", 1)[1].split()

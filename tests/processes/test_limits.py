@@ -8,7 +8,7 @@ import pytest
 
 from k2t_core.errors import ProcessEnded
 from k2t_core.processes.child import Child
-from k2t_core.processes.limits import Limits, cpu_limit, memory_limit, memory_of_the_machine
+from k2t_core.processes.limits import Limits, cpu_limit, memory_limit, memory_of_the_machine, wall_limit
 from tests.processes.targets import Target
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits of the Linux kernel")
@@ -99,10 +99,40 @@ def test_who_may_write_nothing_reaches_into_no_other_process(limited):
     assert child.call("kill_parent") in ("PermissionError", "reached")  # signals are refused from kernel 6.12 on
 
 
+def test_no_other_processes(limited):
+    child = limited(processes=False)
+    needs(child, "processes")
+    assert [child.call("start", how) for how in ("fork", "program", "exec")] == ["PermissionError"] * 3
+    assert child.call("start", "thread") == "started"
+    assert child.call("kill_parent") == "PermissionError" and child.call("own_signal") == "sent"
+    assert child.call("limit", os.getpid()) == "PermissionError"
+    assert child.call("limit", 0) == child.call("limit", child.pid) == "limited"
+    with pytest.raises(ProcessEnded, match="it crashed .SIGABRT."):
+        child.call("end", "SIGABRT")
+    assert limited().call("start", "fork") == "started"
+
+
+def test_nobody_types_into_the_terminal(limited):
+    """What TIOCSTI types is read by the shell as soon as k2t has ended. Refused: no terminal, or not its own."""
+    assert limited(processes=False).call("terminal") in ("PermissionError", "OSError")
+
+
+def test_no_socket_within_the_machine(limited, tmp_path):
+    path = str(tmp_path / "service")
+    with socket.socket(socket.AF_UNIX) as service:
+        service.bind(path)
+        service.listen()
+        assert limited().call("unix_socket", path) == "connected"
+        child = limited(network=False)
+        needs(child, "network")
+        assert child.call("unix_socket", path) == "PermissionError"
+
+
 def test_what_is_in_force_is_told(limited):
-    child = limited(memory=2**33, cpu=100, file=2**30, network=False, writes=())
+    child = limited(memory=2**33, cpu=100, file=2**30, network=False, writes=(), processes=False)
     assert {"memory", "cpu", "file"} <= set(child.in_force.on)
-    assert set(child.in_force.on) | set(child.in_force.off) == {"memory", "cpu", "file", "network", "files"}
+    names = {"memory", "cpu", "file", "network", "files", "processes"}
+    assert set(child.in_force.on) | set(child.in_force.off) == names
 
 
 def test_defaults_follow_the_machine(monkeypatch):
@@ -110,4 +140,5 @@ def test_defaults_follow_the_machine(monkeypatch):
     assert 2**28 < memory_limit() < memory_of_the_machine()
     monkeypatch.setenv("K2T_MEMORY", "2.5")
     monkeypatch.setenv("K2T_CPU_SECONDS", "60")
-    assert memory_limit() == int(2.5 * 2**30) and cpu_limit() == 60
+    monkeypatch.setenv("K2T_WALL_SECONDS", "90")
+    assert memory_limit() == int(2.5 * 2**30) and cpu_limit() == 60 and wall_limit() == 90

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from k2t_core.processes import zygote
 from k2t_core.processes.child import Child, Zygote
 from k2t_core.processes.limits import Limits
 from tests.processes.targets import Target
@@ -40,3 +41,9 @@ def test_its_children_end_with_it():
     mine.close()
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_with_nothing_to_do_it_ends():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        zygote.serve(theirs, idle=0.05)
