@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from k2t_core.errors import InputError
-from k2t_core.graph import Graph, Layer
+from k2t_core.graph import Graph
 from k2t_core.keras_side.memory import check_batch
+from k2t_core.rules import registry
 from k2t_core.rules.merging import bias_of_one_sample
 
 DISTRIBUTIONS = {
@@ -26,8 +27,8 @@ FREE_SIZE, FREE_IMAGE_SIZE = 16, 64  # of a free dimension other than the batch
 def random_batch(graph: Graph, batch: int = 4, seed: int = 0, distribution: str = "normal") -> list[np.ndarray]:
     """One array for each input, in Keras's layout and dtype, reproducible from ``seed``.
 
-    Token inputs (those that reach an Embedding) are drawn from its vocabulary, about a fifth of each sequence's end
-    set to 0 where the Embedding masks zeros. Other integers are 0…9, bools three quarters True.
+    Token inputs (those that reach a table of rows, as an Embedding has) are drawn from its vocabulary, about a fifth of
+    each sequence's end set to 0 where the table masks zeros. Other integers are 0…9, bools three quarters True.
     """
     if distribution not in DISTRIBUTIONS:
         raise InputError(f"unknown input distribution {distribution!r}; one of {', '.join(DISTRIBUTIONS)}")
@@ -121,49 +122,23 @@ def implied_batch(
 def _implied(graph: Graph, tensor: str, value: Callable[[str], np.ndarray]) -> Range | None:
     """What the layers that read a tensor say of its range, behind nested models and layers that leave numbers alone."""
     for node in graph.consumers()[tensor]:
-        layer, config = node.layer, node.layer.config
+        layer, rule = node.layer, registry.known(node.layer.kind)
+        factors = [abs(factor) for factor in rule.factors(node)]
+        statistics = rule.expects(layer, value)
+        found = None
         if layer.graph is not None:
             found = _implied(layer.graph, layer.graph.inputs[node.inputs.index(tensor)], value)
-        elif layer.kind == "Rescaling":
-            scale = np.abs(np.asarray(config.get("scale"), "float64"))
-            why = f"the Rescaling {layer.path!r} multiplies by {float(scale.flat[0]):.4g}"
-            found = Range(None, why) if 0 < scale.max() < PIXELS else None
-        elif layer.kind in ("ops.Divide", "ops.TrueDivide", "ops.Multiply"):
-            factor = next((v for v in node.arguments.values() if isinstance(v, (int, float)) and v), 1)
-            scale = abs(factor if layer.kind == "ops.Multiply" else 1 / factor)
-            found = Range(None, f"the model multiplies by {scale:.4g} first") if 0 < scale < PIXELS else None
-        elif layer.kind == "Normalization" and not config.get("invert"):
-            found = _adapted(layer, value)
-        elif layer.kind in ("ops.Cast", "Identity", "Resizing", "CenterCrop", "ZeroPadding2D"):
+        elif factors and 0 < max(factors) < PIXELS:
+            who = "the model" if layer.kind.startswith("ops.") else f"the {layer.kind} {layer.path!r}"
+            found = Range(None, f"{who} multiplies by {factors[0]:.4g}{' first' if who == 'the model' else ''}")
+        elif statistics is not None:
+            mean, variance = statistics
+            found = Range((mean, np.sqrt(variance)), f"the {layer.kind} {layer.path!r} expects")
+        elif rule.range == "kept":
             found = _implied(graph, node.outputs[0], value)
-        else:
-            found = None
         if found is not None:
             return found
     return None
-
-
-def _adapted(layer: Layer, value: Callable[[str], np.ndarray]) -> Range | None:
-    """The range that a Normalization was made for, where its statistics lie along the last axis or are one number."""
-    variables = {v.name: v.path for v in layer.variables}
-    mean, variance = (
-        np.asarray(
-            layer.config[name]
-            if layer.config.get(name) is not None
-            else value(variables[name])
-            if name in variables
-            else np.nan,
-            "float64",
-        )
-        for name in ("mean", "variance")
-    )
-    if (
-        layer.config.get("axis") not in (-1, [-1], (-1,), None)
-        or not np.isfinite(mean).all()
-        or not np.isfinite(variance).all()
-    ):
-        return None
-    return Range((mean.ravel(), np.sqrt(variance).ravel()), f"the Normalization {layer.path!r} expects")
 
 
 def _draw(
@@ -200,14 +175,14 @@ def _draw(
 
 
 def vocabulary(graph: Graph, tensor: str) -> tuple[int | None, bool]:
-    """(input_dim, mask_zero) of the smallest Embedding that a tensor reaches unchanged, else (None, False)."""
+    """(rows, mask_zero) of the smallest table that a tensor reaches unchanged, else (None, False)."""
     sizes, masked = [], False
     for node in graph.consumers()[tensor]:
-        layer = node.layer
-        while layer.kind == "TimeDistributed":
-            layer = layer.children["layer"]
-        if layer.kind == "Embedding":
-            sizes.append(int(layer.config["input_dim"]))
+        while "layer" in node.layer.children:  # a wrapper
+            node = replace(node, layer=node.layer.children["layer"])
+        layer, rule = node.layer, registry.known(node.layer.kind)
+        if (rows := rule.rows(node)) is not None:
+            sizes.append(rows)
             masked |= bool(layer.config.get("mask_zero"))
         elif layer.graph is not None:
             for index, t in enumerate(node.inputs):
@@ -215,12 +190,11 @@ def vocabulary(graph: Graph, tensor: str) -> tuple[int | None, bool]:
                     size, inner = vocabulary(layer.graph, layer.graph.inputs[index])
                     sizes += [size] if size else []
                     masked |= inner
-        elif layer.kind in ("ops.Cast", "Identity", "Reshape", "Flatten", "ops.Reshape", "ops.GetItem"):
+        elif rule.range is not None:
             size, inner = vocabulary(graph, node.outputs[0])
             sizes += [size] if size else []
             masked |= inner
-        elif layer.kind == "ops.Add":  # an offset for each column, as where several share one table
+        elif shifts := rule.shifts(node):  # an offset for each column, as where several share one table
             size, _ = vocabulary(graph, node.outputs[0])
-            offsets = [np.max(v) for v in node.arguments.values() if isinstance(v, (int, np.ndarray))]
-            sizes += [max(size - int(max(offsets)), 1)] if size and offsets else []
+            sizes += [max(size - int(max(shifts)), 1)] if size else []
     return (min(sizes), masked) if sizes else (None, False)

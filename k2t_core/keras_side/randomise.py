@@ -50,7 +50,7 @@ def randomise(model: Any, seed: int = 0) -> None:
 
 
 def settle(model: Any) -> None:
-    """After variables were assigned: let the layers that compute with copies of their own take the new values."""
+    """After variables were assigned: have the layers that compute with copies of their own take the new values."""
     for layer in flattened(model):
-        if type(layer).__name__ == "Normalization":
+        if type(layer).__name__ == "Normalization":  # of Keras or of tf_keras
             layer.finalize_state()

@@ -22,6 +22,7 @@ from k2t_core.keras_side import compiling, internals
 from k2t_core.keras_side.calls import bound_arguments
 from k2t_core.keras_side.internals import calls_of, mask_of, patched, set_mask
 from k2t_core.keras_side.opened import Opened, StandIn
+from k2t_core.keras_side.randomise import settle
 from k2t_core.keras_side.remembering import holding_the_model, refusing_bad_batches, remembered
 from k2t_core.keras_side.traced import LiveScope, Traced
 from k2t_core.nests import mapped
@@ -192,8 +193,7 @@ def in_float64(traced: Traced, scope: str, node: Node, values: Mapping[str, np.n
         raise K2TError(
             f"layer {node.layer.path!r}: Keras cannot rebuild it in float64 ({one_line(error, 160)})"
         ) from error
-    if isinstance(copy, keras.layers.Normalization):
-        copy.finalize_state()
+    settle(copy)
     return call(traced, scope, node, wide, copy)
 
 

@@ -104,7 +104,7 @@ def einsum_dense(call: Call) -> Mapping:
     )
 
 
-@rule("Identity", demand=ANY, flat="pass")
+@rule("Identity", demand=ANY, flat="pass", range="kept")
 def identity_layer(call: Call) -> Mapping:
     """Nothing; also on a structure of tensors."""
     call.argument("inputs"), call.argument("mask")

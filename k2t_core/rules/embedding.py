@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from k2t_core.graph import Node
 from k2t_core.layout import identity
 from k2t_core.rules.registry import SELF, Call, Mapping, Module, Slot, Weight, rule
 from k2t_core.transforms import Permute
@@ -19,7 +20,11 @@ def indices(x: Slot) -> str:
     return str(x) if x.dtype in ("int32", "int64") else f"{x}.int()"
 
 
-@rule("Embedding", widths=("embedding_dim",))
+def _rows(node: Node) -> int | None:
+    return None if node.arguments.get("reverse") else int(node.layer.config["input_dim"])
+
+
+@rule("Embedding", widths=("embedding_dim",), rows=_rows)
 def embedding(call: Call) -> Mapping:
     """Rows of a table. An index out of range raises in torch; Keras on TensorFlow counts negative ones from the end."""
     x = call.x
@@ -37,7 +42,7 @@ def embedding(call: Call) -> Mapping:
     )
 
 
-@rule("ReversibleEmbedding", widths=("embedding_dim",))
+@rule("ReversibleEmbedding", widths=("embedding_dim",), rows=_rows)
 def reversible_embedding(call: Call) -> Mapping:
     """Indices to vectors, or with reverse=True vectors to logits by the same table (tied) or by one of its own."""
     x, reverse = call.x, bool(call.argument("reverse", False))

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from k2t_core.graph import Node
 from k2t_core.rules.broadcasting import (
     Operands,
     align,
@@ -183,7 +184,7 @@ def activation_with_options(call: Call) -> Mapping:
     )
 
 
-@ops("Cast", "ConvertToTensor", "Array", "SaturateCast", demand=ANY, flat="pass")
+@ops("Cast", "ConvertToTensor", "Array", "SaturateCast", demand=ANY, flat="pass", range="kept")
 def cast_(call: Call) -> Mapping:
     x, target = call.x, result_dtype(call)
     call.option("dtype")
@@ -295,8 +296,20 @@ def pair(call: Call) -> tuple[Any, Any]:
     return call.argument("x1"), call.argument("x2")
 
 
-@ops("Add", demand=ANY, flat="pass", role="add")
-@ops(*(name for name in ARITHMETIC if name != "Add"), demand=ANY, flat="pass")
+def _constants(node: Node) -> list[float]:
+    """The numbers among the arguments of a call, of an array the largest."""
+    return [float(np.max(v)) for v in node.arguments.values() if isinstance(v, (int, float, np.ndarray)) and np.size(v)]
+
+
+def _reciprocals(node: Node) -> list[float]:
+    divisor = node.arguments.get("x2")
+    return [1 / float(divisor)] if isinstance(divisor, (int, float)) and divisor else []
+
+
+@ops("Add", demand=ANY, flat="pass", role="add", shifts=_constants)
+@ops("Multiply", demand=ANY, flat="pass", factors=_constants)
+@ops("Divide", "TrueDivide", demand=ANY, flat="pass", factors=_reciprocals)
+@ops(*(name for name in ARITHMETIC if name not in ("Add", "Multiply", "Divide", "TrueDivide")), demand=ANY, flat="pass")
 def arithmetic(call: Call) -> Mapping:
     name, result = name_of(call), result_dtype(call)
     operands = align(call, pair(call))

@@ -19,7 +19,7 @@ from k2t_core.rules.reshaping import indexed, reshaped, transposed
 from k2t_core.rules.slots import formula
 
 
-@ops("GetItem", demand=ANY)
+@ops("GetItem", demand=ANY, range="moved")
 def get_item(call: Call) -> Mapping:
     x, key = call.argument("x"), call.argument("key")
     call.refuse(not isinstance(x, Slot), "it indexes a constant with a tensor; use keras.ops.take")
@@ -101,7 +101,7 @@ def squeeze(call: Call) -> Mapping:
     )
 
 
-@ops("Reshape", demand=None)
+@ops("Reshape", demand=None, range="moved")
 def reshape(call: Call) -> Mapping:
     x, shape = call.x, call.option("newshape")
     shape = (shape,) if isinstance(shape, int) else tuple(shape)

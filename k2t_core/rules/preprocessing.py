@@ -5,11 +5,12 @@ Long because binning, lookup and hashing end in the same encoding of categories.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from k2t_core.graph import Layer, Node
 from k2t_core.layout import Layout, channels_first, identity
 from k2t_core.rules.broadcasting import cast, number, torch_dtype
 from k2t_core.rules.registry import (
@@ -35,7 +36,12 @@ CUT = (
 )
 
 
-@rule("Rescaling", demand=ANY, flat="pass")
+def _scales(node: Node) -> list[float]:
+    scale = node.layer.config.get("scale")
+    return [] if scale is None else [float(factor) for factor in _array(scale, "its scale").flat]
+
+
+@rule("Rescaling", demand=ANY, flat="pass", factors=_scales)
 def rescaling(call: Call) -> Mapping:
     """x · scale + offset, by numbers or by a number for each entry of the last axes."""
     x, dtype = call.x, call.outputs[0].dtype
@@ -82,7 +88,23 @@ def _plain(value: float) -> str:
     return str(int(value)) if value == int(value) and abs(value) < 1e6 else number(value)
 
 
-@rule("Normalization", demand=ANY, flat="pass", widths=("shape",))
+def _statistics(layer: Layer, value: Callable[[str], Any]) -> tuple[np.ndarray, np.ndarray] | None:
+    """What a Normalization was adapted to, where that lies along the last axis or is one number."""
+    if layer.config.get("invert") or layer.config.get("axis") not in (-1, [-1], (-1,), None):
+        return None
+    found = []
+    for name in ("mean", "variance"):
+        given, variable = layer.config.get(name), layer.variable(name)
+        if given is None and variable is not None:
+            given = value(variable.path)
+        if given is None:
+            return None
+        found.append(np.asarray(given, "float64").ravel())
+    mean, variance = found
+    return (mean, variance) if np.isfinite(mean).all() and np.isfinite(variance).all() else None
+
+
+@rule("Normalization", demand=ANY, flat="pass", widths=("shape",), expects=_statistics)
 def normalization(call: Call) -> Mapping:
     """(x − mean) / max(√variance, 1e-7): the divisor is computed once, in the weights file."""
     x, dtype = call.x, call.outputs[0].dtype

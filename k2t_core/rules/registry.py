@@ -250,6 +250,14 @@ class Gates:
     meanings: dict[str, str] = field(hash=False)
 
 
+def no_numbers(node: Node) -> tuple[float, ...]:
+    return ()
+
+
+def nothing(*given: Any) -> None:
+    return None
+
+
 @dataclass(frozen=True)
 class Rule:
     """A registered rule, and what else is known of its layers: the one place for it.
@@ -264,6 +272,11 @@ class Rule:
     normalises: by statistics of the "sample" or of the "batch", moving ones in inference.
     draws: random numbers in training: "elements" or whole "channels" set to 0, or "noise".
     takes_masks: whether it merges its inputs otherwise where they are masked.
+    What it says of the numbers that it is given, so that a batch can be drawn for them:
+    rows: of the table in which its input's numbers are places; None where they are ordinary numbers.
+    range: "kept" where its own numbers lie among its input's, along the same axes; "moved" where along others.
+    factors, shifts: the constants by which a call multiplies its input, and that it adds to it.
+    expects: (mean, variance) of what a layer is made for, along the last axis; it is given a variable's value by path.
     """
 
     function: Callable[[Call], Mapping]
@@ -277,6 +290,11 @@ class Rule:
     normalises: str | None = None
     draws: str | None = None
     takes_masks: bool = False
+    rows: Callable[[Node], int | None] = nothing
+    range: str | None = None
+    factors: Callable[[Node], Sequence[float]] = no_numbers
+    shifts: Callable[[Node], Sequence[float]] = no_numbers
+    expects: Callable[[Layer, Callable[[str], Any]], tuple[Any, Any] | None] = nothing
 
     def demand_of(self, layer: Layer) -> str | None:
         return self.demand(layer) if callable(self.demand) else self.demand

@@ -33,7 +33,7 @@ MEMORY = Alternative(
 )
 
 
-@rule("Flatten", demand=None, flat="pass")
+@rule("Flatten", demand=None, flat="pass", range="moved")
 def flatten(call: Call) -> Mapping:
     """Flattening H, W, C and C, H, W gives other orders. Where only Dense layers follow, their kernels absorb it."""
     x = call.argument("inputs")
@@ -92,7 +92,7 @@ def flatten(call: Call) -> Mapping:
     )
 
 
-@rule("Reshape", demand=None)
+@rule("Reshape", demand=None, range="moved")
 def reshape_layer(call: Call) -> Mapping:
     """Keras's logical order; the batch axis stays."""
     x = call.argument("inputs")
@@ -247,7 +247,7 @@ def _dims(shape: Shape) -> str:
     return ", ".join("-1" if n is None else str(n) for n in shape)
 
 
-@rule("Permute", demand=None)
+@rule("Permute", demand=None, range="moved")
 def permute_layer(call: Call) -> Mapping:
     return transposed(call, call.argument("inputs"), (0, *call.option("dims")))
 
@@ -281,7 +281,7 @@ def transposed(call: Call, x: Slot, order: tuple[int, ...]) -> Mapping:
     )
 
 
-@rule("RepeatVector", demand=None)
+@rule("RepeatVector", demand=None, range="moved")
 def repeat_vector(call: Call) -> Mapping:
     x, n = call.argument("inputs"), call.option("n")
     gives = (call.wanted[0] if call.wanted else None) or identity(3)

@@ -35,7 +35,7 @@ def _borders(call: Call, name: str, rank: int) -> dict[int, Pair]:
     return {start + k: (before, after) for k, (before, after) in enumerate(pairs)}
 
 
-@rule("ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D", demand=ANY)
+@rule("ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D", demand=ANY, range="kept")
 def zero_padding(call: Call) -> Mapping:
     """In whatever order the axes come."""
     borders, x = _borders(call, "padding", int(call.layer.kind[-2])), call.x
@@ -58,7 +58,7 @@ def pad(x: str, layout, borders: dict[int, Pair], value: float = 0.0) -> str:
     return f"F.pad({x}, ({flat}){f', value={value!r}' if value else ''})" if pairs else x
 
 
-@rule("Cropping1D", "Cropping2D", "Cropping3D", demand=ANY)
+@rule("Cropping1D", "Cropping2D", "Cropping3D", demand=ANY, range="kept")
 def cropping(call: Call) -> Mapping:
     """Slices, in whatever order the axes come."""
     borders, x = _borders(call, "cropping", int(call.layer.kind[-2])), call.x
@@ -235,7 +235,7 @@ def _nearest_agrees(n: int, m: int) -> bool:
     )
 
 
-@rule("Resizing", "ops.Resize", demand=demand_channels_first)
+@rule("Resizing", "ops.Resize", demand=demand_channels_first, range="kept")
 def resizing(call: Call) -> Mapping:
     x, layer = call.x, call.layer.kind == "Resizing"
     call.refuse(
@@ -330,7 +330,7 @@ def extract_patches(call: Call) -> Mapping:
     )
 
 
-@rule("CenterCrop", demand=demand_channels_first)
+@rule("CenterCrop", demand=demand_channels_first, range="kept")
 def center_crop(call: Call) -> Mapping:
     """A slice; an image that is too small is cropped to the target's aspect ratio and enlarged
     (utils/image_utils.py:smart_resize)."""

@@ -51,6 +51,19 @@ def test_tokens_at_every_step_come_from_the_vocabulary(nested, tmp_path):
     assert k2t.verify(tmp_path, model).passed
 
 
+def test_places_in_a_table_that_is_read_backwards_too_stay_within_it(tmp_path):
+    tokens = keras.Input((5,), dtype="int32")
+    table = layers.ReversibleEmbedding(4, 3)
+    model = keras.Model(tokens, table(layers.Dense(3)(table(tokens)), reverse=True))
+    k2t.convert(model, tmp_path)
+    assert k2t.verify(tmp_path, model).passed
+    vectors = keras.Input((5, 3))
+    reverse = layers.ReversibleEmbedding(4, 3)
+    reverse.build((None, 5))
+    (drawn,) = random_batch(read(keras.Model(vectors, reverse(vectors, reverse=True))).graph, batch=16)
+    assert drawn.min() < 0 and drawn.dtype == np.float32  # these are no places
+
+
 def test_tokens_that_share_a_table_by_offsets_stay_within_it(tmp_path):
     tokens = keras.Input((4,), dtype="int32")
     model = keras.Model(tokens, layers.Embedding(8, 3)(tokens + np.array([0, 2, 4, 6], "int32")))
@@ -118,6 +131,26 @@ def test_a_rescaling_means_pixels():
     why, (array,) = implied(model_of(L.Rescaling(1 / 127.5, offset=-1.0, name="scale"), L.Conv2D(2, 3)))
     assert array.min() == 0 and array.max() == 255 and np.array_equal(array, array.round())
     assert why == "pixels 0…255, as the Rescaling 'scale' multiplies by 0.007843"
+
+
+def test_a_rescaling_of_each_channel_means_pixels(tmp_path):
+    model = model_of(L.Rescaling(np.array([1 / 255, 1 / 127, 1 / 64], "float32"), name="scale"), L.Conv2D(2, 3))
+    why, (array,) = implied(model)
+    assert array.max() == 255 and why.endswith("the Rescaling 'scale' multiplies by 0.003922")
+    k2t.convert(model, tmp_path)
+    assert k2t.verify(tmp_path, model).passed
+
+
+def test_what_divides_a_number_by_its_input_means_nothing():
+    x = keras.Input((4, 4, 3))
+    assert implied(keras.Model(x, L.Conv2D(2, 3)(1 / (keras.ops.abs(x) + 1)))) is None
+    assert implied(keras.Model(x, L.Conv2D(2, 3)(0.001 / x))) is None
+
+
+@pytest.mark.parametrize("between", [lambda: L.ZeroPadding2D(1), lambda: L.Cropping2D(1), lambda: L.Resizing(6, 6)])
+def test_what_leaves_numbers_in_their_range_is_looked_through(between):
+    why, (array,) = implied(model_of(between(), L.Rescaling(1 / 255), L.Conv2D(2, 3)))
+    assert array.max() == 255 and "Rescaling" in why
 
 
 def test_a_division_means_pixels_too():

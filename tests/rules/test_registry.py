@@ -19,7 +19,6 @@ ALLOWED = {
     ("planning/block_names.py", "ELU"): "the same",
     ("planning/block_names.py", "LeakyReLU"): "the same",
     ("planning/names.py", "ReLU"): "the same: it is one word, not three",
-    ("project/settings.py", "BatchNormalization"): "the choice with which a lesson opens",
 }
 
 

@@ -100,12 +100,12 @@ class _Builder:
         return keras.Input(batch_shape=tuple(x.shape), dtype=x.dtype.name, name=name_of(layer))
 
     def call(self, layer: Any, args: tuple, kwargs: dict, taken: set[str]) -> Any:
+        import keras
         import tf_keras
 
-        kind = type(layer).__name__
         if hasattr(layer, "symbol"):  # TFOpLambda, SlicingOpLambda
             return self.operation(layer, args, kwargs, taken)
-        if kind in ("AddLoss", "AddMetric"):
+        if type(layer).__name__ in ("AddLoss", "AddMetric"):
             return args[0]
         known = self.made.get(id(layer))
         if known is None:
@@ -118,9 +118,8 @@ class _Builder:
             raise Untranslatable(
                 "is called with training=True: it stays in training mode in inference, which k2t does not convert"
             )
-        if (
-            isinstance(args[0], list) and len(args[0]) > 1 and kind in RECURRENT
-        ):  # Keras 2 gives the states along with the sequence
+        recurrent = isinstance(known, (keras.layers.RNN, keras.layers.Bidirectional))
+        if recurrent and isinstance(args[0], list) and len(args[0]) > 1:  # Keras 2 gives states along with the sequence
             args, kwargs = (args[0][0], *args[1:]), {**kwargs, "initial_state": args[0][1:]}
         result = known(*args, **kwargs)
         if not isinstance(layer, tf_keras.Model):
@@ -171,8 +170,6 @@ class _Builder:
         _name_operations(result, layer.symbol.rsplit(".", 1)[-1], taken, self.named)
         return result
 
-
-RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "Bidirectional")
 
 RENAMED_VARIABLES = {(kind, "depthwise_kernel"): "kernel" for kind in ("DepthwiseConv1D", "DepthwiseConv2D")}
 
