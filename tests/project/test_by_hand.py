@@ -24,7 +24,6 @@ WRONG = ("square1", "permutation", {"key": "weight", "axes": [0, 1]}, "to see it
 @pytest.fixture
 def square(example, tmp_path, monkeypatch):
     """A project as after an upload, and the folder of a person who has the same model file."""
-    monkeypatch.setenv("K2T_HOME", str(tmp_path / "home"))
     project = Project.create()
     with open(example("square"), "rb") as file:
         project.load(project.receive("my square.keras", file))

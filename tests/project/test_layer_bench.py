@@ -11,18 +11,6 @@ from k2t_core.project.project import Project
 from k2t_core.recipe import Override, Recipe
 
 
-@pytest.fixture(autouse=True)
-def own_home(tmp_path, monkeypatch):
-    monkeypatch.setenv("K2T_HOME", str(tmp_path / "home"))
-
-
-@pytest.fixture
-def square(example):
-    project = Project.create()
-    project.load(example("square"))
-    return project
-
-
 def test_a_layer_is_judged_alone_under_any_recipe(square):
     assert not square.is_probed("square1")
     assert square.judge("square1").passed and square.is_probed("square1")

@@ -19,18 +19,6 @@ from k2t_core.project.settings import home
 from k2t_core.recipe import Override
 
 
-@pytest.fixture(autouse=True)
-def own_home(tmp_path, monkeypatch):
-    monkeypatch.setenv("K2T_HOME", str(tmp_path / "home"))
-
-
-@pytest.fixture
-def square(example):
-    project = Project.create()
-    project.load(example("square"))
-    return project
-
-
 def restarted(project: Project) -> Project:
     """The project as a new server process finds it."""
     return Project.read(project.folder)

@@ -11,18 +11,6 @@ from k2t_core.project.project import Project
 from k2t_core.project.runs import Runs
 
 
-@pytest.fixture(autouse=True)
-def own_home(tmp_path, monkeypatch):
-    monkeypatch.setenv("K2T_HOME", str(tmp_path / "home"))
-
-
-@pytest.fixture
-def square(example):
-    project = Project.create()
-    project.load(example("square"))
-    return project
-
-
 def test_past_verifications_are_kept(square):
     square.verify()
     square.override("square1", "permutation", {"key": "weight", "axes": [0, 1]})

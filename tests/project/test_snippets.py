@@ -5,15 +5,6 @@ from __future__ import annotations
 import pytest
 
 from k2t_core.project import snippets
-from k2t_core.project.project import Project
-
-
-@pytest.fixture
-def square(example, tmp_path, monkeypatch):
-    monkeypatch.setenv("K2T_HOME", str(tmp_path))
-    project = Project.create()
-    project.load(example("square"))
-    return project
 
 
 @pytest.mark.parametrize(

@@ -20,18 +20,6 @@ from tests.killing import deaths, random_deaths
 from tests.project.deaths import ID, OVERRIDDEN, REPORT
 
 
-@pytest.fixture(autouse=True)
-def own_home(tmp_path, monkeypatch):
-    monkeypatch.setenv("K2T_HOME", str(tmp_path / "home"))
-
-
-@pytest.fixture
-def square(example):
-    project = Project.create()
-    project.load(example("square"))
-    return project
-
-
 def test_old_projects_are_deleted(square, monkeypatch):
     monkeypatch.setattr("k2t_core.project.store.KEEP_DAYS", -1)
     Project.create()
