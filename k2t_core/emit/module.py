@@ -12,7 +12,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from k2t_core.errors import RAISED, OutputError, one_line
+from k2t_core.errors import RAISED, OutputError, named, one_line
 from k2t_core.tensors import torch_to_itself
 
 _count = itertools.count()  # of the whole process: two imports never share a name
@@ -40,8 +40,13 @@ def import_model(folder: str | Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except RAISED as error:  # a hand-edited file can raise anything
-        raise OutputError(f"{path}: does not import: {type(error).__name__}: {error}") from error
+        raise does_not_import(path, error) from error
     return module
+
+
+def does_not_import(path: Path, error: BaseException) -> OutputError:
+    """What to raise where running a model.py raises anything."""
+    return OutputError(f"{path}: does not import: {named(error)}")
 
 
 @torch_to_itself

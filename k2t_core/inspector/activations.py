@@ -81,10 +81,10 @@ def maps(shown: Activation, plane: int, channel: int) -> tuple[np.ndarray, np.nd
     return thin[0], thin[1], blocks, step
 
 
-def window(size: int, centre: int, most: int) -> slice:
+def window(size: int, centre: int, most: int) -> range:
     """``most`` places around one, all of them where there are no more."""
     start = max(0, min(centre - most // 2, size - most))
-    return slice(start, min(size, start + most))
+    return range(start, min(size, start + most))
 
 
 def activations(expected: Sequence[np.ndarray], values: Sequence[np.ndarray], sample: int) -> list[Activation | None]:

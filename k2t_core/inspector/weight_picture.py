@@ -15,6 +15,7 @@ from math import prod
 import numpy as np
 
 from k2t_core.graph import Layer
+from k2t_core.inspector.activations import window
 from k2t_core.planning.plan import PlannedWeight
 from k2t_core.rules import registry
 from k2t_core.transforms import Cast, Permute, ReorderBlocks, ReorderFlatten, Reshape, SqrtAtLeast, Take, Transform
@@ -257,14 +258,9 @@ def _window(at: int, size: int, gates: Sequence[str] | None = None) -> list[int]
     """The places drawn around one; where gates run, the same units of every gate."""
     if gates:
         units = size // len(gates)
-        inner = _around(at % units, units, WINDOW // len(gates))
+        inner = window(units, at % units, WINDOW // len(gates))
         return [gate * units + unit for gate in range(len(gates)) for unit in inner]
-    return list(_around(at, size, WINDOW))
-
-
-def _around(at: int, size: int, most: int) -> range:
-    start = max(0, min(at - most // 2, size - most))
-    return range(start, min(size, start + most))
+    return list(window(size, at, WINDOW))
 
 
 def _bands(count: int, gates: Sequence[str] | None, meanings: Mapping[str, str]) -> tuple[Band, ...]:

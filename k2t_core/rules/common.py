@@ -5,8 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from k2t_core.graph import Layer
 from k2t_core.layout import Layout
 from k2t_core.rules.registry import Call, Unconvertible
+
+
+def refuse_unread(part: Layer, unread: Sequence[str]) -> None:
+    """Refuse a layer for what a rule has not looked at in a layer within it, such as an RNN's cell."""
+    if unread:
+        raise Unconvertible(
+            f"the option {', '.join(unread)} of its {part.kind} is not known to k2t; "
+            "a newer Keras may have added it, so update k2t"
+        )
 
 
 def ntuple(value: Any, rank: int) -> tuple[int, ...]:

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from k2t_core.graph import Layer
 from k2t_core.layout import identity
+from k2t_core.rules.common import refuse_unread
 from k2t_core.rules.recurrent_cells import (
     GRU,
     GRU_GATES,
     LSTM,
     LSTM_GATES,
     Cell,
-    all_read,
     cells_of,
     part_of,
     read_cell,
@@ -132,7 +132,7 @@ def _inner_direction(call: Call, name: str) -> Direction:
     else:
         raise Unconvertible(f"it wraps a {layer.kind}; k2t converts Bidirectional around LSTM, GRU, SimpleRNN and RNN")
     direction = read_direction(part, cells)
-    all_read(part)
+    refuse_unread(part.layer, part.unread_options())
     return direction
 
 

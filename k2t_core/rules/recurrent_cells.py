@@ -9,8 +9,8 @@ from typing import Any
 from k2t_core.graph import Layer, Node
 from k2t_core.layout import Layout, identity
 from k2t_core.rules.activations import apply_activation
+from k2t_core.rules.common import refuse_unread
 from k2t_core.rules.registry import (
-    INERT_OPTIONS,
     Alternative,
     Call,
     Expression,
@@ -162,21 +162,12 @@ def part_of(call: Call, layer: Layer) -> Call:
     return Call(Node(call.node.id, layer, {}, ()), call.graph, ())
 
 
-def all_read(part: Call) -> None:
-    unread = [name for name in part.layer.config if name not in part.read_options | INERT_OPTIONS]
-    if unread:
-        raise Unconvertible(
-            f"the option {', '.join(unread)} of its {part.layer.kind} is not known to k2t; "
-            "a newer Keras may have added it, so update k2t"
-        )
-
-
 def cells_of(call: Call, layer: Layer, prefix: str) -> tuple[Cell, ...]:
     """The cells of an RNN layer's ``cell``, those of stacks in stacks included."""
     part = part_of(call, layer)
     if layer.kind == "StackedRNNCells":
         count = len(part.option("cells"))
-        all_read(part)
+        refuse_unread(part.layer, part.unread_options())
         call.refuse(
             len(layer.children) < count, "a cell of its stack is no Keras layer; write it as one of Keras's cells"
         )
@@ -189,5 +180,5 @@ def cells_of(call: Call, layer: Layer, prefix: str) -> tuple[Cell, ...]:
             "or override the layer with a snippet"
         )
     cell = read_cell(part, prefix, call.choice)
-    all_read(part)
+    refuse_unread(part.layer, part.unread_options())
     return (cell,)

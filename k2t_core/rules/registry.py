@@ -233,9 +233,11 @@ class Call:
 
     def unread(self) -> list[str]:
         """Options and call arguments that the rule has not looked at."""
-        options = [name for name in self.layer.config if name not in self.read_options | INERT_OPTIONS]
         arguments = [f"{name} (in the call)" for name in self.arguments if name not in self.read_arguments]
-        return options + arguments
+        return self.unread_options() + arguments
+
+    def unread_options(self) -> list[str]:
+        return [name for name in self.layer.config if name not in self.read_options | INERT_OPTIONS]
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 from k2t_core.graph import Graph, Layer, Node, Ref, Tensor
 from k2t_core.layout import Layout, channels_first, identity
+from k2t_core.rules.common import refuse_unread
 from k2t_core.rules.registry import (
     ANY,
     FIRST,
@@ -53,15 +54,6 @@ def _rule_of(child: Layer):
     return found
 
 
-def _all_read(inner: Call, child: Layer) -> None:
-    unread = inner.unread()
-    if unread:
-        raise Unconvertible(
-            f"the option {', '.join(unread)} of its {child.kind} is not known to k2t; "
-            "a newer Keras may have added it, so update k2t"
-        )
-
-
 def _lifted(mapping: Mapping, inner: Call) -> tuple[Weight, ...]:
     """The child's weights under their names in the wrapper."""
     return tuple(
@@ -100,7 +92,7 @@ def time_distributed(call: Call) -> Mapping:
     if child.graph is None:
         inner = Call(node, graph, arriving)
         mapping = _rule_of(child).function(inner)
-        _all_read(inner, child)
+        refuse_unread(child, inner.unread())
     if mapping is None or not isinstance(mapping.forward, str) or mapping.nested is not None:
         operands = ", ".join(str(slot) for slot in slots)
         return Mapping(
@@ -170,7 +162,7 @@ def spectral_normalization(call: Call) -> Mapping:
     )
     inner = Call(replace(call.node, layer=child), call.graph, call.layouts, call.wanted, call.choice, call.absorbs_flat)
     mapping = _rule_of(child).function(inner)
-    _all_read(inner, child)
+    refuse_unread(child, inner.unread())
     call.read_arguments.update(inner.read_arguments)
     return replace(
         mapping,

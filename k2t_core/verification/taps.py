@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from k2t_core.emit.code import forward_hash, forwards, statements
 from k2t_core.emit.manifest import Manifest
-from k2t_core.emit.module import Double
+from k2t_core.emit.module import Double, does_not_import
 from k2t_core.errors import RAISED, OutputError
 from k2t_core.layout import Layout
 from k2t_core.progress import check
@@ -132,7 +132,7 @@ def _compile(
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
     except (SyntaxError, UnicodeDecodeError) as error:
-        raise OutputError(f"{path}: does not import: {type(error).__name__}: {error}") from error
+        raise does_not_import(path, error) from error
     for item, function in forwards(tree):
         if hashes.get(item.name) != forward_hash(function):
             continue
@@ -151,7 +151,7 @@ def _compile(
     try:
         exec(compile(ast.fix_missing_locations(tree), str(path), "exec"), module.__dict__)
     except RAISED as error:  # a hand-edited file can raise anything
-        raise OutputError(f"{path}: does not import: {type(error).__name__}: {error}") from error
+        raise does_not_import(path, error) from error
     return module.__dict__, classes
 
 

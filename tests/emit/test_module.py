@@ -43,6 +43,7 @@ def test_the_module_comes_in_eval_mode(converted):
     "old, new, words",
     [
         ("import torch", "import torch as", "does not import: SyntaxError"),
+        ("def load_model", 'raise ValueError("a\\nb")\n\n\ndef load_model', "does not import: ValueError: a b"),
         ("def load_model", "def load", "has no load_model"),
         ("return model.eval()", "return 3", "returns a int, not a torch.nn.Module"),
         ("return model.eval()", "raise SystemExit(3)", "load_model() fails"),

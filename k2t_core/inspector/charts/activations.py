@@ -70,7 +70,7 @@ def _lines(shown: Activation, plane: int, channel: int) -> list[go.Figure]:
     steps, channels = shown.keras.shape
     drawn = window(steps, int(shown.difference[:, channel].argmax()), MOST_STEPS)
     x = np.arange(steps)[drawn]
-    others = [k for k in range(*window(channels, channel, BEHIND).indices(channels)) if k != channel]
+    others = [k for k in window(channels, channel, BEHIND) if k != channel]
     figures = []
     for values, colour in zip((shown.keras, shown.torch, shown.difference), COLOURS):
         figure = go.Figure()
