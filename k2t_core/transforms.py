@@ -275,8 +275,3 @@ def chain_shape(steps: Sequence[Transform], shape: tuple[int, ...] | None) -> tu
 def describe(steps: Sequence[Transform]) -> str:
     """What the table, the manifest and the docs print: the steps in order, or "as it is"."""
     return ", then ".join(step.text for step in steps) or "as it is"
-
-
-def is_invertible(steps: Sequence[Transform]) -> bool:
-    """Whether every step can be undone, so that gradients and weights can be carried back to Keras."""
-    return all(type(step).invert is not Transform.invert for step in steps)

@@ -7,7 +7,7 @@ from typing import Any
 
 from k2t_core.graph import Layer
 from k2t_core.layout import Layout
-from k2t_core.rules.registry import Call, Unconvertible
+from k2t_core.rules.registry import Unconvertible
 
 
 def refuse_unread(part: Layer, unread: Sequence[str]) -> None:
@@ -67,8 +67,3 @@ def pad_expression(x: Any, pads: Sequence[tuple[int, int]], value: str = "") -> 
     """``F.pad`` over the spatial axes: torch takes its pairs last axis first."""
     flat = ", ".join(str(p) for before, after in reversed(pads) for p in (before, after))
     return f"F.pad({x}, ({flat}){', value=' + value if value else ''})"
-
-
-def elementwise_layout(call: Call) -> Layout:
-    """The layout for a call that treats every element alike: what its input has."""
-    return call.layout(0)
