@@ -165,23 +165,16 @@ def keras_axes(weight: PlannedWeight, layer: Layer | None) -> tuple[str, ...]:
         and ("kernel" in name or "bias" in name)
     ):
         return ({"recurrent_kernel": "units", "bias": "input and recurrent"}.get(name, "in"), "gates")[-rank:]
-    role = registry.known(kind).role
+    known = registry.known(kind)
     if rank == 1:
         return ("units",)
-    if role == "convolution" and rank - 2 in SPACE:
-        ends = (
-            ("channels", "multiplier")
-            if "depthwise" in name or kind.startswith("Depthwise")
-            else ("out", "in")
-            if "Transpose" in kind
-            else ("in", "out")
-        )
-        return (*SPACE[rank - 2], *ends)
+    if known.role == "convolution" and rank - 2 in SPACE:
+        return (*SPACE[rank - 2], *known.kernel_axes.get(name, ("in", "out")))
     if name == "embeddings":
         return ("token", "features")
     if name.endswith("kernel") and rank == 2:
         return ("in", "out")
-    if role == "attention" and rank == 3:
+    if known.role == "attention" and rank == 3:
         return ("head", "head size", "out") if "output" in weight.source else ("in", "head", "head size")
     return tuple(f"axis {axis}" for axis in range(rank))
 

@@ -27,7 +27,6 @@ ACTIVATIONS = {
 
 def title(first: Sequence[Unit]) -> str:
     """The class name of a block, from what its first run is made of."""
-    kinds = {kind for unit in first for kind in unit.kinds}
     roles = {role for unit in first for role in unit.roles}
     inside = {t for unit in first for t in unit.outputs}
     if "attention" in roles:
@@ -44,13 +43,11 @@ def title(first: Sequence[Unit]) -> str:
     if "multiply" in roles:
         return (
             "SqueezeExcite"
-            if any("Global" in kind or kind == "ops.Mean" for kind in kinds)
-            and len(first) <= 2 * MIN_PATTERN
-            and first[-1].roles == {"multiply"}
+            if roles & {"global pooling", "mean"} and len(first) <= 2 * MIN_PATTERN and first[-1].roles == {"multiply"}
             else "GatedBlock"
         )
     convolves = "convolution" in roles
-    if convolves and any("Pooling" in kind for kind in kinds):
+    if convolves and roles & {"pooling", "global pooling"}:
         return "DownBlock"
     return "ConvBlock" if convolves else "Block"
 

@@ -24,6 +24,7 @@ from k2t_core.rules.registry import (
 from k2t_core.transforms import Permute, Reshape
 
 WIDTHS = ("in_channels", "out_channels", "groups")
+DEPTHWISE = ("channels", "multiplier")
 
 SYMMETRIC = Alternative(
     "symmetric padding",
@@ -160,7 +161,14 @@ def convolution(call: Call) -> Mapping:
     )
 
 
-@rule("DepthwiseConv1D", "DepthwiseConv2D", demand=demand_channels_first, role="convolution", widths=WIDTHS)
+@rule(
+    "DepthwiseConv1D",
+    "DepthwiseConv2D",
+    demand=demand_channels_first,
+    role="convolution",
+    widths=WIDTHS,
+    kernel_axes={"kernel": DEPTHWISE},
+)
 def depthwise_convolution(call: Call) -> Mapping:
     """Kernel (space…, in, multiplier) → (in · multiplier, 1, space…): both run the multiplier fastest."""
     rank = call.option("rank", int(call.layer.kind[-2]))
@@ -250,7 +258,14 @@ def convolution_with_any_kernel(call: Call) -> Mapping:
     )
 
 
-@rule("SeparableConv1D", "SeparableConv2D", demand=demand_channels_first, role="convolution", widths=WIDTHS)
+@rule(
+    "SeparableConv1D",
+    "SeparableConv2D",
+    demand=demand_channels_first,
+    role="convolution",
+    widths=WIDTHS,
+    kernel_axes={"depthwise_kernel": DEPTHWISE},
+)
 def separable_convolution(call: Call) -> Mapping:
     """Stride, padding and dilation belong to the depthwise part, bias and activation to the pointwise part."""
     rank = call.option("rank", int(call.layer.kind[-2]))
@@ -301,6 +316,7 @@ def separable_convolution(call: Call) -> Mapping:
     demand=demand_channels_first,
     role="convolution",
     widths=WIDTHS,
+    kernel_axes={"kernel": ("out", "in")},
 )
 def transposed_convolution(call: Call) -> Mapping:
     """Kernel (space…, out, in) → (in, out, space…).

@@ -36,7 +36,8 @@ REDUCTIONS = {
 }
 
 
-@ops(*REDUCTIONS, demand=_reduction_demand)
+@ops("Mean", demand=_reduction_demand, role="mean")
+@ops(*(name for name in REDUCTIONS if name != "Mean"), demand=_reduction_demand)
 def reduction(call: Call) -> Mapping:
     x, name, result = call.x, name_of(call), result_dtype(call)
     torch_dtype(x.dtype), torch_dtype(result)

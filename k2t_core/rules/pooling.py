@@ -37,6 +37,7 @@ BORDER = Alternative(
     "ops.MaxPool",
     "ops.AveragePool",
     demand=demand_channels_first,
+    role="pooling",
 )
 def pooling(call: Call) -> Mapping:
     """TensorFlow's SAME as torch's ``padding`` with ``ceil_mode``, which adds a window at the end where pixels are
@@ -121,8 +122,9 @@ def _sizes(call: Call, layout, kernel, stride) -> list[int | None]:
     "GlobalMaxPooling2D",
     "GlobalMaxPooling3D",
     demand=demand_channels_first,
+    role="global pooling",
 )
-@rule("GlobalAveragePooling1D", "GlobalMaxPooling1D")
+@rule("GlobalAveragePooling1D", "GlobalMaxPooling1D", role="global pooling")
 def global_pooling(call: Call) -> Mapping:
     """A reduction over space: it needs no particular order of axes, so it never moves data."""
     x, kind = call.x, call.layer.kind
@@ -154,6 +156,7 @@ def global_pooling(call: Call) -> Mapping:
 @rule(
     *(f"Adaptive{mode}Pooling{rank}D" for mode in ("Average", "Max") for rank in (1, 2, 3)),
     demand=demand_channels_first,
+    role="pooling",
 )
 def adaptive_pooling(call: Call) -> Mapping:
     """torch's windows, ⌊i·n/o⌋ to ⌈(i+1)·n/o⌉, where Keras's two pool sizes can make them all."""

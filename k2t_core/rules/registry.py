@@ -269,7 +269,8 @@ class Rule:
     "pass" if it treats every element alike.
     widths: arguments of its modules that say how wide a tensor is: blocks name them and pass them on alike.
     role: what it is in a block of layers: "convolution", "dense", "normalization", "activation", "attention", "add",
-    "multiply" or "concatenate".
+    "multiply", "concatenate", "pooling", "global pooling" or "mean".
+    kernel_axes: what the last two axes of a variable count, by its name, where that is not in and out.
     gates: of a recurrent layer. over_time: whether it runs over axis 1 step by step.
     normalises: by statistics of the "sample" or of the "batch", moving ones in inference.
     draws: random numbers in training: "elements" or whole "channels" set to 0, or "noise".
@@ -287,6 +288,7 @@ class Rule:
     flat: str | None = None
     widths: tuple[str, ...] = ()
     role: str | None = None
+    kernel_axes: dict[str, tuple[str, str]] = field(default_factory=dict, hash=False)
     gates: Gates | None = None
     over_time: bool = False
     normalises: str | None = None

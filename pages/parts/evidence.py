@@ -28,6 +28,7 @@ from k2t_core.inspector.run_view import (
 from k2t_core.project.project import Project
 from k2t_core.project.runs import PastRun
 from k2t_core.verification.report import Report, Run
+from k2t_core.words import power_text
 from pages.parts import common
 
 STEPS = tuple(float(f"{digit}e{power}") for power in range(-9, 0) for digit in (1, 2, 5)) + (1.0,)
@@ -96,7 +97,7 @@ def looked_at(project: Project, run: Run) -> Run:
         "verify.look",
         project,
         options=options,
-        format_func=lambda value: f"{value:.0e}".replace("e-0", "e-"),
+        format_func=power_text,
         help="Colours the charts and tables below anew; nothing is run again, and the verdict above stays that of "
         "the verification.",
     )

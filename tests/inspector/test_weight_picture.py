@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from k2t_core.graph import Layer
-from k2t_core.inspector.weight_picture import WINDOW, first_element, is_drawable, weight_picture
+from k2t_core.inspector.weight_picture import WINDOW, first_element, is_drawable, keras_axes, weight_picture
 from k2t_core.planning.plan import PlannedWeight
 from k2t_core.transforms import (
     Cast,
@@ -114,6 +114,20 @@ def test_a_joined_axis_keeps_both_names():
     depthwise = Layer("depthwise", "depthwise", "DepthwiseConv2D", {})
     picture = weight_picture(CASES["reshape"], np.zeros((3, 3, 4, 2)), (0, 0, 0, 0), depthwise)
     assert picture.torch.axes == ("channels × multiplier", "1", "height", "width")
+
+
+@pytest.mark.parametrize(
+    "kind, variable, ends",
+    [
+        ("Conv2D", "kernel", ("in", "out")),
+        ("Conv2DTranspose", "kernel", ("out", "in")),
+        ("SeparableConv2D", "depthwise_kernel", ("channels", "multiplier")),
+        ("SeparableConv2D", "pointwise_kernel", ("in", "out")),
+    ],
+)
+def test_what_the_axes_of_a_kernel_count_stands_on_the_rule(kind, variable, ends):
+    one = PlannedWeight("conv.weight", "conv", f"conv/{variable}", (Permute((3, 2, 0, 1)),), (3, 3, 4, 2), (2, 4, 3, 3))
+    assert keras_axes(one, Layer("conv", "conv", kind, {})) == ("height", "width", *ends)
 
 
 def test_what_has_no_keras_variable_is_not_drawn():
