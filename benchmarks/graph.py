@@ -31,7 +31,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from playwright.sync_api import Browser, Page, sync_playwright  # noqa: E402
 
-from k2t_core.inspector.graph_data import graph_data  # noqa: E402
 from k2t_core.project.project import Project  # noqa: E402
 from tests.browser.conftest import CHROMIUM_OPTIONS, chromium  # noqa: E402
 
@@ -100,7 +99,7 @@ def prepared(name: str, folder: Path) -> tuple[str, dict[str, Any]]:
     keras.backend.clear_session()
     project = Project.create()
     project.load(path)
-    graph = graph_data(project.plan)
+    graph = json.loads(project.graph(None))
     return project.id, {
         "name": name,
         "layers": sum(node["kind"] == "layer" for node in graph["nodes"].values()),

@@ -2,7 +2,7 @@
 
 Exit codes: 0 done or verified, 1 differs, 2 bad input or unsupported, 3 a fault in k2t itself (with its traceback).
 Results go to stdout, everything else to stderr. Neither framework is imported before a command needs it, so that
-``--help`` answers at once.
+``--help`` answers at once. A command that opens a model works in a process of its own, with limits (`entry`).
 
 Long because each option stands here with what it says of itself.
 """
@@ -14,6 +14,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -25,11 +26,12 @@ import typer
 from rich.markup import escape
 
 from k2t_core.emit.formats import FORMATS
-from k2t_core.errors import K2TError, UnsupportedError, one_line
+from k2t_core.errors import K2TError, ProcessEnded, UnsupportedError, one_line
 from k2t_core.progress import Progress, silent
 from k2t_core.words import size_text
 
 if TYPE_CHECKING:
+    from k2t_core.processes.limits import Limits
     from k2t_core.recipe import Recipe
 
 DIFFERS, BAD_INPUT, FAULT = 1, 2, 3
@@ -110,7 +112,7 @@ def convert(
     **formats: bool,
 ) -> None:
     """Write model.py, model.safetensors, manifest.json and recipe.json: all of them or none."""
-    with at_work(rules) as say:
+    with at_work(rules, out) as say:
         import k2t_core as k2t
         from k2t_core.project.by_hand import verify_line
 
@@ -126,6 +128,30 @@ def convert(
     for name in result.files:
         print(f"  {result.folder / name}  {size_text((result.folder / name).stat().st_size)}")
     print("verify with:", verify_line(out, model, {"rules": rules, "allow_unsafe": allow_unsafe}))
+
+
+@app.callback(invoke_without_command=True)
+def about(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="With --version: which limits this system puts on a command.")
+    ] = False,
+) -> None:
+    if not version:
+        return
+    import k2t_core as k2t
+
+    print(f"k2t {k2t.__version__}")
+    if verbose:
+        from k2t_core.processes.limited import in_force
+
+        found = in_force(limits(Path.cwd()))
+        print("limits of a command that opens a model:")
+        for name, words in found.on.items():
+            print(f"  {name}: {words}")
+        for name, words in found.off.items():
+            print(f"  {name}: not limited ({words})")
+    raise typer.Exit(0)
 
 
 @app.command()
@@ -200,7 +226,7 @@ def verify(
         "edge_cases": edge_cases,
         "training": training,
     }
-    with at_work(rules) as say:
+    with at_work(rules, html) as say:
         import k2t_core as k2t
         from k2t_core.inspector.html_report import facts, write_html_report
         from k2t_core.inspector.terminal import print_report
@@ -261,9 +287,22 @@ def print_json(data: Any) -> None:
     print(json.dumps(data, indent=2, ensure_ascii=False))
 
 
+def limits(*written: Path | None) -> Limits:
+    """What a command that opens a model may use. written: the files and folders that it is asked to make."""
+    from k2t_core.processes.limited import writable
+    from k2t_core.processes.limits import Limits, cpu_limit, memory_limit
+
+    places = (tempfile.gettempdir(), *(writable(path) for path in written if path is not None))
+    return Limits(memory=memory_limit(), cpu=cpu_limit(), network=False, writes=places)
+
+
 @contextmanager
-def at_work(rules: Path | None) -> Iterator[Progress]:
-    """Where a command works: Keras is loaded, the rules of a user's own are registered, and `progress` is shown."""
+def at_work(rules: Path | None, *written: Path | None) -> Iterator[Progress]:
+    """Where a command works: its limits are on, Keras is loaded, the rules of a user's own are registered, and
+    `progress` is shown."""
+    from k2t_core.processes.limited import put_on
+
+    put_on(limits(*written))
     with progress() as say:
         load_frameworks(say)
         import k2t_core as k2t
@@ -316,6 +355,22 @@ def load_frameworks(say: Progress = silent) -> None:
         os.close(nowhere)
 
 
+OPENING = ("inspect", "convert", "verify")  # the commands that open a model
+
+
+def entry() -> None:
+    """``k2t``: a command that opens a model runs in a process of its own, so that its end is a sentence."""
+    if os.environ.get("K2T_LIMITED") or len(sys.argv) < 2 or sys.argv[1] not in OPENING or sys.platform == "win32":
+        main()
+    from k2t_core.processes.limited import run
+
+    try:
+        sys.exit(run("k2t_core.cli", sys.argv[1:], limits()))
+    except ProcessEnded as error:
+        print(f"k2t: {error}", file=sys.stderr)
+        sys.exit(BAD_INPUT)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit. An error that the user can mend is a line on stderr and exit code 2."""
     try:
@@ -341,4 +396,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    entry()

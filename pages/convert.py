@@ -10,7 +10,6 @@ from pathlib import Path
 
 import streamlit as st
 
-from k2t_core.emit.code import layers_by_line
 from k2t_core.emit.formats import FORMATS
 from k2t_core.emit.manifest import FILES
 from k2t_core.project.project import Project
@@ -124,7 +123,7 @@ def zipped(folder: Path) -> Callable[[], io.BytesIO]:
 def source(project: Project, current: bool) -> None:
     st.subheader("model.py" if current else "model.py, as it will be written")
     code = project.code
-    by_line = layers_by_line(code)
+    by_line = code.by_line
     layers = list(dict.fromkeys(layer for number in sorted(by_line) for layer in by_line[number]))
     if project.settings["convert.layer"] not in layers:
         project.set("convert.layer", None)

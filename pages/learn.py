@@ -15,7 +15,6 @@ import streamlit as st
 from k2t_core.inspector import charts, lessons
 from k2t_core.inspector.exercise import Exercise
 from k2t_core.inspector.lessons import LESSONS, OUTCOMES, Answer, Experiment
-from k2t_core.planning.plan import rows
 from k2t_core.project.by_hand import lesson_python
 from k2t_core.project.project import Project
 from k2t_core.project.settings import SETTINGS
@@ -113,7 +112,7 @@ def of_your_model(project: Project, kinds: Sequence[str]) -> None:
     """The loaded model's own layer as the example."""
     if not project.is_open:
         return
-    found = next((row for row in rows(project.plan) if row.type in kinds), None)
+    found = next((row for row in project.plan.rows if row.type in kinds), None)
     if found is not None:
         common.link(
             "mapping",
@@ -126,12 +125,12 @@ def of_your_model(project: Project, kinds: Sequence[str]) -> None:
 
 def compute(experiment: str, **settings: Any) -> Experiment:
     st.session_state["experiment"] = (experiment, settings)
-    return computed(experiment, **settings)
+    return computed(experiment, settings, common.project())
 
 
 @st.cache_data(show_spinner="Starting TensorFlow and PyTorch for the experiment…", max_entries=200)
-def computed(experiment: str, **settings: Any) -> Experiment:
-    return getattr(lessons, experiment)(**settings)
+def computed(experiment: str, settings: dict[str, Any], _project: Project) -> Experiment:
+    return _project.lesson(experiment, settings)
 
 
 def by_hand() -> None:

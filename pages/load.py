@@ -7,9 +7,8 @@ import time
 
 import streamlit as st
 
-from k2t_core.inspector.card import card
-from k2t_core.planning.plan import Plan
 from k2t_core.project.bundled import examples
+from k2t_core.project.planned import Planned
 from k2t_core.project.project import Project
 from k2t_core.words import size_text
 from pages.parts import common
@@ -166,7 +165,7 @@ def receive(project: Project) -> None:
 
 def model_card(project: Project) -> None:
     plan = common.need_plan(project)
-    model = card(plan)
+    model = plan.card
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.subheader(common.plain(model.name), width="content")
         common.link("mapping", "See what each layer becomes", project)
@@ -218,7 +217,7 @@ def model_card(project: Project) -> None:
     common.by_hand(project.by_hand.inspect_command(), project.by_hand.inspect_python())
 
 
-def drawing(project: Project, plan: Plan) -> None:
+def drawing(project: Project, plan: Planned) -> None:
     """Both models as a graph; a click on a layer offers its row on the Mapping page."""
     chosen = project.settings["mapping.selected"]
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):

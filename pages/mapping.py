@@ -5,23 +5,21 @@ Long because table, layer, duel and recipe are parts of one page and act on the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import streamlit as st
 
-from k2t_core.emit.code import lines_by_layer
-from k2t_core.emit.source import write_source
 from k2t_core.errors import K2TError
 from k2t_core.inspector import charts
 from k2t_core.inspector.mapping_rows import matching
 from k2t_core.inspector.weight_picture import is_drawable
-from k2t_core.planning.plan import Row, rows, weight_text
+from k2t_core.planning.plan import Row, weight_text
+from k2t_core.project.planned import Planned
 from k2t_core.project.project import Project
 from k2t_core.project.settings import LOOKED_AT, SETTINGS
-from k2t_core.recipe import parsed_recipe
+from k2t_core.recipe import Recipe, parsed_recipe
 from k2t_core.rules.registry import AMBIGUOUS, CUT_OFF, EXACT, INERT, UNSUPPORTED
-from k2t_core.verification.diagnosis import candidates
 from pages.parts import common, layer_view, override
 
 # A shape and a word beside every colour, so that none of them is needed to tell two apart.
@@ -46,7 +44,7 @@ def main() -> None:
         project,
     )
     common.show_attempt()
-    found = rows(plan)
+    found = plan.rows
     from_the_address(project, found)
     drawing(project, plan)
     shown = filtered(project, found)
@@ -66,7 +64,7 @@ def main() -> None:
     common.by_hand(project.by_hand.inspect_command(), python, note)
 
 
-def from_the_address(project: Project, found: list[Row]) -> None:
+def from_the_address(project: Project, found: Sequence[Row]) -> None:
     """A link to a layer is followed once, and so is the browser's Back; then the table decides."""
     asked = st.query_params.get("layer")
     if "duel" in st.query_params:  # from a lesson
@@ -107,7 +105,7 @@ def select(project: Project, call: str | None) -> None:
     st.session_state["mapping.version"] = st.session_state.get("mapping.version", 0) + 1
 
 
-def drawing(project: Project, plan: Any) -> None:
+def drawing(project: Project, plan: Planned) -> None:
     """Both models as a graph: its selection is the table's."""
     common.bound(
         st.toggle,
@@ -121,7 +119,7 @@ def drawing(project: Project, plan: Any) -> None:
         common.graph(project, plan, "mapping", lambda call: select(project, call), height=440, reveal=True)
 
 
-def filtered(project: Project, found: list[Row]) -> list[Row]:
+def filtered(project: Project, found: Sequence[Row]) -> list[Row]:
     text, kind, status, overridden = st.columns([2.4, 1.8, 2.8, 2], vertical_alignment="center")
     with text:
         words = common.bound(
@@ -249,7 +247,7 @@ def indented(call: str) -> str:
     return f"{NESTED * (len(above) - 1)}└ {name}" if above else name
 
 
-def detail(project: Project, plan: Any, row: Row) -> None:
+def detail(project: Project, plan: Planned, row: Row) -> None:
     mark, icon, colour, meaning = STATUS[row.status]
     with st.container(horizontal=True, vertical_alignment="center"):
         st.subheader(f"{common.plain(row.call)} :gray[{common.plain(row.type)}]", width="content")
@@ -290,17 +288,17 @@ def detail(project: Project, plan: Any, row: Row) -> None:
         elif row.status == CUT_OFF:
             st.button("Put it back", icon=":material/undo:", on_click=common.attempt, args=(put_back, project, row))
         else:
-            override.controls(project, plan, row, show_layer)
-    layer_view.documentation(project, plan, row)
+            override.controls(project, row, show_layer)
+    layer_view.documentation(project, row)
     if is_layer(row):
         layer_view.activations(project, row)
         duel(project, row)
     drawn = [weight for weight in row.weights if is_drawable(weight)]
     if drawn:
-        layer_view.pictures(project, plan, row, drawn)
+        layer_view.pictures(project, row, drawn)
 
 
-def numbers(project: Project, plan: Any, row: Row) -> None:
+def numbers(project: Project, plan: Planned, row: Row) -> None:
     """What this layer computes against Keras, by itself and in the whole model, with the overrides in force."""
     st.caption("The numbers, with the overrides in force")
     alone(project, row)
@@ -375,11 +373,7 @@ def duel(project: Project, row: Row) -> None:
     if not project.settings["mapping.duel"]:
         return
     try:
-        patient = project.probe(row.layer)
-        readings = {
-            "in force": project.recipe,
-            **{text: changed for text, changed in candidates(patient, project.recipe) if possible(patient, changed)},
-        }
+        readings = {"in force": project.recipe, **dict(project.readings(row.layer))}
     except K2TError as error:
         st.markdown(f":gray[:material/info:] {common.plain(str(error))}")
         return
@@ -393,7 +387,7 @@ def duel(project: Project, row: Row) -> None:
                 side, list(readings), index=index, key=f"duel:{index}:{row.layer}:{hash(tuple(readings))}"
             )
             chosen.append(readings[text])
-            results.append(duellist(project, row, patient, readings[text], f"{index}"))
+            results.append(duellist(project, row, readings[text], f"{index}"))
     one, other = results
     if one is not None and one == other:
         st.markdown(":material/balance: On this input both are equally near to Keras.")
@@ -406,7 +400,7 @@ def duel(project: Project, row: Row) -> None:
         later(project, row, *chosen)
 
 
-def later(project: Project, row: Row, one: Any, other: Any) -> None:
+def later(project: Project, row: Row, one: Recipe, other: Recipe) -> None:
     """What either reading does to the error of each later layer, before one is chosen."""
     common.watch(project, "duel")
     common.job_error(project, "duel")
@@ -446,26 +440,15 @@ def later(project: Project, row: Row, one: Any, other: Any) -> None:
     )
 
 
-def possible(patient: Any, recipe: Any) -> bool:
-    try:
-        return not patient.plan(recipe).problems
-    except K2TError:  # shapes that do not fit
-        return False
-
-
-def duellist(project: Project, row: Row, patient: Any, recipe: Any, key: str) -> float | None:
+def duellist(project: Project, row: Row, recipe: Recipe, key: str) -> float | None:
     """One side of a duel; returns its relative difference, None where torch refuses it."""
     try:
-        verdict = patient.judge(recipe)
-        code = write_source(patient.plan(recipe))
+        found = project.duellist(row.layer, recipe)
     except K2TError as error:
         st.error(common.plain(str(error)), icon=":material/block:")
         return None
-    lines = code.text.splitlines()
-    st.code(
-        "\n".join(lines[number - 1].strip() for number in lines_by_layer(code).get(row.layer, [])) or "# nothing",
-        wrap_lines=True,
-    )
+    verdict = found.verdict
+    st.code("\n".join(found.lines) or "# nothing", wrap_lines=True)
     difference = verdict.difference
     words = verdict.shapes or f"relative difference **{common.amount(difference)}**, largest {difference.max_abs:.2g}"
     st.markdown(
@@ -484,7 +467,7 @@ def duellist(project: Project, row: Row, patient: Any, recipe: Any, key: str) ->
     return difference.relative
 
 
-def recipe(project: Project, plan: Any) -> None:
+def recipe(project: Project, plan: Planned) -> None:
     in_force = project.recipe.overrides
     st.subheader(f"Overrides in force: {len(in_force)}")
     with st.container(horizontal=True):
@@ -497,7 +480,7 @@ def recipe(project: Project, plan: Any) -> None:
         )
         st.download_button(
             "recipe.json",
-            plan.recipe.to_json(),
+            plan.recipe,
             "recipe.json",
             "application/json",
             icon=":material/download:",
@@ -528,7 +511,7 @@ def recipe(project: Project, plan: Any) -> None:
                 type="tertiary",
                 help="Show this layer",
                 on_click=show_layer,
-                args=(project, plan, one.layer),
+                args=(project, one.layer),
             )
             words = replace(one, layer="").describe().removeprefix(": ")
             st.markdown(f"{common.plain(words)}" + (f" :gray[· {common.plain(one.reason)}]" if one.reason else ""))
@@ -538,11 +521,11 @@ def recipe(project: Project, plan: Any) -> None:
 
 def put_back(project: Project, row: Row) -> None:
     project.take_back(row.overrides[0])
-    show_layer(project, project.plan, row.layer)
+    show_layer(project, row.layer)
 
 
-def show_layer(project: Project, plan: Any, layer: str) -> None:
-    select(project, next((row.call for row in rows(plan) if row.layer == layer), None))
+def show_layer(project: Project, layer: str) -> None:
+    select(project, next((row.call for row in project.plan.rows if row.layer == layer), None))
 
 
 WAITING = "recipe that waits"

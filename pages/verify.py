@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 from functools import partial
-from typing import Any
 
 import streamlit as st
 
 from k2t_core.keras_side.batches import DISTRIBUTIONS
 from k2t_core.keras_side.input_files import IMAGES
+from k2t_core.project.planned import Planned
 from k2t_core.project.project import Project
 from k2t_core.verification.report import Cause, Report, Run
 from pages.parts import common, evidence
@@ -51,7 +51,7 @@ def main() -> None:
     common.by_hand(project.by_hand.verify_command(), project.by_hand.verify_python(), note)
 
 
-def controls(project: Project, plan: Any) -> None:
+def controls(project: Project, plan: Planned) -> None:
     busy = common.busy(project)
     own = project.settings["verify.inputs"]
     with st.container(border=True):
@@ -136,7 +136,7 @@ def controls(project: Project, plan: Any) -> None:
                 )
             else:
                 with st.popover("Use my own inputs", icon=":material/dataset:"):
-                    names = ", ".join(plan.root.graph.input_names)
+                    names = ", ".join(plan.input_names)
                     st.markdown(
                         f"A **.npz** with an array for each of: {common.plain(names)}. Or a **.csv** with a sample in "
                         "each row, its columns named after the inputs or in order; for a model of one input also a "

@@ -22,6 +22,8 @@ from keras.src.backend.common import global_state
 
 import k2t_core as k2t
 from k2t_core.project.bundled import examples
+from k2t_core.project.engines import Engines, Here
+from k2t_core.project.project import Project
 
 # The same examples on every machine, however slow it is.
 settings.register_profile("k2t", derandomize=True, deadline=None, database=None)
@@ -53,6 +55,15 @@ def names_from_the_start():
     A layer's name, and so the numbers of a test, may not depend on which tests ran before it.
     """
     global_state.set_global_attribute("object_name_uids", None)
+
+
+@pytest.fixture(autouse=True)
+def engines_here(monkeypatch):
+    """Projects of tests have their engine in the test's own process, where it can be looked into.
+
+    Those of the app in a browser, and of `tests/project/test_engines.py`, have processes.
+    """
+    monkeypatch.setattr(Project, "engines", Engines(Here))
 
 
 @pytest.fixture(scope="session")

@@ -322,3 +322,17 @@ def test_a_fault_in_k2t_is_not_taken_for_a_difference(capfd, example, tmp_path, 
     assert stopped.value.code == 3
     err = capfd.readouterr().err
     assert "Traceback" in err and "ZeroDivisionError: boom" in err
+
+
+def test_the_version_and_what_limits_there_are():
+    cli = python("-m", "k2t_core.cli", "--version", "-v")
+    assert cli.returncode == 0 and cli.stdout.startswith("k2t ")
+    assert all(f"\n  {name}: " in cli.stdout for name in ("memory", "cpu", "network", "files"))
+    assert python("-m", "k2t_core.cli", "--version").stdout.count("\n") == 1
+
+
+def test_a_command_that_meets_a_limit_ends_in_a_sentence(example, tmp_path, monkeypatch):
+    monkeypatch.setenv("K2T_CPU_SECONDS", "1")
+    done = python("-m", "k2t_core.cli", "convert", str(example("dense")), "-o", str(tmp_path / "out"))
+    assert done.returncode == 2 and done.stdout == "" and not list(tmp_path.glob("out/*"))
+    assert done.stderr == "k2t: the command has ended: its work took more than 1 s of processor time\n"

@@ -73,7 +73,7 @@ def test_a_verification_cancelled_at_any_step_leaves_the_last_one(project):
 
 def test_a_load_cancelled_at_each_step_keeps_the_model(project, example):
     project.override("encoder/flatten", "alternative", "plain flatten")
-    traced, before, step = project.traced, files(project.folder), 1
+    traced, before, step = project.engine.workbench.traced, files(project.folder), 1
     other = example("dense")
 
     def load(say):
@@ -82,7 +82,7 @@ def test_a_load_cancelled_at_each_step_keeps_the_model(project, example):
 
     while cancelled_at(step, load):
         assert (
-            project.traced is traced
+            project.engine.workbench.traced is traced
             and project.model_path.name == "shared.keras"
             and len(project.recipe.overrides) == 1
         )

@@ -30,7 +30,22 @@ WORST = (INERT, EXACT, AMBIGUOUS, UNSUPPORTED)  # a fold has the status of its w
 ENDS = ("input", "output")
 
 
-def graph_data(plan: Plan, report: Report | None = None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Overlay:
+    """What the graph shows of a verification. first: the layer that it found to diverge first.
+
+    errors: by tensor, nested scopes before it: ("error", on torch's own inputs) and ("alone", on Keras's), relative.
+    """
+
+    first: str | None = None
+    errors: dict[str, list[tuple[str, float]]] = field(default_factory=dict)
+
+    @staticmethod
+    def of(report: Report | None) -> Overlay:
+        return Overlay(report.first_divergence, _errors(report)) if report is not None else Overlay()
+
+
+def graph_data(plan: Plan, overlay: Overlay | None = None) -> dict[str, Any]:
     """The model as JSON: its ``name``, ``nodes`` by id, ``edges``, and the ``legends`` of the colours.
 
     A node:
@@ -45,7 +60,7 @@ def graph_data(plan: Plan, report: Report | None = None) -> dict[str, Any]:
     An edge: [parent, source, exit, target, entry, what torch does on the way]. Source or target is "" for the parent's
     own port.
     """
-    return _Writer(plan, report).data()
+    return _Writer(plan, overlay or Overlay()).data()
 
 
 @dataclass(eq=False)
@@ -83,9 +98,8 @@ class _Level:
 
 
 class _Writer:
-    def __init__(self, plan: Plan, report: Report | None):
-        self.plan, self.errors = plan, _errors(report)
-        self.first = report.first_divergence if report else None
+    def __init__(self, plan: Plan, overlay: Overlay):
+        self.plan, self.errors, self.first = plan, overlay.errors, overlay.first
         self.nodes: dict[str, dict[str, Any]] = {}
         self.levels: list[_Level] = []
         self.layers: dict[str, set[Layer]] = {}  # by node, those inside a fold too
@@ -305,11 +319,10 @@ def _parameters(layers: Iterable[Layer]) -> int:
     return sum({v.path: math.prod(v.shape) for layer in layers for v in layer.all_variables()}.values())
 
 
-def _errors(report: Report | None) -> dict[str, list[tuple[str, float]]]:
-    """By tensor, nested scopes before it: ("error", on torch's own inputs) and ("alone", on Keras's), relative."""
+def _errors(report: Report) -> dict[str, list[tuple[str, float]]]:
     found: dict[str, list[tuple[str, float]]] = {}
     tensor = ""
-    for result in report.layers if report else ():
+    for result in report.layers:
         if result.cumulative is not None:
             tensor = result.tensor  # of this node are the results of checks behind it too: "… before softmax"
         for kind, difference in (("error", result.cumulative), ("alone", result.isolated)):

@@ -23,7 +23,7 @@ from typing import Any, Self
 from k2t_core import errors
 from k2t_core.errors import K2TError, ProcessEnded, UnsupportedError
 from k2t_core.processes.answers import check_answer
-from k2t_core.processes.limits import InForce, Limits
+from k2t_core.processes.limits import InForce, Limits, how_it_ended
 from k2t_core.processes.messages import Channel, Codec, MessageError
 from k2t_core.progress import Cancelled, Progress, check
 
@@ -236,7 +236,7 @@ class Child:
             if self._gone is not None:
                 return
             code = self._code()
-            self._gone = f"{self.name} has ended: {why or self._words(code)}"
+            self._gone = f"{self.name} has ended: {why or how_it_ended(code, self.limits)}"
             self._ready.set()
         try:
             self._channel.end.shutdown(socket.SHUT_RDWR)
@@ -253,20 +253,6 @@ class Child:
         except subprocess.TimeoutExpired:
             self._process.kill()
             return self._process.wait()
-
-    def _words(self, code: int) -> str:
-        if code >= 0:
-            return f"it left with exit code {code}"
-        name = signal.Signals(-code).name
-        if name == "SIGXCPU":
-            return f"its work took more than {self.limits.call or self.limits.cpu} s of processor time"
-        if name == "SIGKILL":
-            return "the system killed it, most likely because memory ran out"
-        if name == "SIGABRT" and self.limits.memory is not None:
-            return (
-                f"it crashed (SIGABRT), as native code does beyond its {self.limits.memory / 2**30:.1f} GiB of memory"
-            )
-        return f"it crashed ({name})"
 
 
 def error_of(answer: dict[str, Any]) -> BaseException:
@@ -305,12 +291,16 @@ def _is_open(fd: int) -> bool:
     return True
 
 
+def environment() -> dict[str, str]:
+    """Of a Python that finds what this one finds, and with ``-P`` nothing that lies in the folder it is started in."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+
+
 def _python(arguments: list[str], end: socket.socket) -> subprocess.Popen[bytes]:
     """A Python with k2t as this one has it, that holds one end of a socket and nothing else of this process's."""
-    paths = os.pathsep.join(path for path in sys.path if path)
     return subprocess.Popen(
         [sys.executable, "-P", "-m", *arguments],
         pass_fds=[end.fileno()],
         stdin=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": paths},
+        env=environment(),
     )

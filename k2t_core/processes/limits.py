@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import signal
 import struct
 import sys
 from collections.abc import Callable
@@ -94,6 +95,20 @@ def cpu_limit() -> int:
 def wall_limit() -> int:
     """Seconds that one call may take by the clock: K2T_WALL_SECONDS, or an hour. For what neither works nor ends."""
     return int(os.environ.get("K2T_WALL_SECONDS", WALL_SECONDS))
+
+
+def how_it_ended(code: int, limits: Limits) -> str:
+    """An exit code, or minus a signal, in words."""
+    if code >= 0:
+        return f"it left with exit code {code}"
+    name = signal.Signals(-code).name
+    if name == "SIGXCPU":
+        return f"its work took more than {limits.call or limits.cpu} s of processor time"
+    if name == "SIGKILL":
+        return "the system killed it, most likely because memory ran out"
+    if name == "SIGABRT" and limits.memory is not None:
+        return f"it crashed (SIGABRT), as native code does beyond its {limits.memory / 2**30:.1f} GiB of memory"
+    return f"it crashed ({name})"
 
 
 def _try(found: InForce, name: str, words: str, put_on: Callable[[], object]) -> None:

@@ -45,12 +45,10 @@ class MessageError(Exception):
 
 
 class Codec:
-    """Values to and from the bytes of a message. classes: the dataclasses that it may hold, by their names."""
+    """Values to and from the bytes of a message. classes: the dataclasses that it may hold, by module and name."""
 
     def __init__(self, *classes: type):
-        self.classes = {cls.__name__: cls for cls in classes}
-        if len(self.classes) < len(classes):
-            raise ValueError("two dataclasses of one name")
+        self.classes = {_name(cls): cls for cls in classes}
 
     def encode(self, value: Any) -> list[memoryview]:
         """The pieces of a message. Raises TypeError for what is no data."""
@@ -103,9 +101,9 @@ class Codec:
             return [self._plain(item, arrays) for item in value]
         if isinstance(value, dict):
             return {"dict": [[self._plain(k, arrays), self._plain(v, arrays)] for k, v in value.items()]}
-        if is_dataclass(value) and self.classes.get(type(value).__name__) is type(value):
+        if is_dataclass(value) and self.classes.get(_name(type(value))) is type(value):
             held = {f.name: self._plain(getattr(value, f.name), arrays) for f in fields(value) if f.init}
-            return {"data": type(value).__name__, "fields": held}
+            return {"data": _name(type(value)), "fields": held}
         for name, kind in (("tuple", tuple), ("set", set), ("frozenset", frozenset)):
             if type(value) is kind:
                 return {name: [self._plain(item, arrays) for item in value]}
@@ -149,6 +147,10 @@ def _in_memory(array: np.ndarray) -> list[int] | None:
         return None
     axes = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
     return axes if array.transpose(axes).flags.c_contiguous else None
+
+
+def _name(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 class Channel:

@@ -86,10 +86,10 @@ class Memory:
 
 
 class LayerBench:
-    """The layers of a traced model under a plan, on the inputs of Verify as the settings stand now."""
+    """The layers of a traced model under a plan, on a batch."""
 
-    def __init__(self, traced: Traced, plan: Plan, settings: Mapping[str, Any], memory: Memory | None = None):
-        self.traced, self.plan, self.inputs = traced, plan, Inputs.of(settings)
+    def __init__(self, traced: Traced, plan: Plan, inputs: Inputs, memory: Memory | None = None):
+        self.traced, self.plan, self.inputs = traced, plan, inputs
         self._memory = memory or Memory()
 
     @property

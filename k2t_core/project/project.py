@@ -1,56 +1,50 @@
-"""The session model: one project of one user, kept on disk. It knows nothing of Streamlit.
+"""The session model: one project of one user, kept on disk. It knows nothing of Streamlit, and loads no framework.
 
 A project is a model file, the recipe with its undo history, the conversion, the last report and the settings of the
-pages. The folder holds all that a person made; the live Keras model is in memory only and is read again when needed.
-A project's id is the key to it: unguessable, and never listed.
+pages. The folder holds all that a person made; the live Keras model is in the project's engine (`engines`, `workbench`)
+and is read again when needed. A project's id is the key to it: unguessable, and never listed.
 
-The parts are `History`, `Store`, `Runs`, `LayerBench` and `Jobs`, each in a module of its own; this one holds them
-together, and the lock under which the live model, its plan and what is on disk change as one.
+The parts are `History`, `Store`, `Runs` and `Jobs`, each in a module of its own; this one holds them together, and the
+lock under which the engine's recipe and what is on disk change as one.
 
 Long because it is the one object that the pages talk to: a line or two for each thing that a user does.
 """
 
 from __future__ import annotations
 
-import gc
 import re
 import threading
 import weakref
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from k2t_core.emit.code import Code
-from k2t_core.emit.conversion import check_overrides, convert
 from k2t_core.emit.formats import FORMATS
-from k2t_core.emit.manifest import Manifest
-from k2t_core.emit.source import write_source
-from k2t_core.errors import K2TError, UnsafeModelError
+from k2t_core.errors import K2TError, ProcessEnded, UnsafeModelError
 from k2t_core.inspector.activations import Activation
-from k2t_core.inspector.exercise import Exercise, exercise
+from k2t_core.inspector.exercise import Exercise
+from k2t_core.inspector.graph_data import Overlay
+from k2t_core.inspector.layer_docs import Documentation
+from k2t_core.inspector.lessons import Experiment
 from k2t_core.inspector.run_comparison import LayerChange
+from k2t_core.inspector.weight_picture import WeightPicture
 from k2t_core.keras_side.input_files import IMAGES
-from k2t_core.keras_side.loading import load
 from k2t_core.keras_side.model_file import file_fingerprint
-from k2t_core.keras_side.reading import read
-from k2t_core.keras_side.traced import Traced
-from k2t_core.keras_side.user_rules import load_rules
-from k2t_core.planning.plan import Plan, of_interest
-from k2t_core.planning.planner import plan as make_plan
-from k2t_core.progress import Cancelled, Progress, silent
+from k2t_core.progress import Cancelled, Progress, interruptible, silent
 from k2t_core.project import store
-from k2t_core.project.bundled import examples
 from k2t_core.project.by_hand import ByHand
-from k2t_core.project.history import History, as_replayed, imported
+from k2t_core.project.engines import Engine, Engines
+from k2t_core.project.history import History, as_replayed
 from k2t_core.project.jobs import Job, Jobs
-from k2t_core.project.layer_bench import LayerBench, Memory
+from k2t_core.project.layer_bench import Inputs
+from k2t_core.project.planned import Duellist, LayerFacts, Planned, Source
 from k2t_core.project.runs import PastRun, Runs
 from k2t_core.project.settings import OF_THE_MODEL, SETTINGS, VERIFY, home, server_rules
+from k2t_core.project.snippets import Check
 from k2t_core.project.store import ModelFile, Recent, Saved, Store
 from k2t_core.recipe import Override, Recipe, read_recipe
-from k2t_core.verification import verify
-from k2t_core.verification.alone import Probe, Verdict
+from k2t_core.verification.alone import Verdict
 from k2t_core.verification.report import Report
 
 
@@ -61,6 +55,7 @@ class Project:
     # its live model again. It keeps none of them alive.
     _live: weakref.WeakValueDictionary[Path, Project] = weakref.WeakValueDictionary()
     _registry = threading.Lock()
+    engines = Engines()  # state of the process as well
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -71,11 +66,11 @@ class Project:
         self.settings: dict[str, Any] = dict(SETTINGS)
         self.exercise: Exercise | None = None  # the broken model of the Learn page
         self._history = History()
-        self._traced: Traced | None = None
-        self._plan: Plan | None = None
-        self._code: tuple[Plan, Code] | None = None  # a plan and what it is written as
-        self._expected: tuple[Plan, str] | None = None  # a plan and its manifest.json
-        self._bench_memory = Memory()
+        self._engine: Engine | None = None
+        self._end_engine: weakref.finalize | None = None  # with this object
+        self._is_open = False  # whether the engine holds the model
+        self._planned: Planned | None = None  # under the recipe in force
+        self._told: dict[tuple[Any, ...], Any] = {}  # what the engine has told of it
         self._lock = threading.RLock()
 
     # Finding a project
@@ -162,14 +157,48 @@ class Project:
     @property
     def is_open(self) -> bool:
         """Whether the live Keras model is in memory."""
-        return self._traced is not None
+        return self._is_open and self._engine is not None and self._engine.alive
 
     @property
-    def traced(self) -> Traced:
-        """The live model with its graph. Read-only."""
-        if self._traced is None:
+    def engine(self) -> Engine:
+        """The project's engine; a new one where there is none, or where it has ended."""
+        with self._lock:
+            if self._engine is None or not self._engine.alive:
+                self._is_open, self._planned, self._told = False, None, {}
+                if self._end_engine is not None:
+                    self._end_engine.detach()
+                self._engine = self.engines.take()
+                self._end_engine = weakref.finalize(self, self.engines.end, self._engine, "its project was closed")
+            self.engines.used(self._engine)
+            return self._engine
+
+    def _ask(self, name: str, *args: Any, progress: Progress | None = None, **named: Any) -> Any:
+        """Something of the live model. Raises K2TError where none is loaded, ProcessEnded where its engine crashes."""
+        if self._is_open and not self.is_open:
+            raise ProcessEnded("the engine has ended; read the model again")
+        if not self.is_open:
             raise K2TError("no model is loaded; load one first")
-        return self._traced
+        return self.engine.call(name, *args, progress=progress, **named)
+
+    def _of_plan(self, name: str, *args: Any, progress: Progress | None = None) -> Any:
+        """Something of the live model under the recipe in force."""
+        self._put_in_force()
+        return self._ask(name, *args, progress=progress)
+
+    def _once(self, name: str, *args: Any) -> Any:
+        """The same, asked once for each plan."""
+        self._put_in_force()
+        with self._lock:
+            told, key = self._told, (name, *args)
+        if key not in told:
+            told[key] = self._ask(name, *args)
+        return told[key]
+
+    def _put_in_force(self) -> Planned:
+        with self._lock:
+            if self._planned is None or not self.is_open:
+                self._planned, self._told = self._ask("planned", self.recipe), {}
+            return self._planned
 
     def receive(self, name: str, data: BinaryIO, kind: str = "models") -> Path:
         """Copy an uploaded file into the project and return where it is."""
@@ -184,20 +213,11 @@ class Project:
         say = progress or silent
         path = Path(path).expanduser().absolute()
         try:
-            say(0.05, "Starting TensorFlow")
-            _start_keras()
-            say(0.4, f"Reading {path.name}")
-            rules = server_rules()
-            if rules:
-                load_rules(rules)
             if allow_unsafe and path == self.refused and file_fingerprint(path) != self._refused_as:
                 raise K2TError(
                     f"{path.name}: the file has changed since it was refused; load it again without its code"
                 )
-            source = load(path, allow_unsafe=allow_unsafe)
-            say(0.7, "Following the layers")
-            traced = read(source)
-            say(0.9, "Planning the conversion")
+            fingerprint = self.engine.call("load", path, allow_unsafe, server_rules(), progress=say)
         except UnsafeModelError:
             self.refused, self._refused_as = path, file_fingerprint(path)
             raise
@@ -206,24 +226,25 @@ class Project:
                 self.store.discard(path)
             raise
         with self._lock:
-            other = source.fingerprint != self.fingerprint
+            other = fingerprint != self.fingerprint
             before = Saved(self.file, self._history, dict(self.settings))
             if other:
                 self._history, self.exercise = History(), None
                 self.runs.forget()
                 for name in OF_THE_MODEL:
                     self.settings[name] = SETTINGS[name]
-            self.file, self.refused = ModelFile(path, allow_unsafe, source.fingerprint), None
+            self.file, self.refused = ModelFile(path, allow_unsafe, fingerprint), None
             self.settings["allow_unsafe"] = False  # the leave was for this file
-            self._traced, self._plan, self._bench_memory = traced, None, Memory()
+            self._is_open, self._planned, self._told = True, None, {}
             if other:
                 self.store.switch(self._saved(), before if before.history.recipe.overrides else None)
             else:
                 self._save()
             self.store.keep_only("models", path)
-        plan = self.plan  # computed here, where progress shows
+        with interruptible(lambda: False):  # it is loaded: whoever cancels now comes too late
+            plan = self.plan  # computed here, where progress shows
         if other:
-            self.set("mapping.selected", of_interest(plan))
+            self.set("mapping.selected", plan.interest)
 
     def open(self, progress: Progress | None = None) -> None:
         """Read the project's model file again, after the server was restarted."""
@@ -239,21 +260,30 @@ class Project:
         return self._history.recipe
 
     @property
-    def plan(self) -> Plan:
+    def plan(self) -> Planned:
         """The plan of the model under the recipe. Raises OverrideError where the two do not fit."""
-        with self._lock:
-            if self._plan is None:
-                self._plan = make_plan(self.traced, self.recipe)
-            return self._plan
+        return self._put_in_force()
 
     @property
-    def code(self) -> Code:
+    def code(self) -> Source:
         """What the plan is written as. Raises UnsupportedError where the plan has problems."""
-        with self._lock:
-            plan, code = self.plan, self._code
-            if code is None or code[0] is not plan:
-                code = self._code = (plan, write_source(plan))
-            return code[1]
+        return self._once("source")
+
+    def facts(self, call: str) -> LayerFacts:
+        """What is to be known of a row of the plan."""
+        return self._once("facts", call)
+
+    def documentation(self, call: str) -> tuple[list[Documentation], list[Documentation]]:
+        """What the installed Keras and PyTorch say of the two sides of a row."""
+        return self._once("documentation", call)
+
+    def graph(self, report: Report | None) -> str:
+        """Both models, with what a report says of them, as JSON for the component that draws them."""
+        return self._of_plan("graph", Overlay.of(report))
+
+    def picture(self, key: str, element: Sequence[int]) -> WeightPicture:
+        """A weight before and after its transform, around an element of it in PyTorch."""
+        return self._once("picture", key, tuple(element))
 
     @property
     def can_undo(self) -> bool:
@@ -289,7 +319,7 @@ class Project:
         PyTorch code in it runs from then on: see `Recipe.snippets`. Raises OverrideError where a recipe of this very
         model does not fit it, and where nothing of another one does.
         """
-        recipe, left = imported(text, self.traced)
+        recipe, left = self._ask("imported", text)
         self._change(recipe)
         return left
 
@@ -303,14 +333,13 @@ class Project:
 
     def _step(self, history: History) -> None:
         if history is not self._history:
-            self._history, self._plan = history, None
+            self._history, self._planned = history, None
             self._save()
 
     def _change(self, recipe: Recipe) -> None:
         with self._lock:  # no other model comes in between
-            plan = make_plan(self.traced, recipe)
-            check_overrides(plan)
-            self._history, self._plan = self._history.then(recipe), plan
+            planned = self._ask("planned", recipe, check=True)
+            self._history, self._planned, self._told = self._history.then(recipe), planned, {}
             self._save()
 
     # Conversion and verification
@@ -337,23 +366,14 @@ class Project:
         if written is None or self.plan.problems:
             return False
         # An earlier version of k2t may have written another manifest of the same model.
-        return written == (self._manifest(), self.plan.recipe.to_json())
-
-    def _manifest(self) -> str:
-        """The manifest.json that a conversion of the plan would write."""
-        plan, expected = self.plan, self._expected
-        if expected is None or expected[0] is not plan:
-            expected = self._expected = (plan, Manifest.of(plan, self.code).text)
-        return expected[1]
+        return written == (self._once("manifest"), self.plan.recipe)
 
     def convert(self, progress: Progress | None = None) -> None:
-        plan = self.plan
-        self._code = (plan, convert(plan, self.out, progress=progress).code)
+        self._of_plan("convert", self.out, progress=progress or silent)
 
     def write_format(self, name: str, progress: Progress | None = None) -> None:
         """Write one of `FORMATS` beside the conversion. Raises K2TError; the other files stay as they are."""
-        format = FORMATS[name]
-        format.maker().write(self.out / format.file, self.plan.root.graph, progress)
+        self._of_plan("write_format", name, self.out, progress=progress or silent)
 
     def verify(self, progress: Progress | None = None) -> None:
         """Compare the conversion with the model; convert first where the overrides have changed since."""
@@ -362,11 +382,9 @@ class Project:
         if not self.is_converted:
             start = 0.4
             self.convert(lambda share, text: say(start * share, f"Converting first: {text[0].lower()}{text[1:]}"))
-        report = verify(
-            self.out,
-            self.traced,
-            **{name: self.settings[f"verify.{name}"] for name in VERIFY},
-            progress=lambda share, text: say(start + (1 - start) * share, text),
+        options = {name: self.settings[f"verify.{name}"] for name in VERIFY}
+        report = self._ask(
+            "verify", self.out, options, progress=lambda share, text: say(start + (1 - start) * share, text)
         )
         self.runs.write(report, self.store.conversion_key())
         overrides = read_recipe(self.out / "recipe.json").overrides
@@ -406,35 +424,63 @@ class Project:
     # A layer alone
 
     @property
-    def bench(self) -> LayerBench:
-        """The layers of the model one by one, under the recipe in force and the inputs that Verify is set to."""
-        with self._lock:
-            return LayerBench(self.traced, self.plan, self.settings, self._bench_memory)
+    def inputs(self) -> Inputs:
+        """The batch that Verify is set to, on which a layer alone is looked at."""
+        return Inputs.of(self.settings)
 
     @property
     def is_quick(self) -> bool:
-        return self.bench.is_quick
-
-    def probe(self, layer: str) -> Probe:
-        return self.bench.probe(layer)
+        """Whether a run of the model takes so little that it need not be asked for."""
+        return self.plan.quick
 
     def is_probed(self, layer: str) -> bool:
-        return self.bench.is_probed(layer)
+        """Whether Keras has run for this layer, so that `judge` answers at once."""
+        return self._of_a_layer("is_probed", layer)
 
-    def judge(self, layer: str, recipe: Recipe | None = None) -> Verdict:
-        return self.bench.judge(layer, recipe)
+    def probe(self, layer: str) -> None:
+        """Let Keras run for one layer, so that it can be judged alone. Raises K2TError for a nested model."""
+        self._of_a_layer("run_for", layer)
+
+    def judge(self, layer: str) -> Verdict:
+        """A layer alone, on Keras's own input, under the recipe in force. Raises K2TError."""
+        return self._of_a_layer("judge", layer)
 
     def samples(self, layer: str) -> int:
-        return self.bench.samples(layer)
+        """On how many samples the layer is looked at alone."""
+        return self._of_a_layer("samples", layer)
 
     def activations(self, layer: str, sample: int) -> list[Activation | None]:
-        return self.bench.activations(layer, sample)
+        """What both frameworks make of a sample in this layer alone, for each of its outputs. Raises K2TError."""
+        return self._of_a_layer("activations", layer, sample)
 
     def weak(self, layer: str) -> str | None:
-        return self.bench.weak(layer)
+        """Why this layer's weights cannot tell a right mapping from a wrong one; None where they can."""
+        return self._of_a_layer("weak", layer)
+
+    def check_snippet(self, layer: str, code: str) -> Check:
+        """Read a snippet, and run it alone; nothing is put in force."""
+        return self._of_a_layer("check_snippet", layer, code)
+
+    def readings(self, layer: str) -> list[tuple[str, Recipe]]:
+        """The other readings that the layer's shapes allow, in words, each with the recipe that puts it in force."""
+        return self._of_a_layer("readings", layer)
+
+    def duellist(self, layer: str, recipe: Recipe) -> Duellist:
+        """One reading of a layer, judged alone. Raises K2TError where torch refuses it."""
+        return self._of_a_layer("duellist", layer, recipe)
 
     def followed(self, layer: str, one: Recipe, other: Recipe) -> list[LayerChange] | None:
-        return self.bench.followed(layer, one, other)
+        """What `start_duel` found of these two, None where nobody has asked yet."""
+        return self._of_a_layer("followed", layer, one, other)
+
+    def _of_a_layer(self, name: str, *args: Any) -> Any:
+        return self._of_plan(name, *args, self.inputs)
+
+    # The Learn page
+
+    def lesson(self, experiment: str, settings: Mapping[str, Any]) -> Experiment:
+        """An experiment, computed by both frameworks now. It needs no model."""
+        return self.engine.call("lesson", experiment, dict(settings))
 
     # Long work
 
@@ -457,7 +503,7 @@ class Project:
             say(0.02, "Starting TensorFlow")
             folder = self.store.new_folder("models")
             say(0.05, f"Building the example {name}")
-            self.load(examples().build(name, folder), progress=say)
+            self.load(self.engine.call("build_example", name, folder), progress=say)
 
         return self.start("load", "Loading", work)
 
@@ -479,14 +525,14 @@ class Project:
 
     def start_duel(self, layer: str, one: Recipe, other: Recipe) -> Job:
         """Follow two readings of a layer through the rest of the model, on identical inputs: see `followed`."""
-        bench = self.bench  # with the inputs as they are now
-        return self.start("duel", "Running both", lambda say: bench.follow(layer, one, other, say))
+        ask = partial(self._of_plan, "follow", layer, one, other, self.inputs)  # as they are now
+        return self.start("duel", "Running both", lambda say: ask(progress=say))
 
     def start_exercise(self, seed: int) -> Job:
         """Break a copy of the conversion, for the Learn page: see `k2t_core.inspector.exercise`."""
 
         def work(say: Progress) -> None:
-            self.exercise = exercise(self.plan, seed, say)
+            self.exercise = self._of_plan("exercise", seed, progress=say)
             self.set("learn.break.seed", seed)
             self.set("learn.break.answer", None)
             self.set("learn.break.reason", None)
@@ -531,16 +577,3 @@ class Project:
 
     def _save(self) -> None:
         self.store.save(self._saved())
-
-
-@cache
-def _start_keras() -> None:
-    """Import Keras, once.
-
-    Streamlit collects all garbage after each run of a page; the frameworks' own objects, which are never garbage, are
-    left out of that from here on: it took most of a second.
-    """
-    import keras  # noqa: F401
-
-    gc.collect()
-    gc.freeze()

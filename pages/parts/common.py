@@ -6,7 +6,6 @@ Long because it is what the pages share: many small functions that know little o
 from __future__ import annotations
 
 import html
-import json
 import time
 import traceback
 from collections.abc import Callable, Collection, Iterator
@@ -23,6 +22,8 @@ from pygments.token import Comment, Keyword, Name, Number, Operator, String, Tok
 
 from k2t_core.components.graph_view.component import graph_view
 from k2t_core.errors import K2TError, UnsupportedError
+from k2t_core.processes.child import WorkerFault
+from k2t_core.project.planned import Planned
 from k2t_core.project.project import Project
 
 ICONS = {
@@ -75,6 +76,7 @@ def project() -> Project:
         navigation()
         st.rerun()
     if "project" not in st.session_state:
+        Project.engines.warm()  # while the user chooses a model
         st.session_state["project"] = Project.restore(st.query_params.get("project", "")) or Project.create()
     found = st.session_state["project"]
     if st.query_params.get("project") != found.id:  # a change of page clears the URL
@@ -153,7 +155,8 @@ def show_error(error: Exception) -> None:
             icon=":material/error:",
         )
         with st.expander("Details for a bug report"):
-            st.code("".join(traceback.format_exception(error)), language=None)
+            where = error.where if isinstance(error, WorkerFault) else "".join(traceback.format_exception(error))
+            st.code(where, language=None)
 
 
 @contextmanager
@@ -245,7 +248,7 @@ def job_error(project: Project, kind: str) -> None:
         st.info("Cancelled. Everything is as it was before.", icon=":material/stop_circle:")
 
 
-def need_plan(project: Project) -> Any:
+def need_plan(project: Project) -> Planned:
     """The plan of the loaded model. Without one the page ends here, saying what to do."""
     watch(project, "load")
     if not project.has_model:
@@ -305,7 +308,7 @@ def heading(title: str, text: str, project: Project) -> None:
 
 
 def graph(
-    project: Project, plan: Any, page: str, select: Callable[[str], None], height: int = 480, reveal: bool = False
+    project: Project, plan: Planned, page: str, select: Callable[[str], None], height: int = 480, reveal: bool = False
 ) -> None:
     """Both models drawn together. Folding and colouring run the graph's own part of the page alone.
 
@@ -317,15 +320,15 @@ def graph(
 
 
 @st.fragment
-def _graph(project: Project, plan: Any, page: str, select: Callable[[str], None], height: int, reveal: bool) -> None:
+def _graph(
+    project: Project, plan: Planned, page: str, select: Callable[[str], None], height: int, reveal: bool
+) -> None:
     if st.session_state.pop("graph clicked", False):
         st.rerun()
     report, settings = project.report, project.settings
     drawn = st.session_state.get("graph")
     if drawn is None or drawn[0] is not plan or drawn[1] is not report:
-        from k2t_core.inspector.graph_data import graph_data
-
-        drawn = st.session_state["graph"] = (plan, report, json.dumps(graph_data(plan, report)))
+        drawn = st.session_state["graph"] = (plan, report, project.graph(report))
 
     def clicked(call: str) -> None:
         select(call)

@@ -6,14 +6,12 @@ from typing import Any
 
 import streamlit as st
 
-from k2t_core.emit.code import layers_by_line, lines_by_layer
 from k2t_core.errors import K2TError
 from k2t_core.inspector import charts
 from k2t_core.inspector.activations import BARS, LINES, MAPS
-from k2t_core.inspector.layer_docs import documentation_of_keras, documentation_of_torch, keras_call
-from k2t_core.inspector.mapping_rows import node_of
-from k2t_core.inspector.weight_picture import first_element, weight_picture
+from k2t_core.inspector.weight_picture import first_element
 from k2t_core.planning.plan import Row
+from k2t_core.project.planned import Planned
 from k2t_core.project.project import Project
 from k2t_core.project.settings import LOOKED_AT
 from pages.parts import common
@@ -22,28 +20,27 @@ AROUND = 3  # lines of context in the source
 CHOOSER = {MAPS: "Channel", LINES: "Feature"}
 
 
-def source(project: Project, plan: Any, row: Row) -> None:
+def source(project: Project, plan: Planned, row: Row) -> None:
     """The Keras call, and the lines of model.py that it became, in their surroundings."""
-    node = node_of(plan, row)
-    if node is not None:
+    call = project.facts(row.call).keras
+    if call is not None:
         st.caption("In Keras")
-        st.code(keras_call(node), wrap_lines=True)
+        st.code(call, wrap_lines=True)
     if plan.problems:
         return
     code = project.code
-    numbers = lines_by_layer(code).get(row.layer, [])
+    numbers = code.by_layer.get(row.layer, [])
     if not numbers:
         st.caption("In PyTorch this layer needs no line of its own.")
         return
     st.caption(f"In PyTorch: model.py, line{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}")
     around = {near for number in numbers for near in range(number - AROUND, number + AROUND + 1)}
-    st.html(common.listing(code.text, layers_by_line(code), row.layer, only=around))
+    st.html(common.listing(code.text, code.by_line, row.layer, only=around))
 
 
-def documentation(project: Project, plan: Any, row: Row) -> None:
+def documentation(project: Project, row: Row) -> None:
     """What the installed Keras and PyTorch say of their sides; read when it is opened."""
-    node = node_of(plan, row)
-    if node is None:
+    if project.facts(row.call).keras is None:
         return
     folded = st.expander(
         "Documentation of both sides", icon=":material/menu_book:", key="documentation", on_change="rerun"
@@ -51,16 +48,9 @@ def documentation(project: Project, plan: Any, row: Row) -> None:
     if not folded.open:
         return
     with folded:
-        for column, side in zip(st.columns(2, gap="large"), ("Keras", "PyTorch")):
+        sides = zip(("Keras", "PyTorch"), project.documentation(row.call))
+        for column, (side, found) in zip(st.columns(2, gap="large"), sides):
             with column:
-                if side == "Keras":
-                    found = [entry for entry in [documentation_of_keras(node.layer)] if entry is not None]
-                else:
-                    found = (
-                        []
-                        if plan.problems
-                        else documentation_of_torch(project.code.text, lines_by_layer(project.code).get(row.layer, []))
-                    )
                 if not found:
                     st.caption(f"{side} has no documentation of its own for this.")
                     continue
@@ -141,14 +131,13 @@ def chooser(label: str, count: int, start: int, key: str) -> int:
     return st.slider(label, 0, count - 1, start, key=key) if count > 1 else 0
 
 
-def pictures(project: Project, plan: Any, row: Row, drawn: list[Any]) -> None:
+def pictures(project: Project, row: Row, drawn: list[Any]) -> None:
     """A weight before and after its transform; the reader moves a mark and sees the same element on both sides."""
     st.markdown("**The weights as pictures**")
     picked, *fields = st.columns([2, *[1] * max(len(weight.shape) for weight in drawn), 3], vertical_alignment="bottom")
     with picked:
         key = st.selectbox("Weight", [weight.key for weight in drawn], key=f"picture:{row.call}")
     weight = next(weight for weight in drawn if weight.key == key)
-    node = node_of(plan, row)
     element = []
     for axis, (column, size, first) in enumerate(zip(fields, weight.shape, first_element(weight))):
         with column:
@@ -157,7 +146,7 @@ def pictures(project: Project, plan: Any, row: Row, drawn: list[Any]) -> None:
                     f"PyTorch axis {axis}", 0, size - 1, first, key=f"element:{weight.key}:{axis}:{weight.shape}"
                 )
             )
-    picture = weight_picture(weight, plan.traced.value(weight.source), element, node and node.layer)
+    picture = project.picture(weight.key, element)
     name = weight.source.rsplit("/", 1)[-1]
     left, middle, right = st.columns([10, 2, 10], vertical_alignment="center")
     with left:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import permutations
 from math import factorial
 from typing import Any
@@ -12,9 +12,8 @@ import streamlit as st
 
 from k2t_core.components import snippet_editor
 from k2t_core.errors import OverrideError
-from k2t_core.inspector.arguments import Argument, arguments
-from k2t_core.keras_side.cutting import obstacle
-from k2t_core.planning.overrides import parse_axes, permutable, permutation_of, permuted_shape
+from k2t_core.inspector.arguments import Argument
+from k2t_core.planning.overrides import parse_axes, permutation_of, permuted_shape
 from k2t_core.planning.plan import Row
 from k2t_core.project import snippets
 from k2t_core.project.project import Project
@@ -24,27 +23,26 @@ from pages.parts import common
 CHOICES = 24  # permutations offered as a list; beyond, they are typed
 
 
-def controls(project: Project, plan: Any, row: Row, show_layer: Callable[[Project, Any, str], None]) -> None:
+def controls(project: Project, row: Row, show_layer: Callable[[Project, str], None]) -> None:
+    facts = project.facts(row.call)
     reason = st.text_input("Reason", key=f"reason:{row.layer}", placeholder="Why you overrule it (kept in recipe.json)")
     if row.alternatives:
         alternatives(project, row, reason)
-    weights = permutable(plan, row.layer)
-    if weights:
+    if facts.weights:
         with st.expander(
             "Permute a weight",
             icon=":material/swap_horiz:",
             expanded=any(o.kind == "permutation" for o in row.overrides),
         ):
-            permutation(project, row, weights, reason)
-    fields = arguments(row.module.split("(")[0], row.arguments) if row.arguments else []
-    if fields:
+            permutation(project, row, facts.weights, reason)
+    if facts.arguments:
         with st.expander(
             "Change constructor arguments",
             icon=":material/tune:",
             expanded=any(o.kind == "arguments" for o in row.overrides),
         ):
-            constructor(project, row, fields, reason)
-    if obstacle(plan.traced, row.layer) is None:
+            constructor(project, row, facts.arguments, reason)
+    if facts.uncuttable is None:
         with st.expander("Cut it off", icon=":material/content_cut:", expanded=row.status == UNSUPPORTED):
             st.caption(
                 "For preprocessing that stays in the data pipeline: the model then starts with what this layer "
@@ -59,9 +57,9 @@ def controls(project: Project, plan: Any, row: Row, show_layer: Callable[[Projec
     snippet(project, row, reason)
 
 
-def cut_off(project: Project, layer: str, reason: str, show_layer: Callable[[Project, Any, str], None]) -> None:
+def cut_off(project: Project, layer: str, reason: str, show_layer: Callable[[Project, str], None]) -> None:
     project.override(layer, "cut", None, reason)
-    show_layer(project, project.plan, layer)
+    show_layer(project, layer)
 
 
 def alternatives(project: Project, row: Row, reason: str) -> None:
@@ -134,7 +132,7 @@ def permutation(project: Project, row: Row, weights: dict[str, Any], reason: str
         )
 
 
-def constructor(project: Project, row: Row, fields: list[Argument], reason: str) -> None:
+def constructor(project: Project, row: Row, fields: Sequence[Argument], reason: str) -> None:
     """The arguments that k2t sets, each as a field of its type, then torch's others as torch has them."""
     in_force = next((o.value for o in row.overrides if o.kind == "arguments"), {})
     with st.form(f"arguments:{row.layer}:{in_force}", border=False):
@@ -210,7 +208,7 @@ def snippet(project: Project, row: Row, reason: str) -> None:
         )
         place = f"code:{row.layer}:{current}"
         code = st.session_state.setdefault(place, current)
-        checked = snippets.check(project.bench, row.layer, code) if code.strip() and code != current else None
+        checked = project.check_snippet(row.layer, code) if code.strip() and code != current else None
         problem = (
             {"message": checked.problem, "line": checked.line, "column": checked.column}
             if checked is not None and checked.problem

@@ -56,7 +56,7 @@ def test_a_layer_of_a_project_shows_both_frameworks_numbers(example, tmp_path, m
     project.load(example("convnet"))
     (right,) = project.activations("conv", 1)
     assert right.kind == MAPS and right.shape == (28, 28, 32) and right.difference.max() < 1e-5
-    assert np.array_equal(right.keras[0], project.probe("conv").expected[0][1])
+    assert np.array_equal(right.keras[0], project.engine.workbench.probe("conv", project.inputs).expected[0][1])
     project.override("conv", "permutation", {"key": "weight", "axes": [3, 2, 1, 0]})
     (wrong,) = project.activations("conv", 1)
     assert np.array_equal(wrong.keras, right.keras) and wrong.difference.max() > 0.1

@@ -9,7 +9,7 @@ import pytest
 
 import k2t_core as k2t
 from k2t_core.emit.source import write_source
-from k2t_core.inspector.graph_data import graph_data
+from k2t_core.inspector.graph_data import Overlay, graph_data
 from k2t_core.planning.plan import Plan, rows
 from k2t_core.project.bundled import examples
 
@@ -195,7 +195,7 @@ def test_errors_are_those_of_the_report_and_rise_to_the_folds(example, tmp_path)
         recipe=Recipe((Override("encoder/flatten", "alternative", "plain flatten"),)),
     )
     report = k2t.verify(result.folder, example("shared"), weights="model", edge_cases=False)
-    graph = graph_data(result.plan, report)
+    graph = graph_data(result.plan, Overlay.of(report))
     nodes = graph["nodes"]
     worst = {r.tensor: r for r in report.layers if " " not in r.tensor}
     for name in ("encoder/conv1", "encoder#2/flatten", "subtract"):
@@ -231,7 +231,7 @@ def test_a_layer_with_a_blank_in_its_name_has_its_errors(tmp_path):
     result = k2t.convert(model, tmp_path)
     report = k2t.verify(tmp_path, model, weights="randomised", edge_cases=False)
     assert [r.tensor for r in report.layers] == ["my layer", "my end", "my end before softmax"]
-    nodes = graph_data(result.plan, report)["nodes"]
+    nodes = graph_data(result.plan, Overlay.of(report))["nodes"]
     assert "error" in nodes["my layer"]["text"] and "error" in nodes["my end"]["text"]
     before = report.layers[2].isolated.relative
     assert float(nodes["my end"]["text"]["alone"]) >= float(f"{before:.1e}")

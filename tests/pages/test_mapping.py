@@ -9,7 +9,6 @@ import keras
 import numpy as np
 from keras import layers
 
-from k2t_core.planning.plan import rows
 from k2t_core.project.project import Project
 from tests.pages.conftest import click, texts
 
@@ -292,7 +291,7 @@ def test_a_key_held_down_does_not_stay_on_one_row(show, project):
 
 def test_an_argument_that_changes_the_shape_is_told_by_shapes(show, project):
     found = project("convnet")
-    layer = next(row.layer for row in rows(found.plan) if row.type == "Conv2D")
+    layer = next(row.layer for row in found.plan.rows if row.type == "Conv2D")
     found.override(layer, "arguments", {"stride": 2})
     assert "it gives (2, 14, 14, 32), Keras (2, 28, 28, 32)" in texts(show("mapping", found, layer=layer))
 
@@ -314,7 +313,7 @@ def test_every_row_can_be_looked_at_whatever_stands_in_the_model(show, tmp_path)
         found.load(tmp_path / f"{index}.keras")
         found.set("mapping.duel", True)
         app = show("mapping", found)
-        for row in rows(found.plan):
+        for row in found.plan.rows:
             found.set("mapping.selected", row.call)
             app.query_params["layer"] = row.call
             app.run()

@@ -86,7 +86,11 @@ def test_dataclasses_that_are_known(pair):
     assert type(got) is Told and got.words == "x" and got.values.tolist() == [0, 1, 2]
 
 
-@pytest.mark.parametrize("value", [Unknown("x"), object(), print, np.array([object()]), np.array(["a"]), Told], ids=str)
+@pytest.mark.parametrize(
+    "value",
+    [Unknown("x"), object(), print, np.array([object()]), np.array(["a"]), Told],
+    ids=["a dataclass", "an object", "a function", "objects", "words", "a class"],
+)
 def test_what_is_no_data_is_not_sent(pair, value):
     with pytest.raises(TypeError, match="is no data"):
         pair[0].send([value])
@@ -96,9 +100,9 @@ def test_what_is_no_data_is_not_sent(pair, value):
 @pytest.mark.parametrize(
     "body",
     [
-        {"data": "Unknown", "fields": {"words": "x"}},
-        {"data": "Told", "fields": {"more": 1}},
-        {"data": "__import__", "fields": {"name": "os"}},
+        {"data": "tests.processes.targets.Unknown", "fields": {"words": "x"}},
+        {"data": "tests.processes.targets.Told", "fields": {"more": 1}},
+        {"data": "builtins.__import__", "fields": {"name": "os"}},
         {"array": 0},
         {"pickle": [1]},
         {"array": 0, "more": 1},

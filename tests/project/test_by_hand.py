@@ -62,7 +62,7 @@ def test_the_shown_lines_replay_to_the_same_bytes_and_verdict(square, tmp_path, 
     folder = tmp_path / "by hand"
     if override is not None:
         square.override(*override)
-        (folder / "recipe.json").write_text(square.plan.recipe.to_json(), encoding="utf-8")
+        (folder / "recipe.json").write_text(square.plan.recipe, encoding="utf-8")
     if own_inputs:
         np.save(folder / "mine.npy", np.random.default_rng(0).standard_normal((3, 16)).astype("float32"))
         with open(folder / "mine.npy", "rb") as file:
@@ -132,7 +132,7 @@ def test_layers_of_ones_own_come_with_the_rules_of_the_server(tmp_path, monkeypa
 def test_every_program_runs_in_a_process_of_its_own(square, tmp_path):
     """Nothing of it rests on what the app has imported."""
     square.override(*WRONG)
-    recipe = square.plan.recipe.to_json()
+    recipe = square.plan.recipe
     (tmp_path / "by hand" / "recipe.json").write_text(recipe, encoding="utf-8")
     shown = square.by_hand
     programs = {

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from k2t_core.project import snippets
-
 
 @pytest.mark.parametrize(
     ("code", "line", "column", "words"),
@@ -17,12 +15,12 @@ from k2t_core.project import snippets
     ],
 )
 def test_an_error_is_told_where_it_is(square, code, line, column, words):
-    found = snippets.check(square.bench, "square1", code)
+    found = square.check_snippet("square1", code)
     assert words in found.problem and (found.line, found.column) == (line, column) and found.verdict is None
 
 
 def test_a_snippet_is_run_alone_and_not_put_in_force(square):
-    assert snippets.check(square.bench, "square1", "torch.tanh(x @ w['kernel'] + w['bias'])").verdict.passed
-    assert not snippets.check(square.bench, "square1", "torch.tanh(x)").verdict.passed
-    assert "RuntimeError" in snippets.check(square.bench, "square1", "x @ w['kernel'][:3]").problem
+    assert square.check_snippet("square1", "torch.tanh(x @ w['kernel'] + w['bias'])").verdict.passed
+    assert not square.check_snippet("square1", "torch.tanh(x)").verdict.passed
+    assert "RuntimeError" in square.check_snippet("square1", "x @ w['kernel'][:3]").problem
     assert not square.recipe.overrides

@@ -48,7 +48,7 @@ def test_two_commands_from_nothing():
 
 def test_the_app_command_opens_a_bundled_example():
     program, command, *arguments = shlex.split(marked("app command")[-1])
-    assert program == ".venv/bin/k2t" and PROJECT["scripts"]["k2t"] == "k2t_core.cli:main"
+    assert program == ".venv/bin/k2t" and PROJECT["scripts"]["k2t"] == "k2t_core.cli:entry"
     given = COMMANDS[command].make_context(command, arguments).params
     assert given["example"] in examples().EXAMPLES and given["model"] is None
 
