@@ -132,10 +132,9 @@ def keras2_tests() -> dict[str, tuple[str, Callable[[str], Path]]]:
 
 
 def convert(checkout: Path, tasks: Sequence[dict[str, str]]) -> None:
-    """Convert and inspect every file through the command line that the checkout's pyproject.toml names."""
+    """Convert and inspect every file through the command line, in the module that the checkout's pyproject.toml names."""
     project = tomllib.loads((checkout / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    module, _, function = project["scripts"]["k2t"].partition(":")
-    main = getattr(importlib.import_module(module), function)
+    main = importlib.import_module(project["scripts"]["k2t"].partition(":")[0]).main
     for k, task in enumerate(tasks):
         start, out = time.perf_counter(), Path(task["out"])
         shutil.rmtree(out, ignore_errors=True)
