@@ -132,7 +132,7 @@ def keras2_tests() -> dict[str, tuple[str, Callable[[str], Path]]]:
 
 
 def convert(checkout: Path, tasks: Sequence[dict[str, str]]) -> None:
-    """Convert and inspect every file through the command line, in the module that the checkout's pyproject.toml names."""
+    """Convert and inspect every file through the command line, whose module the checkout's pyproject.toml names."""
     project = tomllib.loads((checkout / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     main = importlib.import_module(project["scripts"]["k2t"].partition(":")[0]).main
     for k, task in enumerate(tasks):
