@@ -37,8 +37,10 @@ CUT = (
 
 
 def _scales(node: Node) -> list[float]:
-    scale = node.layer.config.get("scale")
-    return [] if scale is None else [float(factor) for factor in _array(scale, "its scale").flat]
+    try:
+        return [float(factor) for factor in _array(node.layer.config.get("scale"), "its scale").flat]
+    except Unconvertible:  # so says its rule; the layer may have been replaced by a snippet
+        return []
 
 
 @rule("Rescaling", demand=ANY, flat="pass", factors=_scales)

@@ -104,6 +104,15 @@ def test_in_float64(traced, arrays):
     assert all(np.allclose(a, b, atol=1e-5) for a, b in zip(whole, running.predict(traced, arrays)))
 
 
+def test_a_copy_in_float64_takes_the_statistics_of_what_it_wraps():
+    norm = layers.Normalization(mean=None)
+    norm.adapt(np.random.default_rng(0).normal(30, 2, (100, 3)))
+    steps = keras.Input((5, 3), name="steps")
+    traced = read(keras.Model(steps, layers.TimeDistributed(norm)(steps)))
+    batch = random_batch(traced.graph)
+    assert np.allclose(running.outputs_in_float64(traced, batch)[0], running.predict(traced, batch)[0], atol=1e-5)
+
+
 def test_a_layer_that_does_not_rebuild_says_so(traced):
     scope, node = nodes(traced)["gru"]
     layer = running.live(traced, scope, node)
