@@ -1,4 +1,4 @@
-"""Start the app: `streamlit run app.py`, or `k2t app`. Navigation and nothing else; each page is a file in pages/."""
+"""The app's script, which `k2t app` runs. Navigation and nothing else; each page is a file in pages/."""
 
 import streamlit as st
 

@@ -13,12 +13,8 @@ import argparse
 import json
 import os
 import platform
-import socket
-import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -26,13 +22,15 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-os.environ.setdefault("K2T_HOME", tempfile.mkdtemp(prefix="k2t-graph-"))
+HOME = Path(tempfile.mkdtemp(prefix="k2t-graph-"))
+os.environ["K2T_HOME"] = str(HOME / "home")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from playwright.sync_api import Browser, Page, sync_playwright  # noqa: E402
 
 from k2t_core.project.project import Project  # noqa: E402
 from tests.browser.conftest import CHROMIUM_OPTIONS, chromium  # noqa: E402
+from tests.served import Server, admitted  # noqa: E402
 
 REPORT = ROOT / "docs" / "graph.md"
 TRANSFORMER = "transformer, 24 blocks"
@@ -187,41 +185,21 @@ def main() -> int:
     parser.add_argument("models", nargs="*", help="names in keras.applications")
     names = parser.parse_args().models
     rows = []
-    with tempfile.TemporaryDirectory(prefix="k2t-graph-models-") as folder, socket.socket() as probe:
+    server = Server(HOME)
+    with tempfile.TemporaryDirectory(prefix="k2t-graph-models-") as folder:
         projects = [prepared(name, Path(folder)) for name in names or MODELS]
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-        probe.close()
-        server = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "streamlit",
-                "run",
-                str(ROOT / "app.py"),
-                "--server.headless=true",
-                f"--server.port={port}",
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
         try:
-            address = f"http://localhost:{port}/"
-            while True:
-                try:
-                    urllib.request.urlopen(f"{address}_stcore/health", timeout=1).close()
-                    break
-                except OSError:
-                    time.sleep(0.2)
+            address = server.start()
             with sync_playwright() as playwright:
-                browser = playwright.chromium.launch(executable_path=chromium(), args=CHROMIUM_OPTIONS)
+                browser = admitted(
+                    playwright.chromium.launch(executable_path=chromium(), args=CHROMIUM_OPTIONS), server
+                )
                 for id, row in projects:
                     rows.append(row | measure(browser, f"{address}?project={id}"))
                     print(table(rows[-1:]), flush=True)
                 browser.close()
         finally:
-            server.terminate()
-            server.wait(20)
+            server.stop()
     print(table(rows))
     if not names:
         REPORT.write_text(report(rows), encoding="utf-8")

@@ -25,7 +25,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from playwright.sync_api import Browser, Page, sync_playwright  # noqa: E402
 
 from k2t_core.project.bundled import examples  # noqa: E402
-from tests.browser.conftest import CHROMIUM_OPTIONS, Server, button, chromium, load  # noqa: E402
+from tests.browser.conftest import CHROMIUM_OPTIONS, button, chromium, load  # noqa: E402
+from tests.served import Server, admitted  # noqa: E402
 
 TIMES = 3
 DEEP, BRANCHES = 1200, 6  # layers of the model that fills the table
@@ -53,7 +54,7 @@ def main() -> None:
         address = server.start()
         rows.append(("The server starts", [time.perf_counter() - start]))
         with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=chromium(), args=CHROMIUM_OPTIONS)
+            browser = admitted(playwright.chromium.launch(executable_path=chromium(), args=CHROMIUM_OPTIONS), server)
             every_page(browser, address, measure)
             browser.close()
     finally:

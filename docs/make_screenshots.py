@@ -24,7 +24,8 @@ from playwright.sync_api import Browser, Page, sync_playwright  # noqa: E402
 
 from k2t_core.project.bundled import examples  # noqa: E402
 from k2t_core.project.project import Project  # noqa: E402
-from tests.browser.conftest import CHROMIUM_OPTIONS, Server, button, chromium, load, settled, to  # noqa: E402
+from tests.browser.conftest import CHROMIUM_OPTIONS, button, chromium, load, settled, to  # noqa: E402
+from tests.served import Server, admitted  # noqa: E402
 
 FOLDER = ROOT / "docs" / "screenshots"
 # page: (example, override, words that show it is complete, height, more of the address)
@@ -156,7 +157,7 @@ def main() -> None:
     try:
         address = server.start()
         with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=chromium(), args=CHROMIUM_OPTIONS)
+            browser = admitted(playwright.chromium.launch(executable_path=chromium(), args=CHROMIUM_OPTIONS), server)
             for name in wanted:
                 walk(browser, address) if name == "walk" else take(browser, address, name)
             browser.close()

@@ -12,7 +12,6 @@ from __future__ import annotations
 import enum
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import traceback
@@ -251,23 +250,66 @@ def run_app(
         str | None, typer.Option("--example", metavar="NAME", help="Open a bundled model instead.")
     ] = None,
     rules: Rules = None,
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Listen on this address; 0.0.0.0 is every one.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=0,
+            max=65535,
+            envvar="STREAMLIT_SERVER_PORT",
+            help="The first free one from 8501 on without it.",
+        ),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Answer requests that are sent to this name as well. May be repeated."),
+    ] = None,
+    allow_paths: Annotated[
+        bool, typer.Option("--allow-paths", help="Where others are served: let them open files of this machine.")
+    ] = False,
+    allow_unsafe: Annotated[
+        bool,
+        typer.Option("--allow-unsafe", help="Where others are served: let them run Python code stored in a model."),
+    ] = False,
+    allow_snippets: Annotated[
+        bool, typer.Option("--allow-snippets", help="Where others are served: let them run PyTorch code of their own.")
+    ] = False,
+    browser: Annotated[bool, typer.Option(help="Open the browser.")] = True,
 ) -> None:
-    """Open the app in the browser, on a model file or a bundled example."""
+    """Open the app in the browser, on a model file or a bundled example.
+
+    The address holds a token without which nothing is answered; $K2T_TOKEN sets it. On an address or name that is not
+    this machine's own alone, others are served: then users see no one's projects but theirs, and have no paths, no code
+    in models and no snippets but where the options say so.
+    """
+    from k2t_core.permissions import Permissions
     from k2t_core.project.bundled import app_folder
 
     arguments = app_arguments(model, example)
     script = app_folder() / "app.py"
     if not script.is_file():
         raise K2TError(f"{script}: missing; install k2t again")
-    if rules is not None and not rules.is_file():
-        raise K2TError(f"rules {rules}: no such file")
-    environment = {**os.environ, "K2T_RULES": str(rules.resolve())} if rules else None
-    command = [sys.executable, "-m", "streamlit", "run", str(script), "--", *arguments]
-    try:  # Streamlit reads its settings from .streamlit/ beside the script
-        code = subprocess.call(command, env=environment)
-    except KeyboardInterrupt:  # Streamlit got it too and has stopped
-        code = 0
-    raise typer.Exit(code)
+    if rules is not None:
+        if not rules.is_file():
+            raise K2TError(f"rules {rules}: no such file")
+        os.environ["K2T_RULES"] = str(rules.resolve())
+
+    from k2t_core.serving.server import Serving, chosen_token, serve
+
+    token = chosen_token()
+    serving = Serving(host, tuple(allow_host or ()), port, browser, *([token] if token else []))
+    own = not serving.is_shared
+    Permissions(
+        paths=own or allow_paths,
+        unsafe=own or allow_unsafe,
+        snippets=own or allow_snippets,
+        projects=own,
+        model=str(model.resolve()) if model else None,
+    ).declare()
+    serve(script, arguments, serving)
 
 
 def app_arguments(model: Path | None, example: str | None) -> list[str]:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
+from pathlib import Path
 
 import streamlit as st
 
+from k2t_core.permissions import permissions
 from k2t_core.project.bundled import examples
 from k2t_core.project.planned import Planned
 from k2t_core.project.project import Project
 from k2t_core.words import size_text
 from pages.parts import common
-
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 def main() -> None:
@@ -30,7 +30,7 @@ def main() -> None:
     with choose:
         st.subheader("Choose a model")
         choices(project)
-        if served_locally():
+        if permissions().projects:
             recent(project)
     with show:
         common.watch(project)
@@ -57,7 +57,7 @@ def open_argument(project: Project) -> None:
 def choices(project: Project) -> None:
     known = examples().EXAMPLES
     busy = common.busy(project)
-    names = ["Bundled example", "Upload"] + (["Path"] if served_locally() else [])
+    names = ["Bundled example", "Upload"] + (["Path"] if permissions().paths else [])
     tabs = dict(zip(names, st.tabs(names, key="ways to load")))
     with tabs["Bundled example"]:
         name = common.bound(
@@ -88,7 +88,7 @@ def choices(project: Project) -> None:
         )
         st.caption(
             f"Up to {size_text(st.get_option('server.maxUploadSize') * 2**20)}."
-            + (" Of a larger file, give the path." if served_locally() else "")
+            + (" Of a larger file, give the path." if permissions().paths else "")
         )
     if "Path" in tabs:
         with tabs["Path"], st.form("path", border=False):
@@ -98,33 +98,29 @@ def choices(project: Project) -> None:
                 help="Read where it is: no copy is made, whatever its size.",
             )
             if st.form_submit_button("Load file", type="primary", disabled=busy) and path.strip():
-                project.start_load(path.strip(), project.settings["allow_unsafe"])
+                project.start_load(path.strip())
                 st.rerun()
-    st.divider()
-    common.bound(
-        st.toggle,
-        "This file may run its own Python code (Lambda)",
-        "allow_unsafe",
-        project,
-        help="A Lambda layer is Python code inside the model file. Allow it only for files you trust.",
-    )
     refused = project.refused
-    if refused is not None and project.settings["allow_unsafe"]:
+    if refused is not None and permissions().unsafe:
+        leave(project, refused, busy)
+
+
+def leave(project: Project, refused: Path, busy: bool) -> None:
+    """Ask for leave to run the code of the file that was refused, and of no other."""
+    st.divider()
+    allowed = st.toggle(
+        f"{common.plain(refused.name)} may run its own Python code (Lambda)",
+        key=f"leave:{project.refused_as}",
+        help=f"Only where you trust who made it. It is for this file alone: SHA-256 {project.refused_as[:16]}…",
+    )
+    if allowed:
         st.button(
             f"Load {common.plain(refused.name)} with its code",
             type="primary",
-            on_click=project.start_load,
-            args=(refused, True),
+            on_click=common.attempt,
+            args=(project.start_refused,),
             disabled=busy,
         )
-
-
-def served_locally() -> bool:
-    """Only a server that nobody else can reach may read paths of this machine and list what was worked on."""
-    host = st.context.headers.get("Host", "localhost").rsplit(":", 1)[0].strip("[]")
-    return (
-        st.get_option("server.address") in LOOPBACK and host in LOOPBACK and "X-Forwarded-For" not in st.context.headers
-    )
 
 
 def recent(project: Project) -> None:
@@ -160,7 +156,7 @@ def receive(project: Project) -> None:
     upload = st.session_state["upload"]
     if upload is not None:
         path = project.receive(upload.name, upload)
-        project.start_load(path, project.settings["allow_unsafe"])
+        project.start_load(path)
 
 
 def model_card(project: Project) -> None:

@@ -20,6 +20,7 @@ from k2t_core.keras_side.allowed import check_calls, check_names
 from k2t_core.keras_side.internals import sketch, untrained
 from k2t_core.keras_side.model_file import check_safety, file_fingerprint, is_keras2, objects, read_info
 from k2t_core.keras_side.sizes import bytes_of, check_sizes, tensor_shapes
+from k2t_core.permissions import permissions
 
 if TYPE_CHECKING:
     from k2t_core.keras_side.keras2.original import Original
@@ -65,6 +66,8 @@ def load(model: Any, *, allow_unsafe: bool = False) -> Source:
     if not isinstance(model, (str, Path)):
         return _from_memory(model)
     path = Path(model)
+    if allow_unsafe:
+        permissions().need("unsafe", f"{path.name}: code that a model holds does not run")
     if path.is_dir():
         raise ModelFileError(
             f"{path}: is a folder; give the .keras or .h5 file "

@@ -15,6 +15,7 @@ from typing import Any
 
 from k2t_core.errors import ModelFileError, UnsafeModelError, UnsupportedError, one_line
 from k2t_core.keras_side.hdf5 import HARMLESS_BYTES, MAX_RATIO, check_hdf5
+from k2t_core.permissions import permissions
 
 # A .keras archive is stored, or at most deflated, and weights hardly shrink: a larger ratio is a zip bomb. Small
 # archives may shrink more (a config of many equal layers), and do no harm.
@@ -186,10 +187,12 @@ def check_safety(name: str, info: dict[str, Any], allow_unsafe: bool) -> None:
         layers = (
             f"layers {', '.join(map(repr, code))} are Lambdas" if len(code) > 1 else f"layer {code[0]!r} is a Lambda"
         )
-        raise UnsafeModelError(
-            f"{name}: {layers} with Python code in the file, which k2t does not run; "
+        way_out = (
             "if you trust the file, allow it (--allow-unsafe, allow_unsafe=True, or the switch on the Load page)"
+            if permissions().unsafe
+            else "the owner of this server has not allowed that"
         )
+        raise UnsafeModelError(f"{name}: {layers} with Python code in the file, which k2t does not run; {way_out}")
     import keras
 
     missing = [item for item in foreign_objects(info["config"]) if keras.saving.get_registered_object(item[2]) is None]

@@ -14,6 +14,7 @@ from typing import Any
 
 from k2t_core.errors import K2TError, OverrideError
 from k2t_core.layout import identity
+from k2t_core.permissions import permissions
 from k2t_core.recipe import Recipe
 from k2t_core.rules import registry
 from k2t_core.rules.registry import SELF, Call, Mapping, Module, Weight
@@ -23,6 +24,7 @@ from k2t_core.transforms import Permute, ReorderBlocks, chain_shape
 
 def from_snippet(call: Call, code: str) -> Mapping:
     """The user's PyTorch for a layer: inputs ``x``/``x0``… in Keras's axis order, its variables as ``w['name']``."""
+    permissions().need("snippets", f"layer {call.layer.path!r}: PyTorch code of a user's does not run")
     variables = {v.name.replace("/", "_"): v for v in call.layer.variables}
     names = {f"x{i}": str(slot) for i, slot in enumerate(call.inputs)}
     names |= {"x": names["x0"]} if names else {}

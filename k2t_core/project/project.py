@@ -31,6 +31,7 @@ from k2t_core.inspector.run_comparison import LayerChange
 from k2t_core.inspector.weight_picture import WeightPicture
 from k2t_core.keras_side.input_files import IMAGES
 from k2t_core.keras_side.model_file import file_fingerprint
+from k2t_core.permissions import permissions
 from k2t_core.progress import Cancelled, Progress, interruptible, silent
 from k2t_core.project import store
 from k2t_core.project.by_hand import ByHand
@@ -62,7 +63,7 @@ class Project:
         self.store, self.runs, self.jobs = Store(folder), Runs(folder), Jobs()
         self.file: ModelFile | None = None
         self.refused: Path | None = None  # a file that waits for the user's leave to run its code
-        self._refused_as = ""  # its fingerprint: the leave is for what was refused
+        self.refused_as = ""  # its fingerprint: the leave is for what was refused
         self.settings: dict[str, Any] = dict(SETTINGS)
         self.exercise: Exercise | None = None  # the broken model of the Learn page
         self._history = History()
@@ -107,8 +108,10 @@ class Project:
     def recent(cls, limit: int = 8) -> list[Recent]:
         """The projects on disk that hold a model, last used first.
 
-        For a server with one user: an id is the key to its project.
+        For a server with one user: an id is the key to its project. Raises K2TError where others are served.
         """
+        if not permissions().projects:
+            raise K2TError("what others work on is not listed on a server that is shared")
         return store.recent(home() / "projects", limit)
 
     @classmethod
@@ -212,14 +215,15 @@ class Project:
         """
         say = progress or silent
         path = Path(path).expanduser().absolute()
+        self._check_place(path)
         try:
-            if allow_unsafe and path == self.refused and file_fingerprint(path) != self._refused_as:
+            if allow_unsafe and path == self.refused and file_fingerprint(path) != self.refused_as:
                 raise K2TError(
                     f"{path.name}: the file has changed since it was refused; load it again without its code"
                 )
             fingerprint = self.engine.call("load", path, allow_unsafe, server_rules(), progress=say)
         except UnsafeModelError:
-            self.refused, self._refused_as = path, file_fingerprint(path)
+            self.refused, self.refused_as = path, file_fingerprint(path)
             raise
         except (K2TError, Cancelled):
             if path != self.model_path:
@@ -234,7 +238,6 @@ class Project:
                 for name in OF_THE_MODEL:
                     self.settings[name] = SETTINGS[name]
             self.file, self.refused = ModelFile(path, allow_unsafe, fingerprint), None
-            self.settings["allow_unsafe"] = False  # the leave was for this file
             self._is_open, self._planned, self._told = True, None, {}
             if other:
                 self.store.switch(self._saved(), before if before.history.recipe.overrides else None)
@@ -245,6 +248,18 @@ class Project:
             plan = self.plan  # computed here, where progress shows
         if other:
             self.set("mapping.selected", plan.interest)
+
+    def _check_place(self, path: Path) -> None:
+        """Raises K2TError for a file that lies neither in the project nor where the server's owner lets users read."""
+        granted = permissions()
+        if str(path) != granted.model and not path.resolve().is_relative_to(self.folder.resolve()):
+            granted.need("paths", f"{path.name}: a file of the server's machine is not opened by its path; upload it")
+
+    def start_refused(self) -> Job:
+        """Load the file that waits for leave to run its code, with it. The leave is for the file as it was refused."""
+        if self.refused is None:
+            raise K2TError("no file waits for leave to run its code; load it again")
+        return self.start_load(self.refused, allow_unsafe=True)
 
     def open(self, progress: Progress | None = None) -> None:
         """Read the project's model file again, after the server was restarted."""
@@ -457,8 +472,12 @@ class Project:
         """Why this layer's weights cannot tell a right mapping from a wrong one; None where they can."""
         return self._of_a_layer("weak", layer)
 
+    def can_check(self, layer: str) -> bool:
+        """Whether `check_snippet` has what Keras gives the layer: it runs in no time, or has run already."""
+        return self.is_quick or self.is_probed(layer)
+
     def check_snippet(self, layer: str, code: str) -> Check:
-        """Read a snippet, and run it alone; nothing is put in force."""
+        """Run a snippet alone, because a person asks for it; nothing is put in force."""
         return self._of_a_layer("check_snippet", layer, code)
 
     def readings(self, layer: str) -> list[tuple[str, Recipe]]:

@@ -13,7 +13,6 @@ LOOKED_AT = 2  # samples on which a layer alone is judged
 
 # What the pages remember, with what they start from.
 SETTINGS: dict[str, Any] = {
-    "allow_unsafe": False,
     "example": None,
     "graph.colour": "status",
     "graph.open": [],  # the folds that are unfolded

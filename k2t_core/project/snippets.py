@@ -26,11 +26,8 @@ class Check:
     verdict: Verdict | None = None
 
 
-def check(bench: LayerBench, layer: str, code: str) -> Check:
-    """Read a snippet, and run it alone on what Keras gives the layer, where Keras runs in no time or has run already.
-
-    Nothing is put in force.
-    """
+def read(code: str) -> Check:
+    """Whether a snippet is one Python expression. Nothing of it runs: this is for code that is being typed."""
     lead = len(code) - len(code.lstrip())
     text = code.strip()
     try:
@@ -40,10 +37,17 @@ def check(bench: LayerBench, layer: str, code: str) -> Check:
         first = code[:lead].count("\n")
         column = (getattr(error, "offset", None) or 1) + (lead - code.rfind("\n", 0, lead) - 1 if line == 1 else 0)
         return Check(f"Not one Python expression: {getattr(error, 'msg', error)}", line + first, column)
-    recipe = bench.recipe.with_override(Override(layer, "snippet", code))
-    if not (bench.is_quick or bench.is_probed(layer)):
-        return Check()
+    except (RecursionError, MemoryError):
+        return Check("Too deeply nested for Python to read")
+    return Check()
+
+
+def check(bench: LayerBench, layer: str, code: str) -> Check:
+    """Run a snippet alone, on what Keras gives the layer, because a person asks for it. Nothing is put in force."""
+    found = read(code)
+    if found.problem:
+        return found
     try:
-        return Check(verdict=bench.probe(layer).judge(recipe))
+        return Check(verdict=bench.probe(layer).judge(bench.recipe.with_override(Override(layer, "snippet", code))))
     except K2TError as error:
         return Check(str(error))

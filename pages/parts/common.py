@@ -22,6 +22,7 @@ from pygments.token import Comment, Keyword, Name, Number, Operator, String, Tok
 
 from k2t_core.components.graph_view.component import graph_view
 from k2t_core.errors import K2TError, UnsupportedError
+from k2t_core.permissions import declared
 from k2t_core.processes.child import WorkerFault
 from k2t_core.project.planned import Planned
 from k2t_core.project.project import Project
@@ -38,6 +39,9 @@ PAGES = {name: f"pages/{name}.py" for name in ICONS}
 
 def navigation() -> Any:
     """The app's title, looks and pages; `app.py` runs the page that it returns."""
+    if not declared():  # started by Streamlit alone: nothing would have asked for the token
+        st.error("Start this app by `k2t app`.", icon=":material/key:")
+        st.stop()
     # An icon of our own: Streamlit fetches those that it is given by name from a font server.
     st.set_page_config(
         page_title="k2t: Keras to PyTorch", page_icon=str(Path(__file__).with_name("icon.svg")), layout="wide"

@@ -10,9 +10,10 @@ from typing import Any
 
 import streamlit as st
 
-from k2t_core.components import snippet_editor
+from k2t_core.components.snippet_editor import editor
 from k2t_core.errors import OverrideError
 from k2t_core.inspector.arguments import Argument
+from k2t_core.permissions import permissions
 from k2t_core.planning.overrides import parse_axes, permutation_of, permuted_shape
 from k2t_core.planning.plan import Row
 from k2t_core.project import snippets
@@ -190,7 +191,9 @@ def parsed(layer: str, argument: Argument, value: Any) -> Any:
 
 
 def snippet(project: Project, row: Row, reason: str) -> None:
-    """The editor, which is checked as a person types; opened by itself where nothing else can help."""
+    """The editor; opened by itself where nothing else can help. What is typed is read, and runs when a person asks."""
+    if not permissions().snippets:
+        return
     current = next((o.value for o in row.overrides if o.kind == "snippet"), "")
     folded = st.expander(
         "Replace by PyTorch code",
@@ -208,55 +211,78 @@ def snippet(project: Project, row: Row, reason: str) -> None:
         )
         place = f"code:{row.layer}:{current}"
         code = st.session_state.setdefault(place, current)
-        checked = project.check_snippet(row.layer, code) if code.strip() and code != current else None
-        problem = (
-            {"message": checked.problem, "line": checked.line, "column": checked.column}
-            if checked is not None and checked.problem
-            else None
-        )
-        data = {
-            "code": code,
-            "checked": code,
-            "problem": problem,
-            "place": place,
-            "label": "PyTorch code",
-            "placeholder": "torch.tanh(x) * 2",
-            "dark": st.context.theme.type == "dark",
-        }
+        asked, found = st.session_state.get(CHECKED, (None, None))
+        known = found if asked == (project.id, project.fingerprint, place, code) else None
+        told = None if not code.strip() or code == current else known or snippets.read(code)
         key = f"editor:{place}"
         editor()(
-            key=key, data=data, on_code_change=lambda: st.session_state.update({place: st.session_state[key].code})
+            key=key,
+            data={
+                "code": code,
+                "checked": code,
+                "problem": {"message": told.problem, "line": told.line, "column": told.column}
+                if told is not None and told.problem
+                else None,
+                "place": place,
+                "label": "PyTorch code",
+                "placeholder": "torch.tanh(x) * 2",
+                "dark": st.context.theme.type == "dark",
+            },
+            on_code_change=lambda: st.session_state.update({place: st.session_state[key].code}),
         )
-        told(checked)
-        st.button(
-            "Apply this code",
-            key=f"apply-snippet:{row.layer}",
-            on_click=common.attempt,
-            args=(project.override, row.layer, "snippet", code, reason),
-            disabled=checked is None or bool(checked.problem),
-        )
+        tell(told, ran=known is not None)
+        ready, unusable = project.can_check(row.layer), told is None or bool(told.problem)
+        with st.container(horizontal=True):
+            st.button(
+                "Check",
+                key=f"check-snippet:{row.layer}",
+                help="Runs the code on this layer alone; nothing is put in force."
+                if ready
+                else "Compare this layer first: the code runs on what Keras gives it.",
+                on_click=common.attempt,
+                args=(check_typed, project, row.layer, place),
+                disabled=unusable or not ready,
+            )
+            st.button(
+                "Apply this code",
+                key=f"apply-snippet:{row.layer}",
+                on_click=common.attempt,
+                args=(apply_typed, project, row.layer, place, reason),
+                disabled=unusable,
+            )
 
 
-@st.cache_resource(show_spinner=False)
-def editor() -> Any:
-    """The component, declared once for the server."""
-    return st.components.v2.component("k2t_snippet_editor", js=snippet_editor.script())
+CHECKED = "snippet that was run"  # (project, model, place, code) and what came of it: the last one
 
 
-def told(checked: snippets.Check | None) -> None:
-    """What the check found, below the editor."""
-    if checked is None:
+def typed(place: str) -> str:
+    """What stands in the editor, where the last letters have come with the click itself."""
+    sent = st.session_state.get(f"editor:{place}") or {}
+    return sent.get("code") or st.session_state[place]
+
+
+def check_typed(project: Project, layer: str, place: str) -> None:
+    code = st.session_state[place] = typed(place)
+    found = project.check_snippet(layer, code)
+    st.session_state[CHECKED] = ((project.id, project.fingerprint, place, code), found)
+
+
+def apply_typed(project: Project, layer: str, place: str, reason: str) -> None:
+    project.override(layer, "snippet", typed(place), reason)
+
+
+def tell(told: snippets.Check | None, ran: bool) -> None:
+    """What is known of the code, below the editor."""
+    if told is None:
         return
-    if checked.problem:
-        st.markdown(f":red[:material/error:] Line {checked.line}: {common.plain(checked.problem)}")
-    elif checked.verdict is None:
-        st.caption("It is one Python expression. Compare this layer, and it is run as you type.")
-    else:
+    if told.problem:
+        st.markdown(f":red[:material/error:] Line {told.line}: {common.plain(told.problem)}")
+    elif told.verdict is not None:
         word = (
             ":green[:material/check_circle:] Would agree"
-            if checked.verdict.passed
+            if told.verdict.passed
             else ":red[:material/cancel:] Would differ"
         )
-        st.markdown(
-            f"{word}: {checked.verdict.shapes or f'relative difference {common.amount(checked.verdict.difference)}'}"
-        )
+        st.markdown(f"{word}: {told.verdict.shapes or f'relative difference {common.amount(told.verdict.difference)}'}")
+    elif not ran:
+        st.caption("It is one Python expression. Nothing of it has run.")

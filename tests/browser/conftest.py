@@ -5,18 +5,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
-from k2t_core.project.bundled import app_folder
+from tests.served import Server, admitted
 
 CHROMIUM_OPTIONS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 
@@ -29,62 +24,6 @@ def chromium() -> str | None:
         or shutil.which("chromium-browser")
         or shutil.which("google-chrome")
     )
-
-
-class Server:
-    """The app on a port of its own, with projects of its own in ``folder / "home"``.
-
-    options: of Streamlit's command line.
-    """
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-        self.options: list[str] = []
-        self.process: subprocess.Popen | None = None
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-
-    def start(self, again: bool = False) -> str:
-        """Its address; started where it does not run, or where it shall run anew on the same data."""
-        address, log = f"http://localhost:{self.port}/", self.folder / "streamlit.log"
-        if self.process is not None and not again:
-            return address
-        self.stop()
-        command = [
-            sys.executable,
-            "-m",
-            "streamlit",
-            "run",
-            str(app_folder() / "app.py"),
-            "--server.headless=true",
-            f"--server.port={self.port}",
-            *self.options,
-        ]
-        # Its own folder as working directory: the app must find its settings wherever it is started.
-        with open(log, "ab") as said:
-            self.process = subprocess.Popen(
-                command,
-                cwd=self.folder,
-                env={**os.environ, "K2T_HOME": str(self.folder / "home")},
-                stdout=said,
-                stderr=said,
-            )
-        for _ in range(600):
-            try:
-                with urllib.request.urlopen(f"{address}_stcore/health", timeout=1):
-                    return address
-            except OSError:
-                assert self.process.poll() is None, log.read_text()
-                time.sleep(0.1)
-        raise TimeoutError(log.read_text())
-
-    def stop(self, kill: bool = False) -> None:
-        """End it; ``kill``: at once, whatever it is doing."""
-        if self.process is not None:
-            self.process.kill() if kill else self.process.terminate()
-            self.process.wait(20)
-            self.process = None
 
 
 @pytest.fixture(scope="module")
@@ -105,8 +44,8 @@ def serve(server) -> Callable[..., str]:
 
 
 @pytest.fixture(scope="module")
-def browser():
-    """A real headless Chromium."""
+def browser(server):
+    """A real headless Chromium, which the app's server lets in."""
     sync_api = pytest.importorskip("playwright.sync_api")
     path = chromium()
     with sync_api.sync_playwright() as playwright:
@@ -117,7 +56,7 @@ def browser():
         ):
             pytest.skip("no Chromium: install it (apt-get install chromium), or name it in $K2T_CHROMIUM")
         browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_OPTIONS)
-        yield browser
+        yield admitted(browser, server)
         browser.close()
 
 

@@ -1,4 +1,4 @@
-"""An overrider: code checked while it is typed, arguments, a duel, undo on any page.
+"""An overrider: code read while it is typed and run when asked, arguments, a duel, undo on any page.
 
 And two verifications compared, and a new server.
 """
@@ -17,7 +17,7 @@ def test_an_overrider(page, serve, example):
     project = load(page, address, example("square"))
     verdict(page, "Both compute the same")
 
-    # Code, checked as it is typed; nothing is in force before it is applied.
+    # Code, read as it is typed; it runs when it is checked, and nothing is in force before it is applied.
     page.goto(f"{address}mapping?project={project}&layer=square1")
     page.get_by_text("Replace by PyTorch code").click()
     editor = page.get_by_role("textbox", name="PyTorch code")
@@ -26,9 +26,14 @@ def test_an_overrider(page, serve, example):
     page.get_by_text("Not one Python expression").first.wait_for()
     assert button(page, "Apply this code").is_disabled()
     page.keyboard.type(")")
+    page.get_by_text("Nothing of it has run").first.wait_for()
+    button(page, "Check").click()
     page.get_by_text("Would differ").first.wait_for()
+    editor.click()
+    page.keyboard.press("End")
     page.keyboard.press("ArrowLeft")
     page.keyboard.type(" + w['bias']")
+    button(page, "Check").click()  # at once, while the last letters are on their way
     page.get_by_text("Would agree").first.wait_for()
     assert editor.locator(".tok-string").count() == 2
     page.get_by_text("no overrides").first.wait_for()

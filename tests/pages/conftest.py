@@ -9,6 +9,7 @@ from contextlib import nullcontext
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from k2t_core.permissions import VARIABLE
 from k2t_core.project.bundled import app_folder
 from k2t_core.project.project import Project
 from pages.parts import common
@@ -22,6 +23,7 @@ def own_home(tmp_path, monkeypatch):
     monkeypatch.setenv("K2T_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(os.path.dirname(APP))
     monkeypatch.setattr(common, "safety_net", nullcontext)
+    monkeypatch.setenv(VARIABLE, "{}")  # as `k2t app` declares it to one user's own server
 
 
 @pytest.fixture

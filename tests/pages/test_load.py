@@ -7,6 +7,7 @@ import zipfile
 
 import pytest
 
+from k2t_core.permissions import VARIABLE, Permissions
 from k2t_core.project.project import Project
 from pages.parts import common
 from tests.pages.conftest import click, texts
@@ -72,9 +73,30 @@ def test_a_lambda_is_refused_until_it_is_allowed(show, tmp_path):
     app = upload(show("load"), "code.keras", (tmp_path / "code.keras").read_bytes())
     (error,) = app.error
     assert "doubled" in error.value and "Lambda" in error.value
-    app.toggle[0].set_value(True).run()
+    (leave,) = app.toggle
+    assert leave.label.startswith("code.keras may run") and not leave.value
+    leave.set_value(True).run()
     click(app, "Load code.keras with its code")
-    assert "Not convertible as it is" in texts(app) and "doubled" in texts(app)
+    assert "Not convertible as it is" in texts(app) and "doubled" in texts(app) and not app.toggle
+
+
+def test_leave_to_run_code_is_not_for_the_next_file(show, tmp_path):
+    import keras
+
+    def with_code(name):
+        path = tmp_path / f"{name}.keras"
+        layer = keras.layers.Lambda(lambda x: x * 2, output_shape=(3,), name=name)
+        keras.Sequential([keras.Input((3,)), layer]).save(path)
+        return path.read_bytes()
+
+    app = show("load")
+    assert not app.toggle, "no leave is given before a file asks for it"
+    upload(app, "first.keras", with_code("first"))
+    app.toggle[0].set_value(True).run()
+    app.file_uploader[0].upload("second.keras", with_code("second"), "application/octet-stream").run()
+    (error,), (leave,) = app.error, app.toggle
+    assert "second" in error.value and leave.label.startswith("second.keras") and not leave.value
+    assert not any(button.label.startswith("Load second") for button in app.button)
 
 
 def test_an_unsupported_layer_is_named(show, tmp_path):
@@ -95,6 +117,7 @@ def test_an_unsupported_layer_is_named(show, tmp_path):
     app.switch_page("pages/mapping.py").run()
     app.session_state["code:odd_one:"] = "torch.atan(x)"
     app.run()
+    click(app, "Check")
     assert "Would agree" in texts(app)
     click(app, "Apply this code")
     assert "This layer alone agrees" in texts(app)
@@ -114,16 +137,27 @@ def test_projects_are_continued_and_forgotten(show, project):
     assert not any(str(b.key).startswith("continue:") for b in app.button)
 
 
-def test_others_see_no_projects(show, project, monkeypatch):
-    import streamlit as st
+def test_what_the_owner_of_a_shared_server_has_not_turned_on_is_not_drawn(show, project, tmp_path, monkeypatch):
+    import keras
 
+    layer = keras.layers.Lambda(lambda x: x * 2, output_shape=(3,), name="code")
+    keras.Sequential([keras.Input((3,)), layer]).save(tmp_path / "code.keras")
     project("square")
-    monkeypatch.setattr(
-        st, "get_option", lambda name, get=st.get_option: "0.0.0.0" if name == "server.address" else get(name)
-    )
-    app = show("load")
-    assert "Continue where you left off" not in texts(app)
-    assert "Path" not in [tab.label for tab in app.tabs]
+    for granted in (False, True):
+        Permissions(paths=granted, unsafe=granted, snippets=granted, projects=granted).declare()
+        app = upload(show("load"), "code.keras", (tmp_path / "code.keras").read_bytes())
+        assert ("Continue where you left off" in texts(app)) == granted
+        assert ("Path" in [tab.label for tab in app.tabs]) == granted
+        assert bool(app.toggle) == granted
+        assert ("the owner of this server has not allowed that" in app.error[0].value) != granted
+
+
+def test_a_server_that_streamlit_alone_has_started_shows_nothing(show, project, monkeypatch):
+    found = project("square")
+    monkeypatch.delenv(VARIABLE)
+    app = show("load", found)
+    assert [error.value for error in app.error] == ["Start this app by `k2t app`."]
+    assert not app.button and "square" not in texts(app)
 
 
 def test_what_a_page_does_not_expect_ends_in_plain_words(show, monkeypatch):

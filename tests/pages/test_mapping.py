@@ -127,25 +127,31 @@ def test_constructor_arguments_are_changed_and_wrong_ones_refused(show, project)
     assert found.recipe.overrides == ()
 
 
-def test_a_snippet_is_checked_as_it_is_typed_and_replaces_a_layer(show, project):
+def test_a_snippet_runs_when_it_is_asked_for_and_replaces_a_layer(show, project, tmp_path):
     found = project("square")
     app = show("mapping", found, layer="square1")
-    write(app, found, "square1", "x @ w['kernel'] + w['bias']")
-    assert "Would differ" in texts(app) and not found.recipe.overrides
+    code = f"open({str(tmp_path / 'ran')!r}, 'a').write('') and x or x @ w['kernel'] + w['bias']"
+    write(app, found, "square1", code)
+    assert "Nothing of it has run" in texts(app) and not (tmp_path / "ran").exists()
+    click(app, "Check")
+    assert "Would differ" in texts(app) and (tmp_path / "ran").exists() and not found.recipe.overrides
     write(app, found, "square1", "torch.tanh(x @ w['kernel'] + w['bias'])")
+    assert "Would differ" not in texts(app) and "Nothing of it has run" in texts(app)
+    click(app, "Check")
     assert "Would agree" in texts(app)
     click(app, "Apply this code")
     assert found.recipe.overrides[0].kind == "snippet"
     assert "This layer alone agrees" in texts(app)
-    for wrong, words in (
-        ("x = 1", "Not one Python expression"),
-        ("x @ w['kernel'].T[:3]", "RuntimeError"),
-        ("y", "NameError"),
+    for wrong, words, runs in (
+        ("x = 1", "Not one Python expression", False),
+        ("x @ w['kernel'].T[:3]", "RuntimeError", True),
+        ("y", "NameError", True),
     ):
         write(app, found, "square1", wrong)
-        assert (
-            words in texts(app) and next(button for button in app.button if button.label == "Apply this code").disabled
-        )
+        if runs:
+            click(app, "Check")
+        assert words in texts(app)
+        assert all(button.disabled for button in app.button if button.label in ("Check", "Apply this code"))
     assert "tanh" in found.recipe.overrides[0].value
 
 

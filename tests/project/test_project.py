@@ -183,9 +183,16 @@ def test_the_leave_to_run_code_is_for_one_file_as_it_was(tmp_path, example):
 
     first, other = with_code(2), with_code(3)
     project = Project.create()
-    project.set("allow_unsafe", True)
-    project.load(first, allow_unsafe=True)
-    assert project.allow_unsafe and not project.settings["allow_unsafe"], "the switch is off again for the next file"
+    with pytest.raises(K2TError, match="no file waits"):
+        project.start_refused()
+    with pytest.raises(UnsafeModelError):
+        project.load(first)
+    job = project.start_refused()
+    job.wait()
+    assert job.error is None and project.allow_unsafe and project.refused is None
+    with pytest.raises(UnsafeModelError):
+        project.load(other)  # the leave was not for the next file
+    assert project.refused == other and project.model_path == first
     restarted(project).open()
     waiting = Project.create()
     with pytest.raises(UnsafeModelError):

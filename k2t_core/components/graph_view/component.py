@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from functools import cache
 from pathlib import Path
 from typing import Any
+
+from k2t_core.components.files import component
 
 NAME = "k2t.graph"
 
@@ -30,7 +31,6 @@ def graph_view(
     place: by which the browser finds its view again after a change of page. reveal: whether a selection made elsewhere
     is brought into view. stale: whether the errors are those of an earlier conversion.
     """
-    _register()
     data = {
         "graph": graph,
         "place": place,
@@ -41,7 +41,7 @@ def graph_view(
         "reveal": reveal,
         "stale": stale,
     }
-    _component()(
+    component(NAME, Path(__file__).parent, "graph.js")(
         key=key,
         data=data,
         height=height,
@@ -60,27 +60,3 @@ def _told(key: str, event: str, hear: Callable[[Any], None]) -> Callable[[], Non
         hear(st.session_state[key][event])
 
     return callback
-
-
-@cache
-def _component() -> Any:
-    import streamlit as st
-
-    return st.components.v2.component(NAME, js="graph.js")
-
-
-def _register() -> None:
-    """Tell Streamlit where the component's files lie.
-
-    It looks for them in the pyproject.toml of installed packages only; a wheel has none, and a checkout need not be
-    installed.
-    """
-    from streamlit.components.v2.get_bidi_component_manager import get_bidi_component_manager
-    from streamlit.components.v2.manifest_scanner import ComponentConfig, ComponentManifest
-
-    manager = get_bidi_component_manager()
-    if manager.get_component_path(NAME) is None:
-        package, component = NAME.split(".")
-        manager.register_from_manifest(
-            ComponentManifest(package, "1", [ComponentConfig(component, "bundle")]), Path(__file__).parent
-        )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
+from typing import Any
+
+from k2t_core.components.files import component
 
 
-@cache
-def script() -> str:
-    """The component's JavaScript, as `build.mjs` made it."""
-    return (Path(__file__).parent / "bundle" / "editor.js").read_text(encoding="utf-8")
+def editor() -> Any:
+    """The component; its JavaScript is as `build.mjs` made it."""
+    return component("k2t.snippet_editor", Path(__file__).parent, "editor.js")
