@@ -480,7 +480,8 @@ def set_weights(model: Any, kind: str) -> None:
     """natural: as a trained model has them; ones; initial: as Keras makes them."""
     import numpy as np
 
-    from k2t_core.keras_side.randomise import is_weight, randomise, settle
+    from k2t_core.keras_side.randomise import randomise, settle
+    from k2t_core.rules.registry import is_weight
 
     if kind == "natural":
         randomise(model, seed=7)

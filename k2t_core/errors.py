@@ -59,7 +59,13 @@ def one_line(error: object, limit: int = 200) -> str:
     return words if len(words) <= limit else words[: limit - 1] + "…"
 
 
+def own_words(error: BaseException) -> str:
+    """An error's message without what Keras writes around it: its own words are bold there."""
+    bold = re.search(r"\x1b\[1m(.*?)\x1b\[0m", str(error), re.DOTALL)
+    return bold[1] if bold else str(error)
+
+
 def named(error: BaseException, limit: int = 200) -> str:
     """`one_line` behind the error's type: the words of foreign code alone may say little (``KeyError: 'x'``)."""
-    kind, words = type(error).__name__, one_line(error, limit)
-    return kind if words == kind else f"{kind}: {words}"
+    kind, words = type(error).__name__, one_line(own_words(error), limit)
+    return kind if words in ("", kind) else f"{kind}: {words}"

@@ -93,6 +93,12 @@ def axis_names(rank: int) -> str:
     return {0: "", 1: "N", 2: "NC", 3: "NLC", 4: "NHWC", 5: "NDHWC"}.get(rank, "NABDHWC"[: max(rank - 1, 0)] + "C")
 
 
+def shape_text(shape: Shape) -> str:
+    """``(N, 3, ?)``: a first axis that is free is the batch."""
+    sizes = ["N" if i == 0 and n is None else "?" if n is None else str(n) for i, n in enumerate(shape)]
+    return f"({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"
+
+
 def identity(rank: int) -> Layout:
     """Keras's own order."""
     return Layout(tuple(range(rank)))

@@ -1,6 +1,6 @@
 """Messages of one line."""
 
-from k2t_core.errors import UnsupportedError, named, one_line
+from k2t_core.errors import UnsupportedError, named, one_line, own_words
 
 
 def test_one_line_of_a_long_coloured_message():
@@ -8,6 +8,12 @@ def test_one_line_of_a_long_coloured_message():
     assert text == "first second third"
     assert one_line("x" * 300, 10) == "x" * 9 + "…"
     assert named(KeyError("x")) == "KeyError: 'x'"
+    assert named(ValueError()) == "ValueError"
+
+
+def test_what_keras_writes_around_an_error_is_left_out():
+    error = ValueError("Exception encountered when calling A.call().\n\n\x1b[1mno\nsuch axis\x1b[0m\n\nArguments: …")
+    assert own_words(error) == "no\nsuch axis" and named(error) == "ValueError: no such axis"
 
 
 def test_all_problems_are_told_at_once():

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from k2t_core.layout import Flat, Layout, channels_first, identity, permute_expression
+from k2t_core.layout import Flat, Layout, channels_first, identity, permute_expression, shape_text
 
 
 @given(st.permutations(range(4)), st.lists(st.integers(1, 3), min_size=4, max_size=4))
@@ -64,3 +64,7 @@ def test_names():
         and str(identity(4)) == "NHWC"
         and str(Layout((0, 1), Flat((2, 2, 3), (2, 0, 1)))) == "N(CHW)"
     )
+
+
+def test_a_shape_in_words():
+    assert shape_text((None, 3, None)) == "(N, 3, ?)" and shape_text((7,)) == "(7,)" and shape_text(()) == "()"

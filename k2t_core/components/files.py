@@ -16,7 +16,7 @@ def component(name: str, folder: Path, script: str) -> Any:
     return _declared(name, script)
 
 
-@cache
+@cache  # of the process: Streamlit keeps the components of its server by name
 def _declared(name: str, script: str) -> Any:
     import streamlit as st
 
@@ -24,7 +24,7 @@ def _declared(name: str, script: str) -> Any:
 
 
 def _register(name: str, folder: Path) -> None:
-    """Tell Streamlit where the component's files lie.
+    """Tell Streamlit, whose registry is the process's, where the component's files lie.
 
     It looks for them in the pyproject.toml of installed packages only; a wheel has none, and a checkout need not be
     installed.

@@ -14,7 +14,7 @@ from typing import Any
 
 from k2t_core.emit.code import Code, Tap
 from k2t_core.errors import K2TError
-from k2t_core.layout import Layout, permute_expression
+from k2t_core.layout import Layout, permute_expression, shape_text
 from k2t_core.planning.blocks import Block, BlockModule, Use
 from k2t_core.planning.constructors import REQUIRED, changed_arguments, literal, module_source
 from k2t_core.planning.helper_sources import helpers_for, names_in
@@ -272,9 +272,7 @@ def _docstring(scope: PlannedScope, parameters: list[str]) -> str:
 
 
 def _shape(scope: PlannedScope, tensor: str) -> str:
-    shape = scope.layouts[tensor].shape(scope.graph.tensors[tensor].shape)
-    dims = ["N" if i == 0 and d is None else "?" if d is None else str(d) for i, d in enumerate(shape)]
-    return f"({', '.join(dims)}{',' if len(dims) == 1 else ''})"
+    return shape_text(scope.layouts[tensor].shape(scope.graph.tensors[tensor].shape))
 
 
 def _forward(

@@ -1,4 +1,7 @@
-"""Activations that torch does not have. Formulas: keras/src/backend/tensorflow/nn.py and keras/src/layers/activations/."""
+"""Activations that torch does not have.
+
+Formulas: keras/src/backend/tensorflow/nn.py and keras/src/layers/activations/.
+"""
 
 import torch
 import torch.nn.functional as F

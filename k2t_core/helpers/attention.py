@@ -1,4 +1,7 @@
-"""Attention layers. Formulas: keras/src/layers/attention/ and dot_product_attention in keras/src/backend/tensorflow/nn.py."""
+"""Attention layers.
+
+Formulas: keras/src/layers/attention/ and dot_product_attention in keras/src/backend/tensorflow/nn.py.
+"""
 
 import math
 

@@ -1,4 +1,7 @@
-"""TensorFlow's hashes of whole numbers, which hash their decimal text. Sources: farmhash (na::Hash64), highwayhash (SipHash-2-4)."""
+"""TensorFlow's hashes of whole numbers, which hash their decimal text.
+
+Sources: farmhash (na::Hash64), highwayhash (SipHash-2-4).
+"""
 
 import torch
 

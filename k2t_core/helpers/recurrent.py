@@ -1,4 +1,7 @@
-"""Recurrent cells that torch lacks, and masks for torch's own. Formulas: keras/src/layers/rnn/ and backend/tensorflow/rnn.py."""
+"""Recurrent cells that torch lacks, and masks for torch's own.
+
+Formulas: keras/src/layers/rnn/ and backend/tensorflow/rnn.py.
+"""
 
 import torch
 import torch.nn.functional as F

@@ -1,4 +1,7 @@
-"""Resizing and colour as TensorFlow does them, where torch's F.interpolate differs. Images are (batch, channels, height, width)."""
+"""Resizing and colour as TensorFlow does them, where torch's F.interpolate differs.
+
+Images are (batch, channels, height, width).
+"""
 
 import torch
 import torch.nn.functional as F

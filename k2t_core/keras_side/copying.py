@@ -12,10 +12,11 @@ from k2t_core.errors import RAISED, K2TError, one_line
 from k2t_core.graph import Graph
 from k2t_core.keras_side import compiling, internals
 from k2t_core.keras_side.loading import Source
-from k2t_core.keras_side.randomise import is_weight, random_value, settle
+from k2t_core.keras_side.randomise import random_value, settle
 from k2t_core.keras_side.remembering import remembered
 from k2t_core.keras_side.traced import LiveScope, Traced
 from k2t_core.keras_side.tracing import trace
+from k2t_core.rules.registry import is_weight
 from k2t_core.transforms import Transform, apply_chain
 
 

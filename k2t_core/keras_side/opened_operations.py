@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 
-@cache
+@cache  # of the process: a class is one and the same to every model
 def expand() -> type:
     """An operation of our own: a tensor of size 1 along the first axis, repeated to another's size along ``axis``."""
     import keras
@@ -31,7 +31,7 @@ def expand() -> type:
     return Expand
 
 
-@cache
+@cache  # of the process: a class is one and the same to every model
 def reshape_like() -> type:
     """An operation of our own: a reshape to ``shape``, where None is the size of a further input along ``axes``."""
     import keras
@@ -53,7 +53,7 @@ def reshape_like() -> type:
     return ReshapeLike
 
 
-@cache
+@cache  # of the process: a class is one and the same to every model
 def arange_like() -> type:
     """An operation of our own: 0, 1, 2 … for each entry of its input along ``axis``."""
     import keras
@@ -74,7 +74,7 @@ def arange_like() -> type:
     return ArangeLike
 
 
-@cache
+@cache  # of the process: a class is one and the same to every model
 def begin_like() -> type:
     """An operation of our own: a tensor along ``axis`` from ``start`` up to another's size along ``like_axis``."""
     import keras

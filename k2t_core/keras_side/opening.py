@@ -8,7 +8,6 @@ closed, with the reason.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import get_ident
@@ -16,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from k2t_core.errors import RAISED, one_line
+from k2t_core.errors import RAISED, named, one_line, own_words
 from k2t_core.keras_side import internals
 from k2t_core.keras_side.free_sizes import any_key, free_sizes, symbolic_constant
 from k2t_core.keras_side.internals import mask_of, patched, set_mask
 from k2t_core.keras_side.opened import CannotOpen, Opened, StandIn, is_variable
+from k2t_core.rules.registry import is_generator
 
 
 def open_layer(op: Any, args: tuple, kwargs: dict, record: Callable, bind: Callable) -> tuple[Opened, list[Any]]:
@@ -40,7 +40,7 @@ def open_layer(op: Any, args: tuple, kwargs: dict, record: Callable, bind: Calla
             raise CannotOpen("it draws random numbers")
     used = {id(v) for node in one.nodes() if hasattr(node.operation, "variables") for v in node.operation.variables}
     used |= {id(s.variable) for _, s in one.sources}
-    lost = [v.path for v in op.variables if id(v) not in used and "seed_generator" not in v.path]
+    lost = [v.path for v in op.variables if id(v) not in used and not is_generator(v.path)]
     if lost:
         raise CannotOpen(f"what becomes of its variable {lost[0]!r} cannot be followed")
     if any(
@@ -100,11 +100,9 @@ def run_symbolically(op: Any, args: tuple, kwargs: dict, record: Callable, bind:
         with patched(op, symbolic_call=symbolic_call):
             outer = tree.flatten(op(*args, **kwargs))
     except CannotOpen as error:
-        raise CannotOpen(_words(error)) from error
+        raise CannotOpen(one_line(own_words(error))) from error
     except RAISED as error:  # call() may do anything
-        raise CannotOpen(
-            f"its call() does not run on symbolic tensors ({type(error).__name__}: {_words(error)})"
-        ) from error
+        raise CannotOpen(f"its call() does not run on symbolic tensors ({named(error)})") from error
     one = found["opened"]
     outputs = [one.actual.get(id(y), y) for y in tree.flatten(one.result)]
     for y, shown in zip(outputs, outer):
@@ -157,10 +155,11 @@ def _without_node(layer: Any, original: Callable, args: tuple, kwargs: dict) -> 
         kept.extend(internals.histories(tree.flatten(result)))
         return result
 
-    with patched(layer, symbolic_call=symbolic_call):
-        result = original(layer, *args, **kwargs)
-    internals.restore_histories(kept)
-    return result
+    try:
+        with patched(layer, symbolic_call=symbolic_call):
+            return original(layer, *args, **kwargs)
+    finally:
+        internals.restore_histories(kept)
 
 
 @contextmanager
@@ -168,9 +167,7 @@ def _symbolic_variables(layer: Any, sources: list[tuple[Any, StandIn]]) -> Itera
     """The layer's own variables, where they are attributes of it, as symbolic tensors in the dtype it computes in."""
     from keras import Input, ops
 
-    own = {
-        name: value for name, value in vars(layer).items() if is_variable(value) and "seed_generator" not in value.path
-    }
+    own = {name: value for name, value in vars(layer).items() if is_variable(value) and not is_generator(value.path)}
     known = {id(s.variable): x for x, s in sources if s.variable is not None}
     stand_ins: dict[str, Any] = {}
     for name, variable in own.items():
@@ -196,9 +193,3 @@ def _constants(one: Opened) -> list[np.ndarray]:
         if hasattr(leaf, "dtype") and not isinstance(leaf, KerasTensor) and not is_variable(leaf)
     ]
     return arrays + [s.value for _, s in one.sources if s.value is not None]
-
-
-def _words(error: BaseException) -> str:
-    """An error's own words, without what Keras writes around them."""
-    bold = re.search(r"\x1b\[1m(.*?)\x1b\[0m", str(error), re.DOTALL)
-    return one_line(bold[1] if bold else str(error))

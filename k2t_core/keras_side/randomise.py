@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from k2t_core.keras_side.internals import flattened
+from k2t_core.rules.registry import is_weight
 
 
 def random_value(name: str, shape: tuple[int, ...], dtype: str, seed: int = 0) -> np.ndarray:
@@ -34,11 +35,6 @@ def random_value(name: str, shape: tuple[int, ...], dtype: str, seed: int = 0) -
             fan_in = max(int(np.prod(shape[:-2])), 1)
         value = rng.normal(0.0, 1.0 / np.sqrt(fan_in), shape)
     return value.astype(dtype)
-
-
-def is_weight(path: str) -> bool:
-    """Whether a variable is one that a layer computes with, not a random generator's state or an adaptation count."""
-    return "seed_generator" not in path and path.rsplit("/", 1)[-1] != "count"
 
 
 def randomise(model: Any, seed: int = 0) -> None:

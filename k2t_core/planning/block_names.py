@@ -9,6 +9,7 @@ from typing import Any
 from k2t_core.names import unused
 from k2t_core.planning.names import common_beginning, common_prefix, normal
 from k2t_core.planning.patterns import MIN_PATTERN, Unit
+from k2t_core.rules.registry import known
 
 ACTIVATIONS = {
     "relu": "ReLU",
@@ -54,16 +55,8 @@ def title(first: Sequence[Unit]) -> str:
 
 def chain_title(first: Sequence[Unit], activation: Mapping[str, Any] | None) -> str:
     """The class name of a layer with its normalisation and, where there is one, an activation of this config."""
-    kernel = next(iter(first[0].kinds))
-    name = (
-        "SeparableConv"
-        if kernel.startswith("Separable")
-        else "ConvTranspose"
-        if "Transpose" in kernel
-        else "Conv"
-        if "convolution" in first[0].roles
-        else "Linear"
-    ) + "BN"
+    called = known(next(iter(first[0].kinds))).called
+    name = (called or ("Conv" if "convolution" in first[0].roles else "Linear")) + "BN"
     if activation is None:
         return name
     if "activation" in activation:

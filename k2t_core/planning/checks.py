@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from k2t_core.errors import named
 from k2t_core.graph import Layer
-from k2t_core.rules.registry import Call, Mapping, Unconvertible
+from k2t_core.rules.registry import Call, Mapping, Unconvertible, is_weight
 from k2t_core.transforms import Cast, chain_shape
 
 
@@ -19,11 +19,7 @@ def checked(mapping: Mapping, call: Call) -> Mapping:
             "so update k2t or override the layer with a snippet"
         )
     used = {call.variable(w.source).path for w in mapping.weights if w.source}
-    lost = [
-        v.path
-        for v in call.layer.all_variables()
-        if v.path not in used and not v.name.endswith(("count", "seed_generator_state", "vector_u"))
-    ]
+    lost = [v.path for v in call.layer.all_variables() if v.path not in used and is_weight(v.path)]
     if any("/lora_" in path for path in lost):
         raise Unconvertible(
             "it carries a LoRA update beside its weights; "

@@ -7,11 +7,10 @@ import inspect
 from functools import cache
 from typing import Any
 
-from k2t_core.errors import K2TError
 from k2t_core.planning.blocks import Block, BlockModule, Parameter, is_width
 from k2t_core.planning.helper_sources import helper_sources
+from k2t_core.rules import slots
 from k2t_core.rules.registry import Expression, Module
-from k2t_core.rules.slots import number
 
 REQUIRED = object()
 
@@ -63,26 +62,16 @@ def module_source(module: Module) -> str:
 
 
 def literal(value: Any) -> str:
-    """Python source of a plain value: floats as `number` spells them; a `Module` as its constructor."""
+    """Python source of an argument: of plain data, or of a `Module`, which is its constructor."""
+    return slots.literal(value, _spelled)
+
+
+def _spelled(value: Any) -> str | None:
     if isinstance(value, Module):
         return module_source(value)
     if isinstance(value, Parameter):
         return value.name
-    if isinstance(value, Expression):
-        return value.text
-    if isinstance(value, float):
-        return number(value)
-    if isinstance(value, tuple):
-        return f"({', '.join(map(literal, value))}{',' if len(value) == 1 else ''})"
-    if isinstance(value, list):
-        return f"[{', '.join(map(literal, value))}]"
-    if isinstance(value, dict):
-        return f"{{{', '.join(f'{literal(k)}: {literal(v)}' for k, v in value.items())}}}"
-    if isinstance(value, (bool, int, str, type(None))):
-        return repr(value)
-    if hasattr(value, "tolist"):
-        return literal(value.tolist())
-    raise K2TError(f"internal: cannot write {type(value).__name__} into source")
+    return value.text if isinstance(value, Expression) else None
 
 
 @cache

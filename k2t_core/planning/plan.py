@@ -14,7 +14,7 @@ from k2t_core.errors import UnsupportedError
 from k2t_core.graph import Graph, Node, Shape
 from k2t_core.keras_side.loading import Source
 from k2t_core.keras_side.traced import Cut, Traced
-from k2t_core.layout import Layout, identity
+from k2t_core.layout import Layout, identity, shape_text
 from k2t_core.planning.blocks import Use
 from k2t_core.planning.constructors import module_source
 from k2t_core.recipe import Override, Recipe
@@ -219,10 +219,10 @@ def _input_row(scope: PlannedScope, index: int) -> Row:
         name,
         name,
         "InputLayer",
-        _shape(tensor.shape),
+        shape_text(tensor.shape),
         str(identity(len(tensor.shape))),
         "argument of forward",
-        _shape(layout.shape(tensor.shape)),
+        shape_text(layout.shape(tensor.shape)),
         str(layout),
         (),
         EXACT,
@@ -239,14 +239,14 @@ def _input_row(scope: PlannedScope, index: int) -> Row:
 def _cut_row(plan: Plan, cut: Cut) -> Row:
     layer, shape = cut.layer, cut.tensor.shape
     why = (
-        f"The model starts with what this layer gives, {_shape(shape)} of {cut.tensor.dtype}: "
+        f"The model starts with what this layer gives, {shape_text(shape)} of {cut.tensor.dtype}: "
         "do what it and the layers before it do in the data pipeline."
     )
     return Row(
         cut.call,
         layer.path,
         layer.kind,
-        _shape(shape),
+        shape_text(shape),
         str(identity(len(shape))),
         "",
         "",
@@ -271,10 +271,10 @@ def _row(plan: Plan, scope: str, owner: PlannedScope, planned: PlannedNode, weig
         call=f"{scope}{node.id}",
         layer=layer.path,
         type=layer.kind,
-        keras_shape=_join(_shape(s) for s in shapes),
+        keras_shape=_join(shape_text(s) for s in shapes),
         keras_layout=_join(str(identity(len(s))) for s in shapes),
         module="" if mapping is None else module_source(mapping.module) if mapping.module else formula(mapping.forward),
-        torch_shape="" if mapping is None else _join(_shape(layout.shape(s)) for s, layout in pairs),
+        torch_shape="" if mapping is None else _join(shape_text(layout.shape(s)) for s, layout in pairs),
         torch_layout="" if mapping is None else _join(str(layout) for _, layout in pairs),
         weights=tuple(weights),
         status=mapping.status if mapping else UNSUPPORTED,
@@ -310,15 +310,6 @@ def weight_text(weight: PlannedWeight) -> str:
     """``kernel (3, 3, 3, 32) → permute(3, 2, 0, 1) → conv.weight (32, 3, 3, 3)``."""
     source = f"{weight.source.rsplit('/', 1)[-1]} {weight.keras_shape}" if weight.source else "no variable"
     return f"{source} → {weight.transform} → {weight.key} {weight.shape}"
-
-
-def _shape(shape: Shape) -> str:
-    return (
-        "("
-        + ", ".join("N" if i == 0 and n is None else "?" if n is None else str(n) for i, n in enumerate(shape))
-        + ("," if len(shape) == 1 else "")
-        + ")"
-    )
 
 
 def _join(parts) -> str:

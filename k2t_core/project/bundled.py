@@ -29,6 +29,6 @@ def examples() -> ModuleType:
     spec = importlib.util.spec_from_file_location("k2t_examples", app_folder() / "examples" / "build.py")
     assert spec is not None and spec.loader is not None  # a Python file has both
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
+    sys.modules[spec.name] = module  # of the process, as any imported module is: what it defines is found by its name
     spec.loader.exec_module(module)
     return module

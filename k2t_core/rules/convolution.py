@@ -263,6 +263,7 @@ def convolution_with_any_kernel(call: Call) -> Mapping:
     "SeparableConv2D",
     demand=demand_channels_first,
     role="convolution",
+    called="SeparableConv",
     widths=WIDTHS,
     kernel_axes={"depthwise_kernel": DEPTHWISE},
 )
@@ -315,6 +316,7 @@ def separable_convolution(call: Call) -> Mapping:
     "Conv3DTranspose",
     demand=demand_channels_first,
     role="convolution",
+    called="ConvTranspose",
     widths=WIDTHS,
     kernel_axes={"kernel": ("out", "in")},
 )

@@ -41,6 +41,20 @@ INERT_OPTIONS = frozenset(
     lora_rank lora_alpha quantization_config unit_forget_bias build_config synchronized sparse ragged""".split()
 )
 
+# Variables that no layer computes with in inference: how much a Normalization has seen, what a SpectralNormalization
+# starts from when it trains.
+INERT_VARIABLES = frozenset({"count", "vector_u"})
+
+
+def is_generator(path: str) -> bool:
+    """Whether a variable is the state of a random generator."""
+    return path.rsplit("/", 1)[-1] == "seed_generator_state"
+
+
+def is_weight(path: str) -> bool:
+    """Whether a variable is one that a layer of Keras's computes with."""
+    return not is_generator(path) and path.rsplit("/", 1)[-1] not in INERT_VARIABLES
+
 
 class Unconvertible(Exception):
     """Raised by a rule: this call has no counterpart. The message says why and what the user can do."""
@@ -270,6 +284,7 @@ class Rule:
     widths: arguments of its modules that say how wide a tensor is: blocks name them and pass them on alike.
     role: what it is in a block of layers: "convolution", "dense", "normalization", "activation", "attention", "add",
     "multiply", "concatenate", "pooling", "global pooling" or "mean".
+    called: what it is called at the head of a block's name (``SeparableConvBN``), where its role does not say enough.
     kernel_axes: what the last two axes of a variable count, by its name, where that is not in and out.
     gates: of a recurrent layer. over_time: whether it runs over axis 1 step by step.
     normalises: by statistics of the "sample" or of the "batch", moving ones in inference.
@@ -288,6 +303,7 @@ class Rule:
     flat: str | None = None
     widths: tuple[str, ...] = ()
     role: str | None = None
+    called: str | None = None
     kernel_axes: dict[str, tuple[str, str]] = field(default_factory=dict, hash=False)
     gates: Gates | None = None
     over_time: bool = False

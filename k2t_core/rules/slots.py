@@ -130,6 +130,26 @@ def number(value: float) -> str:
     return next((name for name, known in NUMBERS.items() if repr(known) == repr(value)), repr(value))
 
 
+def literal(value: Any, own: Callable[[Any], str | None] = lambda value: None) -> str:
+    """Python source of plain data, floats as `number` spells them. own: spells what is no data, within a nest too."""
+    text = own(value)
+    if text is not None:
+        return text
+    if isinstance(value, float):
+        return number(value)
+    if isinstance(value, tuple):
+        return f"({', '.join(literal(v, own) for v in value)}{',' if len(value) == 1 else ''})"
+    if isinstance(value, list):
+        return f"[{', '.join(literal(v, own) for v in value)}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{literal(k, own)}: {literal(v, own)}' for k, v in value.items())}}}"
+    if isinstance(value, (bool, int, str, type(None))):
+        return repr(value)
+    if hasattr(value, "tolist"):
+        return literal(value.tolist(), own)
+    raise K2TError(f"internal: cannot write {type(value).__name__} into source")
+
+
 def with_keyword(code: str, name: str, value: Any) -> str:
     """The code with ``name`` set to ``value`` in every call that has it, by position too; as it is where none has.
 
@@ -139,22 +159,13 @@ def with_keyword(code: str, name: str, value: Any) -> str:
     for call in _calls(_parsed(code)):
         at = _arguments(call).get(name)
         if at is not None:
-            edits.append((*_span(code, at), _literal(value)))
+            edits.append((*_span(code, at), literal(value)))
         elif name in _parameters(call):
             if _is_starred(call):
                 raise OverrideError(f"which argument of {formula(code)} is {name!r} cannot be told: write it by name")
             end = _span(code, call)[1] - 1  # before its closing parenthesis
-            edits.append((end, end, f"{', ' if call.args or call.keywords else ''}{name}={_literal(value)}"))
+            edits.append((end, end, f"{', ' if call.args or call.keywords else ''}{name}={literal(value)}"))
     return _edited(code, edits)
-
-
-def _literal(value: Any) -> str:
-    """Python source of a value of an override, which is plain data."""
-    if isinstance(value, float):
-        return number(value)
-    if isinstance(value, tuple):
-        return f"({', '.join(map(_literal, value))}{',' if len(value) == 1 else ''})"
-    return f"[{', '.join(map(_literal, value))}]" if isinstance(value, list) else repr(value)
 
 
 def _parsed(code: str) -> ast.Module:

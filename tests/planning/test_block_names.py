@@ -38,6 +38,7 @@ def test_a_convolution_with_its_normalisation_and_activation():
     found = units("SeparableConv2D", "BatchNormalization", "Activation")
     assert chain_title(found, {"activation": "silu"}) == "SeparableConvBNSiLU"
     assert chain_title(units("Conv2D", "BatchNormalization", "ReLU"), {}) == "ConvBNReLU"
+    assert chain_title(units("Conv2DTranspose", "BatchNormalization"), None) == "ConvTransposeBN"
 
 
 def test_the_common_beginning_goes_and_names_are_given_once():

@@ -9,7 +9,7 @@ import pytest
 import k2t_core as k2t
 from k2t_core.graph import Layer
 from k2t_core.rules import registry
-from k2t_core.rules.registry import Mapping, gates_of, is_width, known, rule
+from k2t_core.rules.registry import Mapping, gates_of, is_generator, is_weight, is_width, known, rule
 
 ROOT = Path(__file__).parents[2] / "k2t_core"
 # Literals that read like a kind of layer and are none, or that speak of this layer and no other.
@@ -92,3 +92,12 @@ def test_a_block_with_grouped_queries_is_called_a_transformer():
         x = keras.layers.Add()([x, keras.layers.Dense(8)(y)])
     planned = k2t.plan(keras.Model(inputs, x))
     assert [use.block.class_name for use in planned.root.instances][:1] == ["TransformerBlock"]
+
+
+def test_what_no_layer_computes_with_is_no_weight():
+    wrapped = keras.layers.SpectralNormalization(keras.layers.Dense(2, name="seed_generator"), name="wrapped")
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Normalization(), wrapped, keras.layers.Dropout(0.5)])
+    paths = [v.path for v in model.variables]
+    names = {path.rsplit("/", 1)[-1] for path in paths if not is_weight(path)}
+    assert names == {"count", "vector_u", "seed_generator_state"}
+    assert [path for path in paths if is_generator(path)] == [paths[-1]], "whatever a layer is called"

@@ -20,6 +20,7 @@ from k2t_core.rules.slots import (
     has_slots,
     is_slot,
     keywords,
+    literal,
     number,
     operand,
     slot,
@@ -262,3 +263,10 @@ def test_a_number_without_digits_is_written_as_python_reads_it(value, text):
     assert code == f"F.elu({A}, alpha={text})"
     if isinstance(value, float):
         assert number(value) == text and repr(keywords(code)["alpha"]) == repr([value]), "it can be overridden again"
+
+
+def test_what_is_no_data_is_spelled_by_who_knows_it():
+    assert literal({"a": (math.inf, [None])}) == "{'a': (math.inf, [None])}"
+    assert literal([SELF, (1,)], lambda value: "here" if value == SELF else None) == "[here, (1,)]"
+    with pytest.raises(K2TError, match="cannot write object"):
+        literal([object()])

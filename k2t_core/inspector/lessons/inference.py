@@ -15,7 +15,6 @@ def inference_mode(layer: str, seed: int, rate: float = 0.3) -> Experiment:
     import torch
     from torch import nn
 
-    torch.manual_seed(seed)
     x = np.random.default_rng(seed).normal(2, 1, (4, 6)).astype("float32")
     keras_layer = {
         "Dropout": keras.layers.Dropout(rate),
@@ -23,9 +22,11 @@ def inference_mode(layer: str, seed: int, rate: float = 0.3) -> Experiment:
     }[layer]
     expected = np.asarray(keras_layer(x))
     answers = []
-    for title, training in (("the module as it is made: training", True), ("module.eval()", False)):
-        module = {"Dropout": nn.Dropout(rate), "BatchNormalization": nn.BatchNorm1d(6)}[layer].train(training)
-        answers.append(Answer.of(title, expected, module(torch.from_numpy(x))))
+    with torch.random.fork_rng(devices=[]):  # the generator is the process's, and a Dropout draws from it
+        torch.manual_seed(seed)
+        for title, training in (("the module as it is made: training", True), ("module.eval()", False)):
+            module = {"Dropout": nn.Dropout(rate), "BatchNormalization": nn.BatchNorm1d(6)}[layer].train(training)
+            answers.append(Answer.of(title, expected, module(torch.from_numpy(x))))
     wrong, right = answers
     return Experiment(expected, wrong, right, {"x": x})
 
