@@ -1,4 +1,4 @@
-"""tests/ has the rooms of k2t_core: a module's tests lie in the file of its name, at the same place."""
+"""tests/ has the rooms of k2t_core, and pages/: a module's tests lie in the file of its name, at the same place."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGE = ROOT / "k2t_core"
+HOMES = {ROOT / "k2t_core": "", ROOT / "pages": "pages"}  # and their folder in tests/
 MODULES = sorted(
-    path.relative_to(PACKAGE).with_suffix("")
-    for path in PACKAGE.rglob("*.py")
+    Path(folder) / path.relative_to(home).with_suffix("")
+    for home, folder in HOMES.items()
+    for path in home.rglob("*.py")
     if path.name != "__init__.py" and "node_modules" not in path.parts
 )
 # What is owed. A module leaves the list with its test file: one that is listed and has it fails.

@@ -3,23 +3,9 @@
 from __future__ import annotations
 
 import json
-import re
-
-import keras
-import numpy as np
-from keras import layers
 
 from k2t_core.project.project import Project
 from tests.pages.conftest import click, texts
-
-
-def write(app, project, layer, code):
-    """Type into the editor, which AppTest cannot do, and let the page check it."""
-    current = next((override.value for override in project.recipe.of(layer) if override.kind == "snippet"), "")
-    app.session_state[f"snippet:{layer}:{bool(current)}"] = True  # unfolded
-    app.session_state[f"code:{layer}:{current}"] = code
-    app.run()
-    assert not app.exception, [e.value for e in app.exception]
 
 
 def table(app):
@@ -53,23 +39,6 @@ def test_filters_narrow_the_table_and_are_kept(show, project):
     app.text_input[0].set_value("nothing like it").run()
     assert "No row matches the filter." in texts(app)
     assert found.settings["mapping.text"] == "nothing like it"
-
-
-def test_a_row_tells_why_and_shows_its_weights(show, project):
-    app = show("mapping", project("convnet"), layer="conv")
-    words = texts(app)
-    assert "Kernel axes" in words and "The weights as pictures" in words
-    assert "Outlined on both sides: kernel" in words
-    assert any("nn.Conv2d(3, 32" in re.sub("<[^>]+>", "", str(page.proto.body)) for page in app.get("html"))
-    assert any(code.value.startswith("conv = layers.Conv2D(32, kernel_size=(3, 3)") for code in app.code)
-    assert (
-        "Activations on the current sample" in words
-        and "The largest difference is in channel" in words
-        or "Every number is the same." in words
-    )
-    assert len(app.get("plotly_chart")) == 5
-    next(n for n in app.number_input if n.label == "PyTorch axis 0").set_value(7).run()
-    assert "weight[7, 2, 2, 2]" in texts(app)
 
 
 def test_rows_are_stepped_through_and_the_address_is_a_link(show, project):
@@ -108,53 +77,6 @@ def test_an_alternative_stays_over_pages_and_is_undone(show, project):
     assert not found.recipe.overrides
 
 
-def test_a_missing_transpose_is_caught_at_once(show, project):
-    found = project("square")
-    app = show("mapping", found, layer="square1")
-    next(box for box in app.selectbox if box.label == "Permutation").set_value((0, 1)).run()
-    click(app, "Apply this permutation")
-    assert found.recipe.overrides[0].value == {"key": "weight", "axes": [0, 1]}
-    assert "This layer alone **differs**" in texts(app)
-
-
-def test_constructor_arguments_are_changed_and_wrong_ones_refused(show, project):
-    found = project("square")
-    app = show("mapping", found, layer="square1")
-    field = next(n for n in app.number_input if n.label == "in_features")
-    field.set_value(17)
-    click(app, "Apply arguments")
-    assert "shape" in app.error[0].value
-    assert found.recipe.overrides == ()
-
-
-def test_a_snippet_runs_when_it_is_asked_for_and_replaces_a_layer(show, project, tmp_path):
-    found = project("square")
-    app = show("mapping", found, layer="square1")
-    code = f"open({str(tmp_path / 'ran')!r}, 'a').write('') and x or x @ w['kernel'] + w['bias']"
-    write(app, found, "square1", code)
-    assert "Nothing of it has run" in texts(app) and not (tmp_path / "ran").exists()
-    click(app, "Check")
-    assert "Would differ" in texts(app) and (tmp_path / "ran").exists() and not found.recipe.overrides
-    write(app, found, "square1", "torch.tanh(x @ w['kernel'] + w['bias'])")
-    assert "Would differ" not in texts(app) and "Nothing of it has run" in texts(app)
-    click(app, "Check")
-    assert "Would agree" in texts(app)
-    click(app, "Apply this code")
-    assert found.recipe.overrides[0].kind == "snippet"
-    assert "This layer alone agrees" in texts(app)
-    for wrong, words, runs in (
-        ("x = 1", "Not one Python expression", False),
-        ("x @ w['kernel'].T[:3]", "RuntimeError", True),
-        ("y", "NameError", True),
-    ):
-        write(app, found, "square1", wrong)
-        if runs:
-            click(app, "Check")
-        assert words in texts(app)
-        assert all(button.disabled for button in app.button if button.label in ("Check", "Apply this code"))
-    assert "tanh" in found.recipe.overrides[0].value
-
-
 def test_preprocessing_of_strings_is_cut_off_and_put_back(show, tmp_path):
     from tests.keras_side.test_cutting import text_model
 
@@ -173,30 +95,6 @@ def test_preprocessing_of_strings_is_cut_off_and_put_back(show, tmp_path):
     assert found.report.passed
     click(app, "Put it back")
     assert found.recipe.overrides == () and found.plan.problems
-
-
-def test_arguments_are_fields_of_their_types(show, project):
-    found = project("unet")
-    app = show("mapping", found, layer="down1_norm")
-    assert next(field for field in app.toggle if field.label == "track_running_stats").value is True
-    next(field for field in app.number_input if field.label == "eps").set_value(0.5)
-    click(app, "Apply arguments")
-    assert found.recipe.overrides[0].value == {"eps": 0.5} and "This layer alone **differs**" in texts(app)
-    app = show("mapping", found, layer="down1_conv")
-    choice = next(box for box in app.selectbox if box.label == "padding_mode")
-    assert choice.options == ["zeros", "reflect", "replicate", "circular"]
-    choice.set_value("circular")
-    click(app, "Apply arguments")
-    assert found.recipe.of("down1_conv")[0].value == {
-        "padding_mode": "circular"
-    } and "This layer alone **differs**" in texts(app)
-    for page in ("load", "convert", "verify", "learn"):
-        app.switch_page(f"pages/{page}.py").run()
-        assert [badge.value for badge in app.get("badge")] or "2 overrides" in texts(app), page
-    click(app, "Undo")
-    assert [override.layer for override in found.recipe.overrides] == ["down1_norm"]
-    click(app, "Redo")
-    assert len(found.recipe.overrides) == 2
 
 
 def test_of_a_recipe_for_another_model_what_fits_is_taken(show, project):
@@ -293,35 +191,3 @@ def test_a_key_held_down_does_not_stay_on_one_row(show, project):
     found.set("mapping.selected", "encoder/conv2")  # by a press that the page has not drawn yet
     click(app, "Next row")
     assert found.settings["mapping.selected"] == "encoder/flatten"
-
-
-def test_an_argument_that_changes_the_shape_is_told_by_shapes(show, project):
-    found = project("convnet")
-    layer = next(row.layer for row in found.plan.rows if row.type == "Conv2D")
-    found.override(layer, "arguments", {"stride": 2})
-    assert "it gives (2, 14, 14, 32), Keras (2, 28, 28, 32)" in texts(show("mapping", found, layer=layer))
-
-
-def test_every_row_can_be_looked_at_whatever_stands_in_the_model(show, tmp_path):
-    """Strings at the input, an opened layer with a weight of its own, NaN weights, readings that lose an axis."""
-    from tests.inspector.test_exercise import Scaled
-    from tests.keras_side.test_cutting import text_model
-
-    x = keras.Input((8, 8, 3))
-    y = layers.GlobalAveragePooling2D(name="pool")(
-        layers.Pipeline([layers.Conv2D(4, 3), layers.ReLU()], name="pipe")(x)
-    )
-    model = keras.Model(x, layers.Dense(2, name="last")(Scaled(name="scaled")(y)))
-    model.get_layer("last").bias.assign([np.nan, 1])
-    for index, one in enumerate((model, text_model())):
-        one.save(tmp_path / f"{index}.keras")
-        found = Project.create()
-        found.load(tmp_path / f"{index}.keras")
-        found.set("mapping.duel", True)
-        app = show("mapping", found)
-        for row in found.plan.rows:
-            found.set("mapping.selected", row.call)
-            app.query_params["layer"] = row.call
-            app.run()
-            assert not app.exception and row.call.split("/")[-1].replace("_", "\\_") in texts(app), row.call
-    assert "takes strings, and torch has none" in texts(app)
