@@ -1,10 +1,9 @@
 """What k2t uses of Keras beyond its public API, each under a name that says what it is for.
 
 A new version of Keras that moves or renames something inside is met in this file; tests/keras_side/test_internals.py
-sees to it that no other module of k2t_core imports keras.src or touches a private attribute of Keras's. Some name a
-module of it all the same, and import none: ``allowed.py`` those that a file may name, ``rules/applications.py`` the
-classes that its rules are for. What a node and a symbolic tensor offer in the open (``node.operation``,
-``node.arguments``, ``node.input_tensors``, ``layer.symbolic_call``) is used as it is.
+sees to it that no other module of k2t_core imports keras.src or touches a private attribute of Keras's. `allowed.py`
+and `rules/applications.py` name modules of it, which files name, and import none. What a node and a symbolic tensor
+offer in the open (``node.operation``, ``node.arguments``, ``node.input_tensors``, ``layer.symbolic_call``) is no secret.
 """
 
 from __future__ import annotations
