@@ -3,7 +3,7 @@
 A new version of Keras that moves or renames something inside is met in this file; tests/keras_side/test_internals.py
 sees to it that no other module of k2t_core imports keras.src or touches a private attribute of Keras's. `allowed.py`
 and `rules/applications.py` name modules of it, which files name, and import none. What a node and a symbolic tensor
-offer in the open (``node.operation``, ``node.arguments``, ``node.input_tensors``, ``layer.symbolic_call``) is no secret.
+offer in the open (``node.operation``, ``node.arguments``, ``node.input_tensors``, ``layer.symbolic_call``) is used.
 """
 
 from __future__ import annotations
