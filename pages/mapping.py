@@ -14,6 +14,7 @@ from k2t_core.errors import K2TError
 from k2t_core.inspector import charts
 from k2t_core.inspector.mapping_rows import matching
 from k2t_core.inspector.weight_picture import is_drawable
+from k2t_core.permissions import permissions
 from k2t_core.planning.plan import Row, weight_text
 from k2t_core.project.planned import Planned
 from k2t_core.project.project import Project
@@ -540,7 +541,7 @@ def import_recipe(project: Project) -> None:
 def take_recipe(project: Project, text: bytes, trusted: bool = False) -> None:
     """Put a recipe in force; one that holds code waits for the user's word. Raises OverrideError."""
     st.session_state.pop(WAITING, None)
-    if parsed_recipe(text).snippets and not trusted:
+    if parsed_recipe(text).snippets and not trusted and permissions().snippets:
         st.session_state[WAITING] = (project.id, text)
     else:
         st.session_state["left out"] = project.import_recipe(text)

@@ -216,8 +216,11 @@ class Project:
         say = progress or silent
         path = Path(path).expanduser().absolute()
         self._check_place(path)
+        asked = path
         try:
-            if allow_unsafe and path == self.refused and file_fingerprint(path) != self.refused_as:
+            if allow_unsafe:
+                path = self._own(path)
+            if allow_unsafe and asked == self.refused and file_fingerprint(path) != self.refused_as:
                 raise K2TError(
                     f"{path.name}: the file has changed since it was refused; load it again without its code"
                 )
@@ -254,6 +257,13 @@ class Project:
         granted = permissions()
         if str(path) != granted.model and not path.resolve().is_relative_to(self.folder.resolve()):
             granted.need("paths", f"{path.name}: a file of the server's machine is not opened by its path; upload it")
+
+    def _own(self, path: Path) -> Path:
+        """The file where nobody else can put another in its place after it was looked at: in the project's folder."""
+        if not path.is_file() or self.folder in path.parents:
+            return path
+        with open(path, "rb") as file:
+            return self.receive(path.name, file)
 
     def start_refused(self) -> Job:
         """Load the file that waits for leave to run its code, with it. The leave is for the file as it was refused."""

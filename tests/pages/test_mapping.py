@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from k2t_core.permissions import Permissions
 from k2t_core.project.project import Project
 from tests.pages.conftest import click, texts
 
@@ -148,6 +149,19 @@ def test_code_in_a_recipe_waits_for_the_users_word(show, project, tmp_path):
     assert [override.kind for override in found.recipe.overrides] == ["snippet"] and not any(
         "holds Python code" in w.value for w in app.warning
     )
+
+
+def test_a_server_without_snippets_draws_no_editor_and_takes_no_code_of_a_recipe(show, project):
+    found = project("square")
+    Permissions(snippets=False).declare()
+    app = show("mapping", found, layer="square1")
+    assert not any("PyTorch code" in one.label for one in app.expander)
+    recipe = {"k2t_recipe": 1, "overrides": [{"layer": "square1", "kind": "snippet", "value": "x", "reason": ""}]}
+    next(u for u in app.file_uploader if "recipe.json" in u.label).upload(
+        "recipe.json", json.dumps(recipe).encode(), "application/json"
+    ).run()
+    assert "--allow-snippets" in app.error[0].value.replace("\\", "") and not found.recipe.overrides
+    assert not any(button.label == "Use it with its code" for button in app.button)
 
 
 def test_a_duel_of_two_readings(show, project):
