@@ -225,7 +225,7 @@ def verify(
         "edge_cases": edge_cases,
         "training": training,
     }
-    with at_work(rules, html) as say:
+    with at_work(rules, html, sandboxed=True) as say:
         import k2t_core as k2t
         from k2t_core.inspector.html_report import facts, write_html_report
         from k2t_core.inspector.terminal import print_report
@@ -339,12 +339,17 @@ def limits(*written: Path | None) -> Limits:
 
 
 @contextmanager
-def at_work(rules: Path | None, *written: Path | None) -> Iterator[Progress]:
+def at_work(rules: Path | None, *written: Path | None, sandboxed: bool = False) -> Iterator[Progress]:
     """Where a command works: its limits are on, Keras is loaded, the rules of a user's own are registered, and
-    `progress` is shown."""
+    `progress` is shown. sandboxed: a model.py will be run; torch is imported beside Keras, where that will be."""
     from k2t_core.processes.limited import put_on
 
     put_on(limits(*written))
+    if sandboxed:
+        import k2t_core.verification  # noqa: F401  # which names what is to be imported
+        from k2t_core.emit.sandbox import warm
+
+        warm()
     with progress() as say:
         load_frameworks(say)
         import k2t_core as k2t

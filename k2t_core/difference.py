@@ -76,7 +76,8 @@ class Difference:
     def of(cls, keras: np.ndarray, torch: np.ndarray) -> Difference:
         if keras.shape != torch.shape:
             return cls(float("inf"), float("inf"), float("inf"), 0.0)
-        a, b = keras.astype("float64"), torch.astype("float64")
+        wide = "complex128" if "c" in (keras.dtype.kind, torch.dtype.kind) else "float64"  # an imaginary part counts
+        a, b = keras.astype(wide), torch.astype(wide)
         if a.size == 0:
             return cls(0.0, 0.0, 0.0, 0.0)
         distance = apart(a, b)

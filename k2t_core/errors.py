@@ -51,9 +51,10 @@ class ProcessEnded(K2TError):
 def one_line(error: object, limit: int = 200) -> str:
     """An error's message, or any text, on one line of at most ``limit`` characters, without Keras's colours.
 
-    An error without words says its type.
+    Nor with what would do something to a terminal. An error without words says its type.
     """
     words = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split())
+    words = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in words)
     if not words and isinstance(error, BaseException):
         return type(error).__name__
     return words if len(words) <= limit else words[: limit - 1] + "…"

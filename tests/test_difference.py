@@ -40,3 +40,9 @@ def test_units_are_those_of_numpy(dtype):
 
 def test_coarseness_scales_tolerances_of_float32():
     assert coarseness(np.dtype("float32")) == 1.0 and coarseness(np.dtype("float16")) == 1024.0
+
+
+def test_an_imaginary_part_counts():
+    real = np.ones(3, "float32")
+    assert Difference.of(real, real + 1e-2j).relative == pytest.approx(1e-2)
+    assert Difference.of(real, real.astype("complex64")).max_abs == 0

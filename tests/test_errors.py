@@ -16,6 +16,10 @@ def test_what_keras_writes_around_an_error_is_left_out():
     assert own_words(error) == "no\nsuch axis" and named(error) == "ValueError: no such axis"
 
 
+def test_nothing_that_a_terminal_would_obey():
+    assert one_line("a\x1b[2J\x1b]0;t\x07b\u202e\x00\ud800") == "a\ufffd[2J\ufffd]0;t\ufffdb\ufffd\ufffd\ufffd"
+
+
 def test_all_problems_are_told_at_once():
     error = UnsupportedError(["a", "b"])
     assert error.problems == ["a", "b"] and str(error) == "2 unsupported: a | b"

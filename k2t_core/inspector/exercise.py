@@ -161,13 +161,14 @@ def _reading(
     if not readings or not patient.judge(recipe).passed:
         return None
     rng.shuffle(readings)
-    for text, changed in readings:
-        try:
-            verdict = patient.judge(changed)
-        except K2TError:  # its shapes do not fit: it would be noticed
-            continue
-        if not verdict.passed and SEEN < verdict.difference.relative < float("inf"):
-            return text, changed
+    with patient.sandbox() as sandbox:
+        for text, changed in readings:
+            try:
+                verdict = patient.judge(changed, sandbox)
+            except K2TError:  # its shapes do not fit: it would be noticed
+                continue
+            if not verdict.passed and SEEN < verdict.difference.relative < float("inf"):
+                return text, changed
     return None
 
 

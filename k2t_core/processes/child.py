@@ -50,14 +50,18 @@ class Zygote:
         self._control: socket.socket | None = None
         self._owner = os.getpid()
 
+    def add(self, module: str) -> None:
+        """One more module to import, where it does not run yet: a room above names what it needs."""
+        self.imports = tuple(dict.fromkeys((*self.imports, module)))
+
     def warm(self) -> None:
         """Start it, where it does not run; it imports in the background."""
         with self._lock:
             self._running()
 
-    def start(self, setup: dict[str, Any], end: socket.socket) -> int:
-        """Fork one that works on ``end``, with what this process has for stderr; its pid."""
-        ends = [end.fileno(), *([2] if _is_open(2) else [])]
+    def start(self, setup: dict[str, Any], end: socket.socket, stderr: int = 2) -> int:
+        """Fork one that works on ``end``, and has a file of this process for stderr; its pid."""
+        ends = [end.fileno(), *([stderr] if _is_open(stderr) else [])]
         with self._lock:
             try:
                 return _asked(self._running(), {"start": setup}, ends)["pid"]
@@ -94,7 +98,8 @@ class Child:
 
     name: what it is, for sentences ("the engine"). target: "module:Class" of the object that it makes, whose public
     methods can be called; its ``CODEC`` is the codec here too. zygote: forks it; without one it is started afresh.
-    grace: seconds in which cancelled work may end by itself, so that what the process holds is not lost.
+    grace: seconds in which cancelled work may end by itself, so that what the process holds is not lost. stderr: where
+    it prints.
     """
 
     def __init__(
@@ -107,6 +112,7 @@ class Child:
         imports: Sequence[str] = (),
         zygote: Zygote | None = None,
         grace: float = GRACE,
+        stderr: int = 2,
     ):
         self.name, self.limits, self.in_force = name, limits, InForce()
         self.pid = 0
@@ -115,10 +121,10 @@ class Child:
         setup = {"target": target, "limits": asdict(limits), "imports": list(imports)}
         with theirs:
             if zygote is not None:
-                self.pid = zygote.start(setup, theirs)
+                self.pid = zygote.start(setup, theirs, stderr)
             else:
                 arguments = ["k2t_core.processes.worker", str(theirs.fileno()), json.dumps(setup)]
-                self._process = _python(arguments, theirs)
+                self._process = _python(arguments, theirs, stderr)
                 self.pid = self._process.pid
         self._channel = Channel(ours, codec)
         self._answers: dict[int, queue.SimpleQueue[dict[str, Any]]] = {}
@@ -296,11 +302,12 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 
 
-def _python(arguments: list[str], end: socket.socket) -> subprocess.Popen[bytes]:
+def _python(arguments: list[str], end: socket.socket, stderr: int = 2) -> subprocess.Popen[bytes]:
     """A Python with k2t as this one has it, that holds one end of a socket and nothing else of this process's."""
     return subprocess.Popen(
         [sys.executable, "-P", "-m", *arguments],
         pass_fds=[end.fileno()],
         stdin=subprocess.DEVNULL,
+        stderr=stderr if stderr != 2 else None,
         env=environment(),
     )

@@ -15,7 +15,7 @@ import threading
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NoReturn
 
 from k2t_core import errors
 from k2t_core.errors import K2TError, UnsupportedError, named
@@ -44,7 +44,14 @@ class Worker:
                     unwanted.set()
                 continue
             self._unwanted[message["id"]] = threading.Event()
-            threading.Thread(target=self._answer, args=(message,), name=message["call"], daemon=True).start()
+            threading.Thread(target=self._answer_or_end, args=(message,), name=message["call"], daemon=True).start()
+
+    def _answer_or_end(self, message: dict[str, Any]) -> None:
+        """Who called waits: a process that can make no answer any more, whatever was done to it, ends."""
+        try:
+            self._answer(message)
+        except BaseException:
+            _end_badly()
 
     def _answer(self, message: dict[str, Any]) -> None:
         id, unwanted = message["id"], self._unwanted[message["id"]]
@@ -88,9 +95,18 @@ def failed(error: BaseException) -> dict[str, Any]:
 
 
 def run(end: socket.socket, setup: dict[str, Any]) -> None:
-    """Work on a socket until the parent is gone, and end this process. stdout goes to stderr: it is the parent's.
+    """Work on a socket until the parent is gone, and end this process, whatever still runs in it."""
+    try:
+        _work(end, setup)
+    except BaseException:
+        _end_badly()
+    sys.stderr.flush()
+    os._exit(0)
 
-    Ctrl-C in a terminal is the parent's to answer; nor may what runs here type into that terminal.
+
+def _work(end: socket.socket, setup: dict[str, Any]) -> None:
+    """stdout goes to stderr: it is the parent's. Ctrl-C in a terminal is the parent's to answer; nor may what runs here
+    type into that terminal.
     """
     os.dup2(2, 1)
     if hasattr(os, "setsid") and os.getpid() != os.getpgrp():
@@ -108,8 +124,13 @@ def run(end: socket.socket, setup: dict[str, Any]) -> None:
     channel = Channel(end, made.CODEC)
     channel.send({"ready": os.getpid(), **asdict(in_force)})
     Worker(channel, made, limits).serve()
-    sys.stderr.flush()
-    os._exit(0)  # whatever still runs here, nobody waits for it
+
+
+def _end_badly() -> NoReturn:
+    try:
+        traceback.print_exc()
+    finally:
+        os._exit(1)
 
 
 if __name__ == "__main__":

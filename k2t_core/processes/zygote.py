@@ -10,6 +10,7 @@ Requests and answers are lines of JSON: ``{"start": setup}`` with a socket and a
 from __future__ import annotations
 
 import ctypes
+import gc
 import importlib
 import json
 import os
@@ -76,5 +77,7 @@ def ended(pid: int) -> int:
 if __name__ == "__main__":
     for name in sys.argv[2:]:
         importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # no collection in a child touches, and so copies, all that was imported here
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     serve(socket.socket(fileno=int(sys.argv[1])))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -11,7 +10,6 @@ from k2t_core.difference import Difference
 from k2t_core.keras_side import running
 from k2t_core.keras_side.traced import Traced
 from k2t_core.progress import Progress, silent
-from k2t_core.tensors import to_array, to_tensor
 from k2t_core.transforms import is_float
 from k2t_core.verification.torch_side import TorchSide
 
@@ -68,15 +66,11 @@ def _disagreement(
 ) -> tuple[float, list[np.ndarray | None] | None]:
     """(largest relative output difference, gradients of ½‖keras − torch‖² by each input in Keras's layout)."""
     expected = running.predict(traced, arrays)
-    inputs = written.inputs(arrays)
-    for x in inputs:
-        if x.is_floating_point():
-            x.requires_grad_(gradients)
-    got = written.guard(lambda: written.module(*(x.clone() for x in inputs)))
+    got, depends = written.forward(arrays, derived=gradients)
     sides = written.manifest.outputs
-    actual = [side.to_keras(to_array(y)) for y, side in zip(got, sides)]
+    actual = [side.to_keras(y) for y, side in zip(got, sides)]
     relative = max(Difference.of(want, have).relative for want, have in zip(expected, actual))
-    if not gradients or not any(y.requires_grad for y in got):
+    if not gradients or not depends:
         return relative, None
     factors = {
         k: (want - have) / max(float(np.abs(want).max()), 1e-12)
@@ -88,14 +82,10 @@ def _disagreement(
     # Near float32's own rounding, tiny factors would vanish.
     factors = {k: f / np.abs(f).max() for k, f in factors.items() if np.any(f) and np.isfinite(f).all()}
     by_keras, _ = running.gradients(traced, arrays, factors)
-    weighted = {k: to_tensor(sides[k].to_torch(f)) for k, f in factors.items()}
-    total: Any = sum((got[k] * f).sum() for k, f in weighted.items())
-    written.guard(total.backward, "backward()")
+    derived = written.backward(factors)
+    if derived is None:
+        return relative, None
     slopes: list[np.ndarray | None] = []
-    for x, want, side in zip(inputs, by_keras, written.manifest.inputs):
-        if want is None or x.grad is None:
-            slopes.append(None)
-        else:
-            slopes.append(want - side.to_keras(to_array(x.grad)))
-    written.module.zero_grad()
+    for want, have in zip(by_keras, derived[0]):
+        slopes.append(None if want is None or have is None or want.shape != have.shape else want - have)
     return relative, slopes

@@ -1,22 +1,23 @@
 """One layer by itself: what it computes under a recipe, on Keras's own input, without the rest of the model.
 
-A probe runs Keras once; after that a candidate mapping is planned, written and compared in a few hundredths of a
-second.
+A probe runs Keras once; after that a candidate mapping is planned, written and compared in a fraction of a second. A
+snippet may be part of it, so it runs in a process of its own (`emit.sandbox`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from k2t_core.difference import Difference, Rounding, layer_passes
 from k2t_core.emit.conversion import weight_arrays
-from k2t_core.emit.module import compile_module
+from k2t_core.emit.sandbox import Sandbox, expect
 from k2t_core.emit.source import write_source
-from k2t_core.errors import RAISED, K2TError, named
+from k2t_core.errors import K2TError, OutputError, one_line
 from k2t_core.graph import Graph, Node, Tensor
 from k2t_core.keras_side import running
 from k2t_core.keras_side.traced import Traced
@@ -24,13 +25,11 @@ from k2t_core.layout import Layout
 from k2t_core.planning.plan import Plan
 from k2t_core.planning.planner import plan
 from k2t_core.recipe import Recipe
-from k2t_core.tensors import default_dtype, to_array, to_tensor
 from k2t_core.transforms import is_float
 from k2t_core.verification.check import Case
 from k2t_core.verification.checks import LAYER_CHECKS
 
-if TYPE_CHECKING:
-    import torch
+GUEST = expect("k2t_core.verification.layer_process:LayerProcess")
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,86 +61,85 @@ class Probe:
         """The layer's own plan. Raises OverrideError for an override that is impossible."""
         return plan(self.traced, Recipe(tuple(recipe.of(self.node.layer.path))), arriving=self.arriving)
 
-    def judge(self, recipe: Recipe) -> Verdict:
-        """What the layer computes under ``recipe``. Raises K2TError where it cannot be converted so or does not run."""
-        planned = self.plan(recipe)
-        source = write_source(planned).text
-        verdicts: list[Verdict] = []
-        values: tuple[np.ndarray, ...] = ()
-        for case in (Case(self.inputs, self.expected), *self.closer):
-            got, exact = self._run(planned, source, case), self._run_in_float64(planned, source, case)
-            values = values or tuple(got)  # of Keras's own input, which comes first
+    def sandbox(self) -> Sandbox:
+        """A process for several recipes in turn. Whoever judges code of a user's own takes one for each."""
+        return Sandbox(f"layer {self.node.layer.path!r}", GUEST)
+
+    def judge(self, recipe: Recipe, sandbox: Sandbox | None = None) -> Verdict:
+        """What the layer computes under ``recipe``. Raises K2TError where it cannot be converted so or does not run.
+
+        sandbox: where it runs; None: in one of its own.
+        """
+        planned, verdicts = self.plan(recipe), []
+        cases = (Case(self.inputs, self.expected), *self.closer)
+        found = self._run(planned, cases, sandbox)
+        for case, (got, exact) in zip(cases, found):
             for index, (want, have) in enumerate(zip(case.expected, got)):
                 difference = Difference.of(want, have)
                 rounding = None
                 if exact is not None and is_float(want.dtype) and want.shape == have.shape:
                     rounding = Rounding.of(want, have, exact[index])
                 verdicts.append(Verdict(difference, layer_passes(difference, rounding, want.dtype)))
+        values = tuple(found[0][0])  # of Keras's own input, which comes first
         odd = ((want.shape, have.shape) for want, have in zip(self.expected, values) if want.shape != have.shape)
         shapes = next((f"it gives {have}, Keras {want}" for want, have in odd), "")
         largest = max((v.difference for v in verdicts), key=lambda d: d.relative)
         return Verdict(largest, all(v.passed for v in verdicts), values, shapes)
 
-    def outputs(self, recipe: Recipe) -> list[np.ndarray]:
+    def outputs(self, recipe: Recipe, sandbox: Sandbox | None = None) -> list[np.ndarray]:
         """The layer's outputs under ``recipe``, in Keras's layout. Raises K2TError as `judge` does."""
-        planned = self.plan(recipe)
-        return self._run(planned, write_source(planned).text, Case(self.inputs, self.expected))
+        ((got, _),) = self._run(self.plan(recipe), (Case(self.inputs, self.expected),), sandbox)
+        return got
 
-    def _run_in_float64(self, planned: Plan, source: str, case: Case) -> list[np.ndarray] | None:
-        """None where code that insists on a dtype does not run in float64."""
-        state, tensors = self._given(planned, case)
-        try:
-            outputs = _called(planned, source, state, tensors, double=True)
-        except RAISED:
-            return None
-        return self._in_keras_order(planned, outputs, case)
+    def _run(
+        self, planned: Plan, cases: Sequence[Case], sandbox: Sandbox | None
+    ) -> list[tuple[list[np.ndarray], list[np.ndarray] | None]]:
+        """The outputs in each case, and in float64, None where code that insists on a dtype does not run so."""
+        layer = f"layer {self.node.layer.path!r}"
+        given = [
+            (
+                [layout.to_torch(array) for layout, array in zip(planned.root.input_layouts, case.inputs)],
+                self._changed(planned, case),
+            )
+            for case in cases
+        ]
+        text, state = write_source(planned).text, weight_arrays(planned)
+        with nullcontext(sandbox) if sandbox is not None else self.sandbox() as runner:
+            found = runner.call("run", text, planned.root.class_name, state, given)
+        if (
+            not isinstance(found, list)
+            or len(found) != len(cases)
+            or not all(isinstance(pair, tuple) and len(pair) == 2 for pair in found)
+        ):
+            raise OutputError(f"{layer}: the process that runs it gives what is no answer to k2t")
+        return [
+            (
+                self._in_keras_order(planned, got, case),
+                None if exact is None else self._in_keras_order(planned, exact, case),
+            )
+            for case, (got, exact) in zip(cases, found)
+        ]
 
-    def _run(self, planned: Plan, source: str, case: Case) -> list[np.ndarray]:
-        state, tensors = self._given(planned, case)
-        try:
-            outputs = _called(planned, source, state, tensors)
-        except RAISED as error:  # an override can be anything
-            raise K2TError(f"layer {self.node.layer.path!r}: {named(error)}") from error
-        return self._in_keras_order(planned, outputs, case)
-
-    def _given(self, planned: Plan, case: Case) -> tuple[dict[str, torch.Tensor], list[torch.Tensor]]:
-        """The state_dict of the layer's own module, and what it is called on."""
-
-        def value(path: str) -> np.ndarray:
-            return self.traced.value(path) * (path not in case.zeroed)
-
-        state = {key: to_tensor(array) for key, array in weight_arrays(planned, value).items()}
-        layouts = planned.root.input_layouts
-        return state, [to_tensor(layout.to_torch(a), copy=True) for layout, a in zip(layouts, case.inputs)]
+    def _changed(self, planned: Plan, case: Case) -> dict[str, np.ndarray]:
+        """The entries of the state_dict that are others in this case."""
+        if not case.zeroed:
+            return {}
+        keys = {weight.key for weight in planned.weights if weight.source in case.zeroed}
+        arrays = weight_arrays(planned, lambda path: self.traced.value(path) * (path not in case.zeroed))
+        return {key: array for key, array in arrays.items() if key in keys}
 
     def _in_keras_order(self, planned: Plan, outputs: Any, case: Case) -> list[np.ndarray]:
         """Raises K2TError where the outputs are other tensors than Keras's, or none."""
-        import torch
-
-        outputs = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
         layer = self.node.layer.path
+        if not isinstance(outputs, list):
+            raise OutputError(f"layer {layer!r}: the process that runs it gives what is no answer to k2t")
         for want, y in zip(case.expected, outputs):
-            if not isinstance(y, torch.Tensor) or y.dim() != want.ndim:
-                what = f"a tensor of shape {tuple(y.shape)}" if isinstance(y, torch.Tensor) else f"a {type(y).__name__}"
+            if not isinstance(y, np.ndarray) or y.ndim != want.ndim:
+                what = f"a tensor of shape {y.shape}" if isinstance(y, np.ndarray) else f"a {one_line(y)}"
                 raise K2TError(f"layer {layer!r}: gives {what}, where Keras gives {want.shape}")
         if len(outputs) != len(case.expected):
             raise K2TError(f"layer {layer!r}: gives {len(outputs)} tensors, where Keras gives {len(case.expected)}")
-        return [layout.to_keras(to_array(y)) for layout, y in zip(planned.root.output_layouts, outputs)]
-
-
-def _called(
-    planned: Plan, source: str, state: dict[str, torch.Tensor], tensors: list[torch.Tensor], double: bool = False
-) -> Any:
-    """What the layer's own module returns, in float64 where that is asked for; raises whatever its code does."""
-    import torch
-
-    def wide(x: torch.Tensor) -> torch.Tensor:
-        return x.double() if double and x.is_floating_point() else x
-
-    with default_dtype(torch.float64 if double else None), torch.no_grad():
-        model = compile_module(source, double)[planned.root.class_name]().eval()
-        model.load_state_dict({key: wide(v) for key, v in state.items()})
-        return model(*map(wide, tensors))
+        return [layout.to_keras(y) for layout, y in zip(planned.root.output_layouts, outputs)]
 
 
 def probe(traced: Traced, layer: str, arrays: Sequence[np.ndarray], whole: Plan | None = None) -> Probe:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,9 +20,6 @@ from k2t_core.keras_side.traced import Traced
 from k2t_core.transforms import is_float
 from k2t_core.verification.report import LayerResult, TrainingResult
 from k2t_core.verification.torch_side import TorchSide
-
-if TYPE_CHECKING:
-    import torch
 
 END_OF_RANGE = 1024  # a factor below the largest float32
 # Max|torch − keras| / max|keras| of a gradient: it passes each layer twice, and sums over the batch in another order.
@@ -43,7 +39,7 @@ class Place:
 class Stretch:
     """Some layers that follow each other, as both sides computed them on one batch.
 
-    Tensors go by scope and id (``"encoder/conv1"``). Values are in Keras's layout, but for ``arrived``.
+    Tensors go by scope and id (``"encoder/conv1"``). Values are in Keras's layout.
     """
 
     written: TorchSide
@@ -56,8 +52,7 @@ class Stretch:
     exact: Mapping[str, np.ndarray]  # the same in float64; empty where the module has no float64 run
     before: Mapping[str, np.ndarray]  # as ``alone``, ahead of the flattening function that a statement ends with
     exact_before: Mapping[str, np.ndarray]
-    modules: Mapping[str, str] = field(default_factory=dict)  # tensor that a check watches → path of the torch module
-    arrived: Mapping[str, torch.Tensor] = field(default_factory=dict)  # the same → what that was called on
+    seen: Sequence[str] = ()  # tensors that a check watches: their modules can be run `again` (`TorchSide`)
 
     def inputs(self, place: Place) -> dict[str, np.ndarray]:
         """What Keras gives a call, by the ids of its input tensors."""
@@ -86,15 +81,15 @@ class LayerCheck(ABC):
         """(tensor that it looks at, result). A result is named by the tensor, a space and what is looked at."""
 
     def watches(self, node: Node) -> bool:
-        """Whether `run` needs to see what reaches the torch module of a call (`watched`)."""
+        """Whether `run` runs the torch module of a call once more, on what reached it (`watched`)."""
         return False
 
-    def watched(self, stretch: Stretch) -> Iterator[tuple[str, Place, str, torch.Tensor]]:
-        """(tensor, its place, path of the torch module that gives it, what that was called on) of what it `watches`."""
-        for tensor, path in stretch.modules.items():
+    def watched(self, stretch: Stretch) -> Iterator[tuple[str, Place]]:
+        """(tensor, its place) of what it `watches`: `TorchSide.again` runs the module that gives the tensor."""
+        for tensor in stretch.seen:
             place = stretch.places[tensor]
-            if self.watches(place.node) and tensor in stretch.arrived:
-                yield tensor, place, path, stretch.arrived[tensor]
+            if self.watches(place.node):
+                yield tensor, place
 
     def cases(self, traced: Traced, scope: str, node: Node, inputs: Mapping[str, np.ndarray]) -> tuple[Case, ...]:
         """The same look at a layer without its model, for `alone.probe`. inputs: Keras's own, by tensor."""

@@ -53,13 +53,14 @@ def diagnose(
     if before.passed:
         return _by_hand(patient, recipe, before.difference, actual(patient), say) if actual is not None else []
     found = []
-    for text, changed in _trying(patient, recipe, say):
-        try:
-            after = patient.judge(changed)
-        except K2TError:  # an impossible change explains nothing
-            continue
-        if after.difference.relative < before.difference.relative / 2:
-            found.append(Cause(layer, text, changed, before.difference, after.difference, after.passed))
+    with patient.sandbox() as sandbox:
+        for text, changed in _trying(patient, recipe, say):
+            try:
+                after = patient.judge(changed, sandbox)
+            except K2TError:  # an impossible change explains nothing
+                continue
+            if after.difference.relative < before.difference.relative / 2:
+                found.append(Cause(layer, text, changed, before.difference, after.difference, after.passed))
     return sorted(found, key=lambda cause: (not cause.explains, cause.after.relative))
 
 
@@ -69,15 +70,16 @@ def _by_hand(patient: Probe, recipe: Recipe, right: Difference, actual: np.ndarr
     if wrong.relative <= LAYER_TOLERANCE:
         return []
     found = []
-    for text, changed in _trying(patient, recipe, say):
-        try:
-            near = Difference.of(actual, patient.outputs(changed)[0])
-        except K2TError:
-            continue
-        if near.relative <= min(LAYER_TOLERANCE, wrong.relative / 10):
-            words = f"convert again: the files were changed by hand since, and give what this would: {text}"
-            cause = Cause(patient.node.layer.path, words, recipe, wrong, right, True)
-            found.append((near.relative, cause))
+    with patient.sandbox() as sandbox:
+        for text, changed in _trying(patient, recipe, say):
+            try:
+                near = Difference.of(actual, patient.outputs(changed, sandbox)[0])
+            except K2TError:
+                continue
+            if near.relative <= min(LAYER_TOLERANCE, wrong.relative / 10):
+                words = f"convert again: the files were changed by hand since, and give what this would: {text}"
+                cause = Cause(patient.node.layer.path, words, recipe, wrong, right, True)
+                found.append((near.relative, cause))
     return [cause for _, cause in sorted(found, key=lambda pair: pair[0])]
 
 

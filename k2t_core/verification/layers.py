@@ -1,14 +1,14 @@
 """The layers of a comparison, each judged on what reached it in torch (cumulative) and alone on Keras's own input.
 
-The pass alone is repeated in float64, so that rounding is told from error. Intermediate tensors are kept for a stretch
-of layers at a time, so that memory stays bounded on a large model.
+The pass alone is repeated in float64, so that rounding is told from error. The module runs in a process of its own
+(`torch_side`); what came out is judged here. Intermediate tensors are kept for a stretch of layers at a time, so that
+memory stays bounded on a large model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,37 +17,30 @@ from k2t_core.errors import K2TError
 from k2t_core.graph import Graph
 from k2t_core.keras_side import memory, running
 from k2t_core.keras_side.traced import Traced
-from k2t_core.layout import Layout
 from k2t_core.progress import Progress
-from k2t_core.tensors import to_array, to_tensor
 from k2t_core.verification.check import Place, Stretch, in_range, judged
 from k2t_core.verification.checks import LAYER_CHECKS
 from k2t_core.verification.report import LayerResult
-from k2t_core.verification.torch_side import TorchSide, arriving
-
-if TYPE_CHECKING:
-    import torch
+from k2t_core.verification.torch_side import TorchSide
 
 
 def layer_results(
     written: TorchSide,
     traced: Traced,
     arrays: Sequence[np.ndarray],
-    inputs: list[torch.Tensor],
     notes: list[str],
     say: Progress,
 ) -> list[LayerResult]:
     """A result for each tensor that a layer gives, and those of the checks of single layers behind it.
 
-    arrays: the batch in Keras's layout, inputs: the same as the module takes it. What could not be done is added to
-    notes.
+    arrays: the batch in Keras's layout. What could not be done is added to notes.
     """
     found: list[LayerResult] = []
     stretches = list(_stretches(traced.graph, len(arrays[0])))
     for index, (wanted, kept) in enumerate(stretches):
         many = len(stretches) > 1
         say(index / len(stretches), f"Layers, part {index + 1} of {len(stretches)}" if many else "Layer by layer")
-        found += _judged(_computed(written, traced, arrays, inputs, wanted, kept), notes)
+        found += _judged(_computed(written, traced, arrays, wanted, kept), notes)
     return found
 
 
@@ -91,83 +84,30 @@ def _second_opinion(result: LayerResult, stretch: Stretch, exact: np.ndarray, no
     return replace(result, double=double, passed=double.relative <= DOUBLE_TOLERANCE)
 
 
-class _Alone:
-    """An observer that keeps each layer's own result and puts Keras's in its place, so that it is judged alone."""
-
-    def __init__(
-        self,
-        keras: Mapping[str, np.ndarray],
-        wanted: set[str],
-        modules: Mapping[str, str] | None = None,
-        latest: Mapping[str, torch.Tensor] | None = None,
-    ):
-        """modules: tensor → path of the module to watch; latest: that path → what the module was called on last."""
-        self.keras, self.wanted = keras, wanted
-        self.modules = {} if modules is None else modules
-        self.latest = {} if latest is None else latest  # it fills while the module runs
-        self.found: dict[str, np.ndarray] = {}
-        self.before: dict[str, np.ndarray] = {}
-        self.arrived: dict[str, torch.Tensor] = {}
-
-    def __call__(self, tensor: str, layer: str, layout: Layout, value: torch.Tensor) -> torch.Tensor:
-        if tensor not in self.keras:
-            return value
-        if tensor in self.wanted:
-            self.found[tensor] = layout.to_keras(to_array(value))
-        if self.modules.get(tensor) in self.latest:
-            self.arrived[tensor] = self.latest[self.modules[tensor]]
-        return to_tensor(layout.to_torch(self.keras[tensor]), copy=True).to(value.dtype)
-
-    def look_before(self, tensor: str, layer: str, layout: Layout, value: torch.Tensor) -> torch.Tensor:
-        if tensor in self.wanted and tensor in self.keras:
-            self.before[tensor] = layout.to_keras(to_array(value))
-        return value
-
-
 def _computed(
-    written: TorchSide,
-    traced: Traced,
-    arrays: Sequence[np.ndarray],
-    inputs: list[torch.Tensor],
-    wanted: set[str],
-    kept: set[str],
+    written: TorchSide, traced: Traced, arrays: Sequence[np.ndarray], wanted: set[str], kept: set[str]
 ) -> Stretch:
     """The layers that give the tensors ``wanted``; ``kept`` are those and Keras's inputs to their layers."""
     keras = running.tensors(traced, arrays, kept)
-    cumulative: dict[str, tuple[str, Difference]] = {}
-
-    def observe(tensor: str, layer: str, layout: Layout, value: torch.Tensor) -> torch.Tensor:
-        if tensor in wanted and tensor in keras:
-            cumulative[tensor] = (layer, Difference.of(keras[tensor], layout.to_keras(to_array(value))))
-        return value
-
-    written.guard(lambda: written.tapped.run(inputs, observe))
-    modules = _watched(written, traced, cumulative)
-    with arriving(written.tapped.model, set(modules.values())) as latest:
-        alone = _Alone(keras, wanted, modules, latest)
-        written.guard(lambda: written.tapped.run(inputs, alone, alone.look_before))
-    in_float64 = _Alone(keras, wanted)
-    exact = written.exact
-    if exact is not None:
-        written.guard(lambda: exact.run(inputs, in_float64, in_float64.look_before))
     places = {
         scope + t: Place(scope, node, index)
         for scope, _, node in traced.graph.walk()
         for index, t in enumerate(node.outputs)
     }
+    watched = _watched(written, traced, wanted)
+    found = written.stretch(arrays, keras, wanted, watched)
     return Stretch(
         written,
         traced,
         arrays,
         places,
         keras,
-        cumulative,
-        alone.found,
-        in_float64.found,
-        alone.before,
-        in_float64.before,
-        modules,
-        alone.arrived,
+        {t: (places[t].node.layer.path, Difference.of(keras[t], got)) for t, got in found.cumulative.items()},
+        found.alone,
+        found.exact,
+        found.before,
+        found.exact_before,
+        tuple(t for t in watched if t in found.cumulative),
     )
 
 

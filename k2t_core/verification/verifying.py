@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from k2t_core.difference import OUTPUT_TOLERANCE
+from k2t_core.emit import sandbox
 from k2t_core.emit.manifest import Manifest
+from k2t_core.emit.source import write_source
 from k2t_core.errors import InputError, K2TError
 from k2t_core.graph import Graph
 from k2t_core.keras_side.batches import edge_batches, implied_batch, random_batch
@@ -25,6 +27,7 @@ from k2t_core.keras_side.reading import read
 from k2t_core.keras_side.running import compiled_layers
 from k2t_core.keras_side.traced import Traced
 from k2t_core.keras_side.tracing import with_closed
+from k2t_core.planning.planner import plan
 from k2t_core.progress import Progress, silent
 from k2t_core.recipe import Recipe, read_recipe
 from k2t_core.rules.merging import bias_of_one_sample
@@ -38,7 +41,7 @@ from k2t_core.verification.report import Report, Run, TrainingResult
 from k2t_core.verification.taps import is_untouched
 from k2t_core.verification.torch_side import TorchSide
 from k2t_core.verification.weakness import find_weaknesses
-from k2t_core.verification.weights_proof import prove_weights
+from k2t_core.verification.weights_proof import WeightsProof, prove_weights
 
 SEARCH_STEPS = 10
 KEPT_SAMPLES = 64  # of a batch, to look at afterwards
@@ -94,6 +97,8 @@ def verify(
 ) -> Report:
     """Compare the conversion in the folder ``out`` with the Keras model it came from, in inference mode.
 
+    model.py runs in a process of its own, which ends with the verification (`emit.sandbox`).
+
     model: path, keras.Model, loaded `Source` or `Traced`.
     inputs: None for a random batch (``batch``, ``seed``, ``distribution``), a .npy/.npz path, or arrays in Keras's
     layout.
@@ -128,6 +133,7 @@ def verify(
     say = progress or silent
     folder = Path(out)
     manifest = Manifest.read(folder)
+    sandbox.warm()
     say(0.0, "Reading the Keras model")
     whole = read(model, allow_unsafe=allow_unsafe, compared=False)
     traced = cut(with_closed(whole, manifest.closed), manifest.cut)
@@ -139,29 +145,45 @@ def verify(
     say(0.05, "Comparing the weights")
     weights_proof = prove_weights(folder, whole, recipe)
     notes = _notes(folder, manifest, traced.graph)
-    sides = _Sides(folder, manifest, traced, seed)
+    with TorchSide(folder, manifest) as written:
+        sides = _Sides(written, whole, traced, recipe, seed)
+        report = _report(options, sides, weights_proof, arrays, described, notes, say)
+    say(1.0, "Done")
+    return report
+
+
+def _report(
+    options: Options,
+    sides: _Sides,
+    weights: WeightsProof,
+    arrays: list[np.ndarray],
+    described: str,
+    notes: list[str],
+    say: Progress,
+) -> Report:
+    """All that is found by running both sides, beside what was found of the weights."""
     comparisons = _comparisons(options, sides, arrays, described, say)
     runs, batches = _run(comparisons, options, sides, notes, say)
     trained: list[TrainingResult] = []
-    if training and not (stop_early and not runs[-1].passed):
+    if options.training and not (options.stop_early and not runs[-1].passed):
         say(0.93, "Gradients and training mode")
-        trial = Trial(sides.written, sides.keras, arrays, seed)
+        trial = Trial(sides.written, sides.keras, arrays, options.seed)
         trained = [result for check in TRAINING_CHECKS for result in check(trial)]
+    recipe, manifest = sides.recipe, sides.written.manifest
     report = Report(
         tuple(runs),
-        find_weaknesses(manifest.variables.values(), traced),
+        find_weaknesses(manifest.variables.values(), sides.traced),
         tuple(notes),
         dict(manifest.reference),
         tuple(trained),
-        effects(recipe, sides.keras, arrays, lambda text: say(0.94, text)) if explain else (),
-        compiled=tuple(dict.fromkeys(compiled_layers(traced) + compiled_layers(sides.keras))),
-        weights=weights_proof,
+        effects(recipe, sides.keras, arrays, lambda text: say(0.94, text)) if options.explain else (),
+        compiled=tuple(dict.fromkeys(compiled_layers(sides.traced) + compiled_layers(sides.keras))),
+        weights=weights,
     )
-    if explain and report.deciding.first_divergence is not None:
+    if options.explain and report.deciding.first_divergence is not None:
         sides.take(report.deciding.weights)
         of_it = batches[report.runs.index(report.deciding)]
         report = explained(report, recipe, sides.written, sides.keras, of_it, say)
-    say(1.0, "Done")
     return report
 
 
@@ -169,29 +191,46 @@ def verify(
 class _Sides:
     """Both frameworks with one set of weights at a time: the torch side holds three copies of it."""
 
-    folder: Path
-    manifest: Manifest
-    traced: Traced  # the model as the user has it
+    written: TorchSide
+    whole: Traced  # the model as the user has it
+    traced: Traced  # the same as it was converted: cut, or with layers closed
+    recipe: Recipe
     seed: int
     weights: str = ""
-    written: TorchSide = field(init=False)
     keras: Traced = field(init=False)
 
     def take(self, weights: str) -> None:
         """From here on ``written`` and ``keras`` have these weights, "model" or "randomised"."""
         if weights == self.weights:
             return
-        state = None
-        if weights == "randomised":
-            self.keras = randomised_copy(self.traced, self.seed)
-            state = {
-                key: randomised_entry(variable.source, variable.steps, self.traced, self.seed)
-                for key, variable in self.manifest.variables.items()
-            }
-        else:
-            self.keras = self.traced
-        self.written = TorchSide.load(self.folder, self.manifest, state)
+        self.keras = randomised_copy(self.traced, self.seed) if weights == "randomised" else self.traced
         self.weights = weights
+        self.written.load(self._state())
+
+    def forget(self) -> None:
+        """From here on ``written`` is in a process that has heard nothing of Keras's numbers."""
+        self.written.close()
+        self.written.load(self._state())
+
+    def _state(self) -> dict[str, np.ndarray] | None:
+        if self.weights == "model":
+            return None
+        return {
+            key: randomised_entry(variable.source, variable.steps, self.traced, self.seed)
+            for key, variable in self.written.manifest.variables.items()
+        }
+
+    @cached_property
+    def ours(self) -> bool:
+        """Whether model.py is what k2t writes of this model under this recipe, and holds no code of the recipe's."""
+        if self.recipe.snippets:
+            return False
+        try:
+            planned = plan(self.whole, self.recipe)
+            planned.raise_for_problems()
+        except K2TError:  # which the proof of the weights tells
+            return False
+        return (self.written.folder / "model.py").read_bytes() == write_source(planned).text.encode()
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,7 +251,7 @@ def _comparisons(
 ) -> list[_Comparison]:
     """Everything that is compared, in order. Edge cases and the search go with the last of the weights."""
     traced, seed = sides.traced, options.seed
-    random = options.weights != "model" and bool(sides.manifest.variables)
+    random = options.weights != "model" and bool(sides.written.manifest.variables)
     weights = ["model"] * (options.weights != "randomised" or not random) + ["randomised"] * random
     # The range that the model itself expects is compared with its own weights too: there they are used.
     drawn = options.edge_cases and options.inputs is None
@@ -241,6 +280,7 @@ def _searched(arrays: list[np.ndarray], options: Options, say: Progress, sides: 
         options.seed,
         lambda share, text: say(0.9, text),
     )
+    sides.forget()  # the search has told the module which way it differs, on this very batch
     return found
 
 
@@ -265,7 +305,14 @@ def _run(
 
         try:
             found, more = compare(
-                sides.written, sides.keras, batch, comparison.weights, comparison.inputs, options.tolerance, told
+                sides.written,
+                sides.keras,
+                batch,
+                comparison.weights,
+                comparison.inputs,
+                options.tolerance,
+                lambda: sides.ours,
+                told,
             )
         except InputError as error:
             if not comparison.own:

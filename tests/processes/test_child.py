@@ -122,6 +122,11 @@ def test_what_no_worker_says_ends_it(child, message):
     assert not child.alive
 
 
+def test_who_can_answer_no_more_is_ended(child):
+    with pytest.raises(ProcessEnded, match="the engine has ended: it left with exit code 1"):
+        child.call("answer_nothing")
+
+
 def test_answers_to_nobody_and_twice_are_let_go(child):
     assert child.call("add") == 1
     with pytest.raises(InputError, match="no"):

@@ -36,9 +36,9 @@ def edit(folder: Path, old: str, new: str) -> None:
     (folder / "model.py").write_text(text.replace(old, new, 1))
 
 
-def compared(folder, traced, tolerance: float = 1e-4):
-    written = TorchSide.load(folder, Manifest.read(folder))
-    return compare(written, traced, BATCH, "model", "a batch", tolerance)
+def compared(folder, traced, tolerance: float = 1e-4, believed=lambda: True):
+    with TorchSide(folder, Manifest.read(folder)) as written:
+        return compare(written.load(), traced, BATCH, "model", "a batch", tolerance, believed)
 
 
 def test_a_right_module_agrees(conv):
@@ -95,3 +95,18 @@ def test_another_dtype_and_training_mode_are_notes(conv):
     _, notes = compared(folder, traced)
     assert notes[0].startswith("load_model() returns the module in training mode")
     assert notes[1].endswith("is float64, in Keras float32: its numbers are compared, its dtype is another.")
+
+
+@pytest.mark.parametrize("believed", [True, False])
+def test_an_excuse_is_asked_for_where_it_is_needed(believed, conv):
+    """A module that is off by 1e-3, and says of its float64 run that this is rounding."""
+    folder, traced = conv
+    edit(folder, "return x", "return x * (1 + 1e-3) if x.element_size() == 4 else x * (1 + 1e-4)")
+    asked = []
+    run, notes = compared(folder, traced, believed=lambda: not asked.append(1) and believed)
+    assert run.passed == believed and len(asked) == 1
+    assert any("k2t writes it" in note for note in notes) != believed
+    edit(folder, "1 + 1e-3", "1 + 1e-7")
+    asked.clear()
+    compared(folder, traced, believed=lambda: not asked.append(1))
+    assert not asked, "within the tolerance nothing is to be excused"

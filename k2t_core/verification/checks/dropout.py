@@ -8,27 +8,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from k2t_core.difference import Difference
+from k2t_core.errors import OutputError
 from k2t_core.graph import Node
 from k2t_core.keras_side import memory, running
-from k2t_core.layout import Layout
 from k2t_core.rules import registry
-from k2t_core.tensors import to_array, torch_to_itself
 from k2t_core.verification.check import Trial
 from k2t_core.verification.report import TrainingResult
-
-if TYPE_CHECKING:
-    import torch
 
 DRAWS, MOST_ROWS = 4000, 512  # numbers that a dropout layer should draw, with no more samples than that
 DROPOUT_BYTES = 1 << 28  # nor with more than that in the layers
 
 
-@torch_to_itself
 def dropouts(trial: Trial) -> list[TrainingResult]:
     """Of each layer that draws: "share set to 0 in training", "mean of the noise in training" and so on."""
     traced = trial.traced
@@ -40,15 +34,22 @@ def dropouts(trial: Trial) -> list[TrainingResult]:
     if not nodes:
         return []
     found = _of_ones(trial, nodes)
+    shapes = {scope + node.outputs[0]: g.tensors[node.outputs[0]].shape for scope, g, node in traced.graph.walk()}
     results = []
     for tensor, (scope, node) in nodes.items():
         if tensor in found:
+            got, want = found[tensor].shape, shapes[tensor]
+            if len(got) != len(want) or any(n not in (None, m) for n, m in zip(want[1:], got[1:])):
+                raise OutputError(
+                    f"{trial.written.folder / 'model.py'}: in training mode layer {node.layer.path!r} gives {got}, "
+                    f"in Keras {want}"
+                )
             ones = np.ones(found[tensor].shape, found[tensor].dtype)
             live = running.live(traced, scope, node)
             # A copy: the layer's own draws go on from where they are, whatever the seed.
             drawing = type(live).from_config({**live.get_config(), "seed": trial.seed})
-            want = np.asarray(drawing(ones, training=True))
-            results += _same_law(node, want, found[tensor])
+            drawn = np.asarray(drawing(ones, training=True))
+            results += _same_law(node, drawn, found[tensor])
     return results
 
 
@@ -57,8 +58,6 @@ def _of_ones(trial: Trial, nodes: dict[str, tuple[str, Node]]) -> dict[str, np.n
 
     nodes: tensor → (scope, call) of the layers that are given ones.
     """
-    import torch
-
     written, graph, arrays = trial.written, trial.traced.graph, trial.arrays
     per_sample = min(
         _draws(node, within.tensors[node.outputs[0]].shape)
@@ -69,22 +68,7 @@ def _of_ones(trial: Trial, nodes: dict[str, tuple[str, Node]]) -> dict[str, np.n
     rows = max(min(MOST_ROWS, -(-DRAWS // per_sample), fit), len(arrays[0]), 2)
     many = [np.resize(a, (rows if len(a) == len(arrays[0]) else len(a), *a.shape[1:])) for a in arrays]
     wanted = {"".join(running.source(graph, scope, node.inputs[0])) for scope, node in nodes.values()}
-    found: dict[str, np.ndarray] = {}
-
-    def observe(tensor: str, layer: str, layout: Layout, value: torch.Tensor) -> torch.Tensor:
-        if tensor in nodes:
-            found[tensor] = layout.to_keras(to_array(value))
-        return torch.ones_like(value) if tensor in wanted else value
-
-    inputs = [torch.ones_like(x) if name in wanted else x for name, x in zip(graph.inputs, written.inputs(many))]
-    written.tapped.model.train()
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(trial.seed)
-            written.guard(lambda: written.tapped.run(inputs, observe))
-    finally:
-        written.tapped.model.eval()
-    return found
+    return written.in_training(many, wanted, [name in wanted for name in graph.inputs], set(nodes), trial.seed)
 
 
 def _draws(node: Node, shape: Sequence[int | None]) -> int:

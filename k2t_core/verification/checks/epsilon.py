@@ -6,10 +6,9 @@ variance``).
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,12 +17,8 @@ from k2t_core.graph import Node
 from k2t_core.keras_side import remembering, running
 from k2t_core.keras_side.traced import Traced
 from k2t_core.rules import registry
-from k2t_core.tensors import to_array, torch_to_itself
 from k2t_core.verification.check import Case, LayerCheck, Place, Stretch
 from k2t_core.verification.report import LayerResult
-
-if TYPE_CHECKING:
-    import torch
 
 # A normalisation is compared on its input times this as well: its epsilon is most of the result.
 SMALL = 1e-3
@@ -36,26 +31,18 @@ class Epsilon(LayerCheck):
 
     def run(self, stretch: Stretch) -> Iterator[tuple[str, LayerResult]]:
         """A module whose input is not Keras's, apart from layout, is not compared (a hand-edited file)."""
-        modules = dict(stretch.written.tapped.model.named_modules())
-        exact = stretch.written.exact
-        doubles = dict(exact.model.named_modules()) if exact is not None else {}
-        for tensor, place, path, given in self.watched(stretch):
+        for tensor, place in self.watched(stretch):
             inputs = stretch.inputs(place)
-            x = inputs[place.node.inputs[0]]
-            batch_norm = _is_batch_norm(place.node)
-            if (
-                x.dtype != np.float32
-                or x.size != given.numel()
-                or batch_norm
-                and not hasattr(modules[path], "running_var")
-            ):
+            if inputs[place.node.inputs[0]].dtype != np.float32:
                 continue
-            difference = _close(stretch.traced, place, inputs, modules[path], given)
-            if difference.relative > EPSILON_TOLERANCE and path in doubles:
+            difference = _close(stretch, tensor, place, inputs)
+            if difference is None:
+                continue
+            if difference.relative > EPSILON_TOLERANCE and stretch.written.exact:
                 # Where the input has no spread at all, a result is nothing but Keras's rounding: float64 tells.
-                wide = _close(stretch.traced, place, inputs, doubles[path], given.double(), double=True)
-                difference = min(difference, wide, key=lambda d: d.relative)
-            name = f"{tensor} {'without variance' if batch_norm else 'of a thousandth'}"
+                wide = _close(stretch, tensor, place, inputs, double=True)
+                difference = min(difference, wide or difference, key=lambda d: d.relative)
+            name = f"{tensor} {'without variance' if _is_batch_norm(place.node) else 'of a thousandth'}"
             passed = difference.relative <= EPSILON_TOLERANCE
             yield tensor, LayerResult(name, place.node.layer.path, None, difference, passed)
 
@@ -80,29 +67,21 @@ def _small(node: Node, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray
     return {t: x * np.float32(SMALL) if t == node.inputs[0] else x for t, x in inputs.items()}
 
 
-@torch_to_itself
 def _close(
-    traced: Traced,
-    place: Place,
-    inputs: Mapping[str, np.ndarray],
-    module: torch.nn.Module,
-    given: torch.Tensor,
-    double: bool = False,
-) -> Difference:
-    import torch
-
-    want = where_epsilon_decides(traced, place.scope, place.node, inputs, double)
-    with torch.no_grad():
-        if _is_batch_norm(place.node):
-            still: Any = copy.deepcopy(module)
-            still.running_var.zero_()
-            got = still(given)
-        else:
-            got = module(given * SMALL)
+    stretch: Stretch, tensor: str, place: Place, inputs: Mapping[str, np.ndarray], double: bool = False
+) -> Difference | None:
+    """None where the module is no normalisation of what Keras normalises."""
+    if _is_batch_norm(place.node):
+        found = stretch.written.again(tensor, zeroed=("running_var",), double=double)
+    else:
+        found = stretch.written.again(tensor, scale=SMALL, double=double)
+    if found is None or found[0] != inputs[place.node.inputs[0]].size:
+        return None
+    want, got = where_epsilon_decides(stretch.traced, place.scope, place.node, inputs, double), found[1]
     if want is None:
         return Difference(float("inf"), float("inf"), float("inf"), 0.0)
     # The module's own layout need not be the tensor's: in order of size the same values meet all the same.
-    return Difference.of(np.sort(want.ravel()), np.sort(to_array(got).ravel().astype(want.dtype)))
+    return Difference.of(np.sort(want.ravel()), np.sort(got.ravel().astype(want.dtype)))
 
 
 @remembering.remembered

@@ -14,7 +14,6 @@ import numpy as np
 from k2t_core.difference import Difference
 from k2t_core.errors import OutputError
 from k2t_core.keras_side import running
-from k2t_core.tensors import to_array, to_tensor, torch_to_itself
 from k2t_core.transforms import apply_chain
 from k2t_core.verification.check import Trial, judged_in_training
 from k2t_core.verification.report import TrainingResult
@@ -22,7 +21,6 @@ from k2t_core.verification.report import TrainingResult
 REORDERING = {"permute", "reshape", "reorder gates", "reorder flatten", "take"}
 
 
-@torch_to_itself
 def gradients(trial: Trial) -> list[TrainingResult]:
     """ "gradient by input" in Keras's layout of each input, "gradient by weight" in torch's of each weight."""
     written, traced, arrays = trial.written, trial.traced, trial.arrays
@@ -32,38 +30,29 @@ def gradients(trial: Trial) -> list[TrainingResult]:
     if not factors:
         return []
     by_input, by_variable = running.gradients(traced, arrays, factors)
-    inputs = written.inputs(arrays)
-    for x in inputs:
-        if x.is_floating_point():
-            x.requires_grad_(True)
-    module = written.module
-    module.zero_grad()
-    got = written.guard(lambda: module(*(x.clone() for x in inputs)))
     sides = written.manifest.outputs
-    weighted = {k: to_tensor(sides[k].to_torch(f)) for k, f in factors.items()}
-    if any(got[k].shape != f.shape for k, f in weighted.items()):
+    got, _ = written.forward(arrays, derived=True)
+    if any(sides[k].to_keras(got[k]).shape != f.shape for k, f in factors.items()):
         return []  # which the comparison of the outputs has told
-    total = sum((got[k] * f).sum() for k, f in weighted.items())
-    if not total.requires_grad:
-        return []
     try:
-        written.guard(total.backward, "backward()")
+        derived = written.backward(factors, weights=True)
     except OutputError as error:
         infinite = Difference(float("inf"), float("inf"), float("inf"), 0.0)
         return [TrainingResult("gradients", str(error), None, infinite, False)]
+    if derived is None:
+        return []
     results = []
-    for side, x, want in zip(written.manifest.inputs, inputs, by_input):
-        if want is not None and x.grad is not None:
-            have = side.to_keras(to_array(x.grad))
+    for side, want, have in zip(written.manifest.inputs, by_input, derived[0]):
+        if want is not None and have is not None:
             results.append(judged_in_training("gradient by input", side.name, None, want, have))
-    results += _by_weight(trial, by_variable)
-    module.zero_grad()
-    return results
+    return [*results, *_by_weight(trial, by_variable, derived[1])]
 
 
-def _by_weight(trial: Trial, by_variable: Mapping[str, np.ndarray]) -> Iterator[TrainingResult]:
+def _by_weight(
+    trial: Trial, by_variable: Mapping[str, np.ndarray], derived: Mapping[str, np.ndarray | None]
+) -> Iterator[TrainingResult]:
+    """derived: of each parameter of the module, None where the outputs do not depend on it."""
     variables = trial.written.manifest.variables
-    parameters = dict(trial.written.module.named_parameters())
     fed: dict[str, list[str]] = {}
     for key, variable in variables.items():
         if variable.source:
@@ -72,9 +61,9 @@ def _by_weight(trial: Trial, by_variable: Mapping[str, np.ndarray]) -> Iterator[
         want = by_variable.get(variable.source) if variable.source else None
         kinds = {step.name for step in variable.steps}
         several = variable.source and len(fed[variable.source]) > 1 and "take" not in kinds
-        if want is None or key not in parameters or kinds - REORDERING or several:
+        if want is None or key not in derived or kinds - REORDERING or several:
             continue
-        gradient = parameters[key].grad
-        have = to_array(gradient) if gradient is not None else np.zeros(tuple(parameters[key].shape), want.dtype)
+        gradient = derived[key]
+        have = gradient if gradient is not None else np.zeros(variable.torch_shape, want.dtype)
         moved = apply_chain(variable.steps, want)
         yield judged_in_training("gradient by weight", key, variable.layer, moved, have)
