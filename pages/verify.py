@@ -345,6 +345,7 @@ def as_data(project: Project, report: Report) -> str:
 def results(project: Project, report: Report) -> None:
     verdict(project, report, report.worst_run)
     weights(report)
+    unseen(report)
     causes(project, report)
     effects(report)
     training(report)
@@ -436,6 +437,20 @@ def weights(report: Report) -> None:
     if len(proof.unequal) > 1:
         with st.expander(f"All {len(proof.unequal)} entries that are not equal"):
             st.markdown("\n".join(f"- {common.plain(one.describe())}" for one in proof.unequal[:100]))
+
+
+def unseen(report: Report) -> None:
+    """The layers of which the second proof says nothing."""
+    if report.unseen:
+        told = "".join(
+            f"\n- {common.plain(layer)}: {common.plain(why)}" for layer, why in list(report.unseen.items())[:10]
+        )
+        more = f"\n- and {len(report.unseen) - 10} more" if len(report.unseen) > 10 else ""
+        st.warning(
+            "**No evidence for these layers**: in all that was compared, nearly any weights would have given the "
+            f"same. Compare with randomised weights and random inputs as well.\n{told}{more}",
+            icon=":material/visibility_off:",
+        )
 
 
 def _weights(name: str) -> str:

@@ -50,6 +50,8 @@ def print_report(report: Report) -> None:
             cells = (run.weights, run.inputs, output.name, _shape(output.keras_shape), *numbers, verdict)
             table.add_row(*map(Text, cells), style=None if output.passed else "red")
     console.print(table)
+    for layer, reason in report.unseen.items():
+        console.print(Text(f"no evidence for layer {layer!r}: {reason} in all that was compared", style="yellow"))
     for weakness in report.weaknesses:
         console.print(Text(f"cannot tell a wrong transpose: {weakness.variable}: {weakness.reason}", style="yellow"))
     for note in report.notes:

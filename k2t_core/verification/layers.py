@@ -21,6 +21,7 @@ from k2t_core.progress import Progress
 from k2t_core.verification.check import Place, Stretch, in_range, judged
 from k2t_core.verification.checks import LAYER_CHECKS
 from k2t_core.verification.report import LayerResult
+from k2t_core.verification.seen import unseen
 from k2t_core.verification.torch_side import TorchSide
 
 
@@ -58,10 +59,22 @@ def _judged(stretch: Stretch, notes: list[str]) -> list[LayerResult]:
         if tensor in stretch.alone:
             want, got, exact = stretch.keras[tensor], stretch.alone[tensor], stretch.exact.get(tensor)
             result = judged(result, want, got, exact, tensor in settled)
+            result = replace(result, unseen=_unseen(stretch, tensor))
             if not result.passed and exact is not None:
                 result = _second_opinion(result, stretch, exact, notes)
         results += [result, *closer.get(tensor, ())]
     return results
+
+
+def _unseen(stretch: Stretch, tensor: str) -> str | None:
+    """Why what a layer gave says nothing of its weights, empty where it does; None where it has none.
+
+    What is looked at ahead of a flattening function is looked at here too: behind it all may be 1.
+    """
+    place = stretch.places[tensor]
+    if place.node.layer.graph is not None or not place.node.layer.all_variables():
+        return None
+    return unseen(stretch.inputs(place).values(), stretch.before.get(tensor, stretch.keras[tensor]))
 
 
 def _second_opinion(result: LayerResult, stretch: Stretch, exact: np.ndarray, notes: list[str]) -> LayerResult:

@@ -95,6 +95,7 @@ class LayerResult:
     rounding: Rounding | None = None  # of the isolated value
     double: Difference | None = None  # both sides in float64, where the float32 ones did not settle it
     steps: tuple[TimeStep, ...] = ()  # of the first layer that diverges, where it runs over time
+    unseen: str | None = None  # why this says nothing of the layer's weights (`seen.unseen`), "" where it does
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -106,6 +107,7 @@ class LayerResult:
             "rounding": self.rounding and asdict(self.rounding),
             "double": self.double and asdict(self.double),
             "steps": [asdict(step) for step in self.steps],
+            "unseen": self.unseen,
         }
 
     @classmethod
@@ -119,6 +121,7 @@ class LayerResult:
             _rounding(data["rounding"]),
             data["double"] and _difference(data["double"]),
             tuple(TimeStep(**step) for step in data["steps"]),
+            data["unseen"],
         )
 
 
@@ -337,6 +340,11 @@ class Report:
         return not self.weaknesses or any(run.weights == "randomised" for run in self.runs)
 
     @property
+    def unseen(self) -> dict[str, str]:
+        """The layers with weights of which no run says anything, each with the reason in the first run."""
+        return unseen_layers(self.runs)
+
+    @property
     def deciding(self) -> Run:
         """The run that carries the verdict: the first that differs, else the randomised one, else the first."""
         failed = [run for run in self.runs if not run.passed]
@@ -428,6 +436,8 @@ class Report:
             evidence += f", {edges} edge cases"
         if self.training:
             evidence += ", gradients and training statistics"
+        if self.unseen:
+            evidence += f"; none of it for {listed(list(self.unseen))}: {next(iter(self.unseen.values()))}"
         if self.weaknesses:
             evidence += (
                 "; the randomised weights carry the verdict: some of the model's own cannot tell a right mapping from "
@@ -452,6 +462,7 @@ class Report:
             "compiled": list(self.compiled),
             "weights": self.weights.to_json(),
             "weaknesses": [w.to_json() for w in self.weaknesses],
+            "unseen": self.unseen,
             "notes": list(self.notes),
             "training": [r.to_json() for r in self.training],
             "causes": [c.to_json() for c in self.causes],
@@ -487,6 +498,17 @@ def _difference(data: dict[str, Any]) -> Difference:
 
 def _rounding(data: dict[str, Any] | None) -> Rounding | None:
     return Rounding(**data) if data else None
+
+
+def unseen_layers(runs: Sequence[Run]) -> dict[str, str]:
+    """The layers with weights of which none of these runs says anything, each with the reason in the first."""
+    results = [result for run in runs for result in run.layers]
+    seen = {result.layer for result in results if result.unseen == ""}
+    found: dict[str, str] = {}
+    for result in results:
+        if result.unseen and result.layer not in seen:
+            found.setdefault(result.layer, result.unseen)
+    return found
 
 
 def listed(names: Sequence[str], most: int = 3) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from k2t_core.transforms import float_dtype
 from k2t_core.verification.report import Report
 
-REPORT_VERSION = 10
+REPORT_VERSION = 11
 
 
 def write_report(report: Report, folder: Path, key: str) -> None:

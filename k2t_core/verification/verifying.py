@@ -37,7 +37,7 @@ from k2t_core.verification.check import Trial
 from k2t_core.verification.checks import TRAINING_CHECKS
 from k2t_core.verification.compare import compare
 from k2t_core.verification.evidence import effects, explained
-from k2t_core.verification.report import Report, Run, TrainingResult
+from k2t_core.verification.report import Report, Run, TrainingResult, unseen_layers
 from k2t_core.verification.taps import is_untouched
 from k2t_core.verification.torch_side import TorchSide
 from k2t_core.verification.weakness import find_weaknesses
@@ -46,6 +46,7 @@ from k2t_core.verification.weights_proof import WeightsProof, prove_weights
 SEARCH_STEPS = 10
 KEPT_SAMPLES = 64  # of a batch, to look at afterwards
 WEIGHTS = ("both", "model", "randomised")
+DRAWS = 3  # times that other random weights and inputs are drawn, where layers are without evidence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,6 +165,7 @@ def _report(
     """All that is found by running both sides, beside what was found of the weights."""
     comparisons = _comparisons(options, sides, arrays, described, say)
     runs, batches = _run(comparisons, options, sides, notes, say)
+    _until_all_are_seen(runs, batches, options, sides, notes, say)
     trained: list[TrainingResult] = []
     if options.training and not (options.stop_early and not runs[-1].passed):
         say(0.93, "Gradients and training mode")
@@ -196,15 +198,15 @@ class _Sides:
     traced: Traced  # the same as it was converted: cut, or with layers closed
     recipe: Recipe
     seed: int
-    weights: str = ""
+    weights: tuple[str, int] = ("", 0)
     keras: Traced = field(init=False)
 
-    def take(self, weights: str) -> None:
-        """From here on ``written`` and ``keras`` have these weights, "model" or "randomised"."""
-        if weights == self.weights:
+    def take(self, weights: str, draw: int = 0) -> None:
+        """From here on ``written`` and ``keras`` have these weights, "model" or "randomised", of this draw."""
+        if (weights, draw) == self.weights:
             return
-        self.keras = randomised_copy(self.traced, self.seed) if weights == "randomised" else self.traced
-        self.weights = weights
+        self.keras = randomised_copy(self.traced, self.seed + draw) if weights == "randomised" else self.traced
+        self.weights = (weights, draw)
         self.written.load(self._state())
 
     def forget(self) -> None:
@@ -213,10 +215,11 @@ class _Sides:
         self.written.load(self._state())
 
     def _state(self) -> dict[str, np.ndarray] | None:
-        if self.weights == "model":
+        weights, draw = self.weights
+        if weights == "model":
             return None
         return {
-            key: randomised_entry(variable.source, variable.steps, self.traced, self.seed)
+            key: randomised_entry(variable.source, variable.steps, self.traced, self.seed + draw)
             for key, variable in self.written.manifest.variables.items()
         }
 
@@ -237,13 +240,14 @@ class _Sides:
 class _Comparison:
     """One set of weights and one batch, or how it is found once the weights are there.
 
-    own: a batch of k2t's own making, which the model need not be made for.
+    own: a batch of k2t's own making, which the model need not be made for. draw: which random weights.
     """
 
     weights: str
     inputs: str  # the batch in words
     batch: list[np.ndarray] | Callable[[_Sides], list[np.ndarray]]
     own: bool = False
+    draw: int = 0
 
 
 def _comparisons(
@@ -293,7 +297,7 @@ def _run(
     for comparison in comparisons:
         if options.stop_early and runs and not runs[-1].passed:
             break
-        sides.take(comparison.weights)
+        sides.take(comparison.weights, comparison.draw)
         batch = comparison.batch(sides) if callable(comparison.batch) else comparison.batch
         share = 0.1 + 0.9 * len(runs) / len(comparisons)
         whose = "the model’s" if comparison.weights == "model" else comparison.weights
@@ -323,6 +327,26 @@ def _run(
         batches.append(batch)
         notes.extend(note for note in more if note not in notes)
     return runs, batches
+
+
+def _until_all_are_seen(
+    runs: list[Run],
+    batches: list[list[np.ndarray]],
+    options: Options,
+    sides: _Sides,
+    notes: list[str],
+    say: Progress,
+) -> None:
+    """Where all agrees and layers are without evidence, compare on other random weights and inputs until none is."""
+    for draw in range(1, DRAWS + 1):
+        if options.weights == "model" or not all(run.passed for run in runs) or not unseen_layers(runs):
+            return
+        batch = random_batch(sides.traced.graph, max(2, options.batch), options.seed + draw)
+        words = f"normal, batch of {len(batch[0])}, seed {options.seed + draw}"
+        more = [_Comparison("randomised", words, batch, own=True, draw=draw)]
+        found, theirs = _run(more, options, sides, notes, say)
+        runs += found
+        batches += theirs
 
 
 def _batch(options: Options, graph: Graph) -> tuple[list[np.ndarray], str]:
