@@ -1,4 +1,4 @@
-"""What `k2t verify` takes in two checkouts, run in turns: prints seconds by the clock and of the processors, and ratios.
+"""What `k2t verify` takes in two checkouts, run in turns: seconds by the clock and of the processors, ratios.
 
     python benchmarks/verify_cost.py OLD NEW                     the dense example and MobileNetV2 with random weights
     python benchmarks/verify_cost.py OLD NEW convnet --rounds 5
