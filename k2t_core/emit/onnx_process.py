@@ -1,7 +1,7 @@
 """model.onnx where it is made and where it is run: what `onnx` calls in its two sandboxes.
 
-The module is exported where its model.py runs. What comes out is run by onnxruntime in a process of its own: a file
-from there is as little to be trusted as the code.
+The module is exported where its model.py runs. What comes out is run by onnxruntime in a process of its own: that
+file is as little to be trusted as the code.
 """
 
 from __future__ import annotations
