@@ -15,6 +15,7 @@ import os
 import sys
 import tempfile
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from inspect import Parameter, signature
@@ -27,7 +28,7 @@ from rich.markup import escape
 from k2t_core.emit.formats import FORMATS
 from k2t_core.errors import K2TError, ProcessEnded, UnsupportedError, one_line
 from k2t_core.progress import Progress, silent
-from k2t_core.words import size_text
+from k2t_core.words import printable, size_text
 
 if TYPE_CHECKING:
     from k2t_core.processes.limits import Limits
@@ -386,7 +387,11 @@ def _progress() -> Iterator[Progress]:
 
 
 def load_frameworks(say: Progress = silent) -> None:
-    """Import Keras on TensorFlow without its start-up messages, which no setting silences; errors are shown."""
+    """Import Keras on TensorFlow without its start-up messages, which no setting silences; errors are shown.
+
+    Nor what it warns of in a file: what of that matters is an error or a note of k2t's own.
+    """
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"(keras|tf_keras)\.")
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     os.environ["KERAS_BACKEND"] = "tensorflow"  # the reference, whatever the user's own default is
     say(0.0, "Starting TensorFlow")
@@ -424,10 +429,10 @@ def main(arguments: list[str] | None = None) -> None:
         app(arguments)
     except UnsupportedError as error:
         for problem in error.problems:
-            print(f"k2t: {problem}", file=sys.stderr)
+            print(f"k2t: {printable(problem)}", file=sys.stderr)
         sys.exit(BAD_INPUT)
     except K2TError as error:
-        print(f"k2t: {error}", file=sys.stderr)
+        print(f"k2t: {printable(str(error))}", file=sys.stderr)
         sys.exit(BAD_INPUT)
     except MemoryError as error:
         reason = one_line(error) or "an allocation failed"

@@ -49,6 +49,15 @@ def coarseness(dtype: np.dtype) -> float:
     return min(max(rounding_unit(dtype) / 2.0**-23, 2.0**-20), 2.0**10)
 
 
+def smallest(dtype: np.dtype) -> float:
+    """The smallest normal number of a floating-point dtype: TensorFlow takes what is below it for 0, and torch does
+    not. Of float16 it is no small number, and both keep what is below.
+    """
+    if not is_float(dtype) or dtype.name == "float16":
+        return 0.0
+    return 2.0**-1022 if dtype.name == "float64" else 2.0**-126
+
+
 def apart(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """|a − b| of each element.
 
@@ -81,6 +90,7 @@ class Difference:
         if a.size == 0:
             return cls(0.0, 0.0, 0.0, 0.0)
         distance = apart(a, b)
+        distance[distance < smallest(keras.dtype)] = 0.0
         largest = float(np.abs(a[np.isfinite(a)]).max(initial=0.0))
         max_abs = float(distance.max())
         relative = 0.0 if max_abs == 0 else max_abs / largest if largest else float("inf")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from k2t_core.words import printable
+
 # What code of a user's own can raise: sys.exit() in it may end neither k2t, with its exit code, nor a job of the app.
 RAISED = (Exception, SystemExit)
 
@@ -53,8 +55,7 @@ def one_line(error: object, limit: int = 200) -> str:
 
     Nor with what would do something to a terminal. An error without words says its type.
     """
-    words = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split())
-    words = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in words)
+    words = printable(" ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split()))
     if not words and isinstance(error, BaseException):
         return type(error).__name__
     return words if len(words) <= limit else words[: limit - 1] + "…"

@@ -46,3 +46,11 @@ def test_an_imaginary_part_counts():
     real = np.ones(3, "float32")
     assert Difference.of(real, real + 1e-2j).relative == pytest.approx(1e-2)
     assert Difference.of(real, real.astype("complex64")).max_abs == 0
+
+
+def test_tensorflow_takes_the_smallest_numbers_for_none():
+    tiny = np.array([1e-40, -3e-39], "float32")
+    assert Difference.of(np.zeros(2, "float32"), tiny).relative == 0.0
+    assert Difference.of(np.zeros(2, "float32"), np.array([0.0, 2e-38], "float32")).relative == INF
+    assert Difference.of(np.zeros(1), np.array([1e-300])).relative == INF
+    assert Difference.of(np.zeros(1, "float16"), np.array([1e-7], "float16")).relative == INF

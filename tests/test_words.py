@@ -1,10 +1,10 @@
-"""Numbers in words."""
+"""Numbers in words, and text that may be printed."""
 
 from __future__ import annotations
 
 import pytest
 
-from k2t_core.words import power_text, size_text
+from k2t_core.words import power_text, printable, size_text
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,8 @@ def test_sizes(count, text):
 )
 def test_tolerances(value, text):
     assert power_text(value) == text
+
+
+def test_what_is_no_letter_of_a_line_is_not_printed():
+    assert printable("plain é 🧮\nnext") == "plain é 🧮\nnext"
+    assert printable("a\x1b]0;b\x07\r\u202ec\x9b") == "a\ufffd]0;b\ufffd\ufffd\ufffdc\ufffd"

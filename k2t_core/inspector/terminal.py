@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from k2t_core.words import size_text
+from k2t_core.words import printable, size_text
 
 if TYPE_CHECKING:
     from k2t_core.verification.report import Report
@@ -23,10 +23,10 @@ def print_card(card: Mapping[str, Any]) -> None:
     """card: what `card.card_json` gives."""
     console = _console()
     facts = f"{card['format']} of Keras {card['keras_version']}, {card['parameters']:,} parameters"
-    console.print(Text(f"{card['model']}: {facts}, {size_text(card['bytes'])}", style="bold"))
+    console.print(_text(f"{card['model']}: {facts}, {size_text(card['bytes'])}", style="bold"))
     for title in ("inputs", "outputs"):
         tensors = ", ".join(f"{side['name']} {_shape(side['shape'])} {side['dtype']}" for side in card[title])
-        console.print(Text(f"{title}: {tensors}"))
+        console.print(_text(f"{title}: {tensors}"))
     table = _table("Keras", "type", "shape", "PyTorch", "shape", "variables", "status")
     for row in card["layers"]:
         shape = row["torch_shape"]
@@ -34,7 +34,7 @@ def print_card(card: Mapping[str, Any]) -> None:
             shape += f" {row['torch_layout']}"
         weights = "\n".join(row["weights"])
         cells = (row["call"], row["type"], row["keras_shape"], row["module"], shape, weights, row["status"])
-        table.add_row(*map(Text, cells), style=STATUS.get(row["status"]))
+        table.add_row(*map(_text, cells), style=STATUS.get(row["status"]))
     console.print(table)
 
 
@@ -48,20 +48,24 @@ def print_report(report: Report) -> None:
             numbers = (f"{value:.2e}" for value in (found.max_abs, found.mean_abs, found.relative))
             verdict = "agrees" if output.passed else "differs"
             cells = (run.weights, run.inputs, output.name, _shape(output.keras_shape), *numbers, verdict)
-            table.add_row(*map(Text, cells), style=None if output.passed else "red")
+            table.add_row(*map(_text, cells), style=None if output.passed else "red")
     console.print(table)
     for layer, reason in report.unseen.items():
         console.print(Text(f"no evidence for layer {layer!r}: {reason} in all that was compared", style="yellow"))
     for weakness in report.weaknesses:
-        console.print(Text(f"cannot tell a wrong transpose: {weakness.variable}: {weakness.reason}", style="yellow"))
+        console.print(_text(f"cannot tell a wrong transpose: {weakness.variable}: {weakness.reason}", style="yellow"))
     for note in report.notes:
-        console.print(Text(note, style="yellow"))
+        console.print(_text(note, style="yellow"))
     for effect in report.effects:
-        console.print(Text(f"override of {effect.describe()}", style="" if effect.agrees else "red"))
+        console.print(_text(f"override of {effect.describe()}", style="" if effect.agrees else "red"))
     for cause in report.causes[:3]:
-        console.print(Text(f"{cause.layer}: {cause.describe()}", style="yellow"))
+        console.print(_text(f"{cause.layer}: {cause.describe()}", style="yellow"))
     colour = "red" if not report.passed else "green" if report.proves else "yellow"
-    console.print(Text(report.verdict, style=f"bold {colour}"))
+    console.print(_text(report.verdict, style=f"bold {colour}"))
+
+
+def _text(words: str, style: str = "") -> Text:
+    return Text(printable(words), style=style)
 
 
 def _console() -> Console:

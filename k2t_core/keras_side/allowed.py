@@ -15,6 +15,7 @@ Long because what a file may name is read in one place, with the reason for each
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -41,7 +42,26 @@ VALUES = frozenset(
         "TensorShape",
     }
 )
+ARRAYS = ("__numpy__", "__tensor__")  # of VALUES: numbers, and the dtype that they are made in
+# A dtype of numpy's may be as long as it says: one element of "V2000000000" takes two gigabytes.
+NUMBERS = re.compile(r"(bfloat16|float(8_e4m3fn|8_e5m2|16|32|64)|u?int(4|8|16|32|64)|complex(64|128)|bool|string)")
+MAX_NAME = 500  # letters
+MAX_VISITS = 300_000  # of calls, until they are in an order: both loaders go over all of them again and again
 CODE = "__lambda__"  # stored Python code, which `loading.check_safety` asks the user about
+# Options that count what Python makes or does one by one while a layer is built or run, whatever is stored: a list of
+# so many words, a loop of so many turns. All other sizes end in variables and tensors, see `sizes`.
+AMOUNTS = {
+    "bins": 2**16,
+    "chain_depth": 1000,
+    "fft_length": 2**17,
+    "ngrams": 1000,
+    "num_chains": 1000,
+    "num_mel_bins": 2**12,
+    "num_oov_indices": 10**6,
+    "num_ops": 1000,
+    "output_size": 10**6,
+    "power_iterations": 10**4,
+}
 FILES = ("vocabulary", "idf_weights")  # options that Keras takes for a path where they are a string
 OPERATIONS = ("core", "einops", "image", "linalg", "math", "nn", "numpy")  # modules of keras.src.ops
 OPERATION_LAYERS = frozenset(
@@ -204,39 +224,73 @@ def _keras2_functions() -> dict[str, frozenset[str]]:
     }
 
 
+def _is_registered(item: Mapping[str, Any]) -> bool:
+    """Whether it is a class or function of one's own that somebody has registered.
+
+    By both of its names: the loader of .keras files goes by the registered one, that of .h5 files by the class's.
+    """
+    import keras
+
+    kind = item["class_name"]
+    registered = item.get("config") if kind == "function" else item.get("registered_name") or kind
+    found = keras.saving.get_registered_object(registered) if isinstance(registered, str) else None
+    return found is not None and (kind in ("function", registered) or kind == getattr(found, "__name__", None))
+
+
 def check_names(name: str, objects: Iterable[tuple[str, Mapping[str, Any]]], version: int) -> None:
-    """Refuse a config that names anything else than what a model is made of, or what the user registered.
+    """Refuse a config that names anything else than what a model is made of, or what the user registered; that takes
+    numbers or words from elsewhere, or counts what nobody has room for.
 
     name: of the file. objects: (layer name, serialized object) of its config. version: 2 or 3, of Keras.
 
     Raises UnsupportedError with all of them.
     """
-    import keras
-
     listed = keras2() if version == 2 else keras3()
     problems: dict[str, None] = {}
     for owner, item in objects:
-        config = item.get("config")
-        registered = config if item["class_name"] == "function" else item.get("registered_name") or item["class_name"]
-        own = (
-            version == 3 and isinstance(registered, str) and keras.saving.get_registered_object(registered) is not None
-        )
-        if not listed.knows(item) and not own:
+        layer, config = f"{name}: layer {owner[:120]!r}", item.get("config")
+        if not listed.knows(item) and not (version == 3 and _is_registered(item)):
             what = config if item["class_name"] == "function" else item["class_name"]
             full = f"{item['module']}.{what}" if isinstance(item.get("module"), str) else str(what)
             problems[
-                f"{name}: layer {owner!r} names {full[:120]!r}, which is none of the layers, operations and "
+                f"{layer} names {full[:120]!r}, which is none of the layers, operations and "
                 f"initial values that a file of Keras {version} may name; nothing of it was run; rebuild the model "
                 "without it, or register the class with --rules FILE"
             ] = None
-        for option in FILES:
-            if isinstance(config, dict) and isinstance(config.get(option), str):
+        if item["class_name"] in ARRAYS:
+            dtype = config.get("dtype") if isinstance(config, dict) else None
+            if not isinstance(dtype, str) or not NUMBERS.fullmatch(dtype):
                 problems[
-                    f"{name}: layer {owner!r} takes its {option} from the file {config[option][:80]!r}, which k2t does "
-                    "not read; adapt the layer and save the model again, so that they are in it"
+                    f"{layer} holds numbers of the dtype {str(dtype)[:80]!r}, which no layer computes in; "
+                    "the file is not trusted"
                 ] = None
+        if isinstance(config, dict):
+            problems.update((f"{layer} {problem}", None) for problem in _odd_options(config))
     if problems:
         raise UnsupportedError(list(problems))
+
+
+def _odd_options(config: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with the options of an object, whatever it is."""
+    own = config.get("name")
+    if own is not None and not isinstance(own, str):
+        yield f"has the name {str(own)[:80]!r}, which is no text; the file is damaged"
+    elif own is not None and len(own) > MAX_NAME:
+        yield f"has a name of {len(own):,} letters, which no layer has; the file is damaged"
+    for option, most in AMOUNTS.items():
+        given = config.get(option)
+        for count in given if isinstance(given, list) else [given]:
+            if isinstance(count, (int, float)) and not count <= most:
+                yield (
+                    f"has the option {option}={str(count)[:40]}, and k2t takes at most {most:,}; "
+                    "build it with a smaller one"
+                )
+    for option in FILES:
+        if isinstance(config.get(option), str):
+            yield (
+                f"takes its {option} from the file {config[option][:80]!r}, which k2t does not read; "
+                "adapt the layer and save the model again, so that they are in it"
+            )
 
 
 # --- how the calls hang together ---
@@ -265,25 +319,36 @@ def _check_graph(name: str, layers: list[Any], version: int) -> None:
     calls: dict[str, list[list[tuple[str, int]]]] = {}  # layer → for each of its calls the (layer, call) that it reads
     first: dict[str, int] = {}  # the number of a layer's first call
     for layer in layers:
-        if not isinstance(layer, dict) or not isinstance(layer.get("inbound_nodes"), list):
+        if (
+            not isinstance(layer, dict)
+            or not isinstance(layer.get("inbound_nodes"), list)
+            or not isinstance(layer.get("config"), dict)
+        ):
             raise ModelFileError(
                 f"{name}: its config describes no layers; save it again with model.save('model.keras')"
             )
-        own = layer.get("name") or (layer.get("config") or {}).get("name")
+        own = layer.get("name") or layer["config"].get("name")
         if str(own) in calls:
-            raise ModelFileError(f"{name}: two layers are called {own!r}; the file is damaged")
+            raise ModelFileError(f"{name}: two layers are called {str(own)[:120]!r}; the file is damaged")
         calls[str(own)] = [list(_read(node)) for node in layer["inbound_nodes"]]
         first[str(own)] = int(version == 2 and _has_own_input(layer))
         for reads in calls[str(own)]:
             if not reads:
                 raise ModelFileError(
-                    f"{name}: layer {own!r} is called on literals alone, which no model that Keras saves "
+                    f"{name}: layer {str(own)[:120]!r} is called on literals alone, which no model that Keras saves "
                     "does; the file is not trusted"
                 )
     # An input has one call, which is not written.
     made = {layer: 0 if nodes else 1 for layer, nodes in calls.items()}
     waiting = [layer for layer, nodes in calls.items() if nodes]
+    visits = 0
     while waiting:
+        visits += len(waiting)
+        if visits > MAX_VISITS:
+            raise ModelFileError(
+                f"{name}: its {len(layers):,} layers stand in an order in which Keras takes hours to find their calls; "
+                "the file is not trusted"
+            )
         late = []
         for layer in waiting:
             nodes = calls[layer]
@@ -298,11 +363,11 @@ def _check_graph(name: str, layers: list[Any], version: int) -> None:
                 (other for layer in late for other, _ in calls[layer][made[layer]] if other not in calls), None
             )
             why = (
-                f"reads {missing!r}, which is no layer of the model"
+                f"reads {missing[:120]!r}, which is no layer of the model"
                 if missing is not None
                 else "waits for a call that never comes"
             )
-            raise ModelFileError(f"{name}: layer {late[0]!r} {why}; the file is damaged")
+            raise ModelFileError(f"{name}: layer {late[0][:120]!r} {why}; the file is damaged")
         waiting = late
 
 

@@ -4,6 +4,8 @@ A new version of Keras that moves or renames something inside is met in this fil
 sees to it that no other module of k2t_core imports keras.src or touches a private attribute of Keras's. `allowed.py`
 and `rules/applications.py` name modules of it, which files name, and import none. What a node and a symbolic tensor
 offer in the open (``node.operation``, ``node.arguments``, ``node.input_tensors``, ``layer.symbolic_call``) is used.
+
+Long because all that is private to Keras is met in one place.
 """
 
 from __future__ import annotations
@@ -284,6 +286,27 @@ def ending_search() -> Iterator[None]:
         return original({**config, "layers": Passes(config["layers"])}, *args, **kwargs)
 
     with patched(functional, reconstruct_from_config=reconstruct):
+        yield
+
+
+@contextmanager
+def few_steps(most: int) -> Iterator[None]:
+    """While this is in force, tf_keras raises ValueError for a sequence of more steps that it would unroll.
+
+    It is the whole process's, and changes nothing for models that can be built.
+    """
+    import tensorflow as tf
+    from tf_keras.src import backend
+
+    original = backend.rnn
+
+    def rnn(step: Any, inputs: Any, *args: Any, unroll: bool = False, **kwargs: Any) -> Any:
+        count = tf.nest.flatten(inputs)[0].shape[0 if kwargs.get("time_major") else 1]
+        if unroll and count is not None and count > most:
+            raise ValueError(f"unroll=True with {count:,} steps, and k2t takes at most {most:,}")
+        return original(step, inputs, *args, unroll=unroll, **kwargs)
+
+    with patched(backend, rnn=rnn):
         yield
 
 

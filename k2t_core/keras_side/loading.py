@@ -19,7 +19,7 @@ from k2t_core.errors import RAISED, K2TError, ModelFileError, one_line
 from k2t_core.keras_side.allowed import check_calls, check_names
 from k2t_core.keras_side.internals import sketch, untrained
 from k2t_core.keras_side.model_file import check_safety, file_fingerprint, is_keras2, objects, read_info
-from k2t_core.keras_side.sizes import bytes_of, check_sizes, tensor_shapes
+from k2t_core.keras_side.sizes import bytes_of, check_sizes, check_steps, tensor_shapes
 from k2t_core.permissions import permissions
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def load(model: Any, *, allow_unsafe: bool = False) -> Source:
     if not path.is_file():
         raise ModelFileError(f"{path}: no such file")
     info = read_info(path)
-    if is_keras2(info):
+    if is_keras2(path.name, info):
         from k2t_core.keras_side.keras2 import original as keras2
 
         keras2.need_package(path, info)
@@ -114,6 +114,7 @@ def _load_with_keras(path: Path, info: dict[str, Any], allow_unsafe: bool) -> An
         with untrained():
             planned = sketch(config, h5=info["format"] != ".keras", safe=not allow_unsafe)
             check_sizes(path.name, bytes_of(planned), tensor_shapes(planned), info["weight_bytes"])
+            check_steps(path.name, planned)
             model = keras.saving.load_model(path, compile=False, safe_mode=not allow_unsafe)
     except K2TError:
         raise

@@ -15,12 +15,29 @@ FREE = 64  # a free dimension counts as this many
 
 
 def available() -> int | None:
-    """Bytes of memory that are free, None where the system does not say."""
+    """Bytes of memory that are free, of the machine's and of what this process may have; None where the system does
+    not say.
+    """
+    found = [free for free in (_said("/proc/meminfo", "MemAvailable:"), _left_to_this_process()) if free is not None]
+    return min(found, default=None)
+
+
+def _left_to_this_process() -> int | None:
     try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        import resource
+    except ImportError:  # Windows
+        return None
+    limit, used = resource.getrlimit(resource.RLIMIT_DATA)[0], _said("/proc/self/status", "VmData:")
+    return None if limit == resource.RLIM_INFINITY or used is None else max(limit - used, 0)
+
+
+def _said(path: str, line: str) -> int | None:
+    """What a file of the kernel's says in kB, in bytes."""
+    try:
+        lines = Path(path).read_text(encoding="ascii").splitlines()
     except OSError:
         return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
+    return next((int(found.split()[1]) * 1024 for found in lines if found.startswith(line)), None)
 
 
 def check_file(path: Path, count: int) -> None:
@@ -75,7 +92,7 @@ def calls(
 
 
 def nbytes(shape: tuple[int | None, ...], batch: int) -> int:
-    count = batch
+    count = shape[0] if shape and shape[0] is not None else batch
     for n in shape[1:]:
         count *= FREE if n is None else n
     return 4 * count

@@ -6,6 +6,7 @@ import hashlib
 import json
 import lzma
 import re
+import stat
 import struct
 import zipfile
 import zlib
@@ -20,6 +21,12 @@ from k2t_core.permissions import permissions
 # A .keras archive is stored, or at most deflated, and weights hardly shrink: a larger ratio is a zip bomb. Small
 # archives may shrink more (a config of many equal layers), and do no harm.
 MAX_BYTES = 64 * 2**30
+# What a config may unpack to: text of a few megabytes is gigabytes as Python's objects.
+HARMLESS_TEXT, MAX_TEXT_RATIO = 16 * 2**20, 20
+MAX_DEPTH = 400  # of a config; a model within another takes four
+MAX_AXES = 64  # lists directly in lists, which become the axes of a tensor
+MAX_MEMBERS = 10_000  # Keras unpacks all of them into a folder
+PLAIN = (0, stat.S_IFREG, stat.S_IFDIR)  # the kinds of member that are no links or devices
 _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
@@ -56,6 +63,7 @@ def read_info(path: Path) -> dict[str, Any]:
         raise ModelFileError(
             f"{path.name}: its config describes no model; save it again with model.save('model.keras')"
         )
+    _check_depth(path.name, info["config"])
     try:
         json.dumps(info["config"], ensure_ascii=False).encode("utf-8")
     except (UnicodeEncodeError, RecursionError) as error:  # half of a character: no source and no manifest can hold it
@@ -71,21 +79,29 @@ def read_info(path: Path) -> dict[str, Any]:
     return {**info, "bytes": size}
 
 
+def _check_depth(name: str, config: Any) -> None:
+    """Refuse what nobody's functions can walk: Python's give up, and TensorFlow ends the process."""
+    stack = [(config, 1, 1)]
+    while stack:
+        value, depth, axes = stack.pop()
+        if depth > MAX_DEPTH or axes > MAX_AXES:
+            raise ModelFileError(f"{name}: its config is nested too deep, which no model is; the file is not trusted")
+        if isinstance(value, dict):
+            stack.extend((inner, depth + 1, 1) for inner in value.values())
+        elif isinstance(value, list):
+            stack.extend((inner, depth + 1, axes + 1) for inner in value)
+
+
 def _read_keras_archive(path: Path) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-            for entry in entries:
-                if entry.filename.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", entry.filename):
-                    raise ModelFileError(
-                        f"{path.name}: the archive holds the path {entry.filename!r}, which leaves its folder; "
-                        "the file is not trusted"
-                    )
+            _check_members(path.name, entries)
             total = sum(entry.file_size for entry in entries)
             if total > MAX_BYTES or total > max(HARMLESS_BYTES, MAX_RATIO * path.stat().st_size):
                 raise ModelFileError(f"{path.name}: the archive unpacks to {total:,} bytes; refused as a zip bomb")
             names = {entry.filename for entry in entries}
-            if "config.json" not in names or not names & {"model.weights.h5", "model.weights.json"}:
+            if not names >= {"config.json", "model.weights.h5"}:
                 raise ModelFileError(
                     f"{path.name}: a zip archive, but not a Keras model (no config.json and model.weights.h5 in it)"
                 )
@@ -111,6 +127,40 @@ def _read_keras_archive(path: Path) -> dict[str, Any]:
         "saved": metadata.get("date_saved"),
         "weight_bytes": stored,
     }
+
+
+def _check_members(name: str, entries: list[zipfile.ZipInfo]) -> None:
+    """Refuse what could leave its folder when it is unpacked, or be read as one thing here and another elsewhere."""
+    if len(entries) > MAX_MEMBERS:
+        raise ModelFileError(f"{name}: the archive holds {len(entries):,} files, and Keras writes a few; not trusted")
+    files: set[str] = set()
+    folders: set[str] = set()
+    for entry in entries:
+        raw = entry.orig_filename  # zipfile cuts a name off at a NUL
+        parts = re.split(r"[/\\]", raw.rstrip("/"))
+        if raw.startswith(("/", "\\")) or ".." in parts:
+            raise ModelFileError(
+                f"{name}: the archive holds the path {raw[:120]!r}, which leaves its folder; the file is not trusted"
+            )
+        if "\\" in raw or ":" in raw or not raw.isprintable():
+            raise ModelFileError(f"{name}: the archive holds the odd name {raw[:120]!r}; the file is not trusted")
+        if stat.S_IFMT(entry.external_attr >> 16) not in PLAIN:
+            raise ModelFileError(f"{name}: {raw[:120]!r} in the archive is a link or a device; the file is not trusted")
+        within = {"/".join(parts[:depth]).casefold() for depth in range(1, len(parts))}
+        own = {"/".join(parts).casefold()}
+        if own & files or (own & folders and not entry.is_dir()) or within & files:
+            raise ModelFileError(
+                f"{name}: the archive holds {raw[:120]!r} twice, so that it can be read in two ways; not trusted"
+            )
+        folders |= within
+        if entry.is_dir():
+            folders |= own
+        else:
+            files |= own
+        if raw in ("config.json", "metadata.json") and entry.file_size > max(
+            HARMLESS_TEXT, MAX_TEXT_RATIO * entry.compress_size
+        ):
+            raise ModelFileError(f"{name}: {raw} unpacks to {entry.file_size:,} bytes; refused as a zip bomb")
 
 
 def _read_h5(path: Path) -> dict[str, Any]:
@@ -207,10 +257,32 @@ def check_safety(name: str, info: dict[str, Any], allow_unsafe: bool) -> None:
         )
 
 
-def is_keras2(info: dict[str, Any]) -> bool:
-    """Whether Keras 2 (or 1) wrote the file: Keras 3 reads some of it differently without a word."""
-    version = info.get("keras_version")
-    return isinstance(version, str) and version.strip().split(".")[0] in ("1", "2")
+def is_keras2(name: str, info: dict[str, Any]) -> bool:
+    """Whether Keras 2 (or 1) wrote the file: Keras 3 reads some of it differently without a word.
+
+    Raises ModelFileError where the version that it says is not the one that it is written in.
+    """
+    version, forms = info.get("keras_version"), _forms(info["config"])
+    said = version.strip().split(".")[0] if isinstance(version, str) else ""
+    is_2 = said in ("1", "2") if said else 2 in forms
+    if (3 if is_2 else 2) in forms:
+        raise ModelFileError(
+            f"{name}: says that Keras {version!r} wrote it, and its config is one of Keras {3 if is_2 else 2}; "
+            "the file is damaged or not trusted: save it again"
+        )
+    return is_2
+
+
+def _forms(config: Any) -> set[int]:
+    """The versions of Keras in whose ways a config is written, as far as calls and inputs tell."""
+    found = set()
+    for item in (item for _, item in objects(config)):
+        inner, nodes = item.get("config"), item.get("inbound_nodes")
+        if item["class_name"] == "InputLayer" and isinstance(inner, dict):
+            found |= {form for key, form in (("batch_shape", 3), ("batch_input_shape", 2)) if key in inner}
+        for node in nodes if isinstance(nodes, list) else ():
+            found.add(2 if isinstance(node, list) else 3)
+    return found
 
 
 def file_fingerprint(path: Path) -> str:

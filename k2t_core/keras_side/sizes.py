@@ -10,12 +10,14 @@ import numpy as np
 
 from k2t_core.errors import ModelFileError
 from k2t_core.keras_side.hdf5 import HARMLESS_BYTES
-from k2t_core.keras_side.internals import nodes_of
+from k2t_core.keras_side.internals import flattened, nodes_of
 
 # What an architecture may ask for beyond the weights that the file holds.
 MAX_GROWTH = 4
 # Elements of one tensor for one sample: 8 GiB in float32.
 MAX_ELEMENTS = 2**31
+# Steps of a sequence that Python goes through one by one, each time the layer runs.
+MAX_STEPS = 20_000
 
 
 def bytes_of(model: Any) -> dict[str, int]:
@@ -50,3 +52,28 @@ def tensor_shapes(model: Any) -> Iterator[tuple[str, tuple]]:
     for node in nodes_of(model):
         yield from ((node.operation.name, y.shape) for y in node.outputs)
         yield from tensor_shapes(node.operation)
+
+
+def check_steps(name: str, model: Any) -> None:
+    """Refuse a layer that goes through more steps in Python than anybody waits for.
+
+    Raises ModelFileError.
+    """
+    for node in nodes_of(model):
+        shape: tuple = node.input_tensors[0].shape if node.input_tensors else ()
+        count = shape[1] if len(shape) > 1 else None
+        if count is not None and count > MAX_STEPS and is_unrolled(node.operation):
+            raise ModelFileError(
+                f"{name}: layer {node.operation.name!r} goes through {count:,} steps one by one in Python; "
+                "build it with unroll=False, or give its input a free length (shape=(None, …))"
+            )
+        check_steps(name, node.operation)
+
+
+def is_unrolled(operation: Any) -> bool:
+    """Whether a layer of Keras 3, or one within it, has a turn of a loop of Python's for each step of a sequence."""
+    import keras
+
+    if not isinstance(operation, keras.Layer) or isinstance(operation, keras.Model):
+        return False
+    return any(getattr(x, "unroll", False) or isinstance(x, keras.layers.TimeDistributed) for x in flattened(operation))

@@ -394,10 +394,15 @@ def _check_same_model(manifest: Manifest, traced: Traced, folder: Path) -> None:
 def _check_finite(manifest: Manifest, traced: Traced) -> None:
     for path in dict.fromkeys(v.source for v in manifest.variables.values() if v.source):
         value = traced.value(path)
-        if is_float(value.dtype) and not np.isfinite(value).all():
-            bad = int((~np.isfinite(value)).sum())
+        if not is_float(value.dtype):
+            continue
+        bad, what = int((~np.isfinite(value)).sum()), "NaN or infinity"
+        if not bad and value.dtype.name != "float16":  # where 256 is large already, and none too large
+            largest = float(np.sqrt(np.finfo("float64" if value.dtype.name == "float64" else "float32").max))
+            bad, what = int((np.abs(value.astype("float64")) > largest).sum()), "numbers whose squares overflow"
+        if bad:
             raise K2TError(
-                f"{traced.source.name}: its variable {path!r} holds NaN or infinity in {bad} of {value.size} places, "
+                f"{traced.source.name}: its variable {path!r} holds {what} in {bad} of {value.size} places, "
                 "through which nothing can be compared; verify the mapping with randomised weights (“Randomised, in a "
                 "copy” in the app, --weights randomised, weights='randomised')"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keras
 import pytest
 
 import k2t_core as k2t
@@ -27,3 +28,10 @@ def test_a_report_ends_with_its_verdict(example, converted, capsys, weights):
     assert lines[-1] == report.verdict
     assert sum(line.rstrip().endswith("agrees") for line in lines[:-1]) == sum(len(run.outputs) for run in report.runs)
     assert any(line.startswith("cannot tell a wrong transpose: conv/kernel: every value is 1") for line in lines)
+
+
+def test_a_name_is_no_command_to_the_terminal(capsys):
+    x = keras.Input((3,), name="x\x1b[2J")
+    print_card(card_json(k2t.plan(keras.Model(x, keras.layers.Dense(2, name="d\x1b]0;title\x07")(x)))))
+    said = capsys.readouterr().out
+    assert "x\ufffd[2J" in said and "d\ufffd]0;title\ufffd" in said and "\x1b" not in said and "\x07" not in said

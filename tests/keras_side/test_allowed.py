@@ -253,7 +253,7 @@ def on_literals(victim, config):
 @pytest.mark.parametrize("change", [cycle, dangling, later_call, on_literals], ids=lambda f: f.__name__)
 def test_calls_that_never_come_are_refused_and_not_waited_for(package, suffix, change, tmp_path, nobody_reads):
     path = changed(saved(package, tmp_path, suffix), change)
-    with pytest.raises(ModelFileError, match="victim|nobody"):
+    with pytest.raises(ModelFileError, match="victim|nobody|says that Keras"):
         k2t.load(path)
 
 
@@ -354,3 +354,69 @@ def test_a_list_among_the_arguments_of_a_call_is_no_tensor():
     layers.append(dict(layers[1]))
     with pytest.raises(ModelFileError, match="two layers are called 'y'"):
         allowed.check_calls("model.keras", config, 3)
+
+
+# --- numbers ---
+
+
+@pytest.mark.parametrize("package, suffix", FORMATS, ids=FORMAT_IDS)
+@pytest.mark.parametrize("option", allowed.AMOUNTS)
+def test_what_counts_things_that_python_makes_is_bounded(package, suffix, option, tmp_path, nobody_reads):
+    path = saved(package, tmp_path, suffix)
+    clean = path.read_bytes()
+    for value in (allowed.AMOUNTS[option] + 1, 10**30, float("inf"), [1, 10**12]):
+        path.write_bytes(clean)
+        changed(path, lambda victim, config, value=value: victim["config"].update({option: value}))
+        with pytest.raises(k2t.UnsupportedError, match=f"'victim' has the option {option}="):
+            k2t.load(path)
+
+
+@pytest.mark.parametrize("package, suffix", FORMATS, ids=FORMAT_IDS)
+@pytest.mark.parametrize("kind", allowed.ARRAYS)
+def test_numbers_have_a_dtype_that_layers_compute_in(package, suffix, kind, tmp_path, nobody_reads):
+    path = saved(package, tmp_path, suffix)
+    clean = path.read_bytes()
+    for dtype in ("V2000000000", "U500000000", "O", "float32, (1000000,)float64", None, 7):
+        path.write_bytes(clean)
+        item = {"class_name": kind, "config": {"value": [0.0], "dtype": dtype}}
+        changed(path, lambda victim, config, item=item: victim["config"].update(kernel_initializer=copy.deepcopy(item)))
+        with pytest.raises(k2t.UnsupportedError, match="'victim' holds numbers of the dtype"):
+            k2t.load(path)
+
+
+@pytest.mark.parametrize("package, suffix", FORMATS, ids=FORMAT_IDS)
+def test_a_name_is_text_of_a_length_that_is_read(package, suffix, tmp_path, nobody_reads):
+    path = saved(package, tmp_path, suffix)
+    clean = path.read_bytes()
+    for value, why in ((7, "the name '7', which is no text"), ("x" * 501, "a name of 501 letters")):
+        path.write_bytes(clean)
+        with pytest.raises(k2t.UnsupportedError, match=why):
+            k2t.load(changed(path, lambda victim, config, value=value: config["config"].update(name=value)))
+
+
+@pytest.mark.parametrize("package, suffix", FORMATS, ids=FORMAT_IDS)
+def test_calls_in_an_order_that_takes_hours_are_refused(package, suffix, tmp_path, nobody_reads):
+    def backwards(victim, config):
+        layers = config["config"]["layers"]
+        text = json.dumps(victim)
+        for index in range(1000):
+            one = text.replace('"victim"', f'"v{index}"').replace('"x"', f'"v{index - 1}"' if index else '"x"')
+            layers.insert(1, json.loads(one))
+
+    with pytest.raises(ModelFileError, match="in an order in which Keras takes hours"):
+        k2t.load(changed(saved(package, tmp_path, suffix), backwards))
+
+
+@keras.saving.register_keras_serializable("k2t_tests_allowed")
+class Mine(keras.layers.Layer):
+    def call(self, x):
+        return x * 2.0
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_a_registered_name_opens_no_door_for_another_class(suffix, tmp_path):
+    path = saved(keras, tmp_path, suffix, Mine(name="victim"))
+    assert k2t.load(path).model is not None
+    names = {"class_name": "TFSMLayer", "registered_name": "k2t_tests_allowed>Mine", "module": "keras.layers"}
+    with pytest.raises(K2TError, match="TFSMLayer"):
+        k2t.load(changed(path, lambda victim, config: victim.update(names)))

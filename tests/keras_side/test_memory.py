@@ -53,3 +53,22 @@ def test_a_file_larger_than_memory_is_refused(monkeypatch, tmp_path):
     memory.check_file(tmp_path / "fits.npy", 2**30)
     with pytest.raises(k2t.InputError, match="large.npy: holds 2.0 GiB, and 1.0 GiB of memory are free"):
         memory.check_file(tmp_path / "large.npy", 2**31)
+
+
+def test_what_this_process_may_have_counts_as_well():
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    free = memory.available()
+    if free is None:
+        pytest.skip("the system does not say")
+    try:
+        resource.setrlimit(resource.RLIMIT_DATA, (2**40, hard))
+        assert memory.available() is not None
+        resource.setrlimit(resource.RLIMIT_DATA, (1, hard))
+        assert memory.available() == 0
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def test_a_batch_of_a_fixed_size_is_as_large_as_it_says():
+    assert memory.nbytes((100, 3), 2) == 4 * 100 * 3 and memory.nbytes((), 2) == 8

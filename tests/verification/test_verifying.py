@@ -528,3 +528,14 @@ def test_the_implied_range_is_compared_with_the_models_own_weights(tmp_path):
         "randomised",
     ]
     assert not any("pixels" in run.inputs for run in k2t.verify(tmp_path, model, edge_cases=False).runs)
+
+
+@pytest.mark.parametrize(("value", "words"), [(np.inf, "NaN or infinity"), (1e38, "numbers whose squares overflow")])
+def test_weights_through_which_nothing_can_be_compared(tmp_path, value, words):
+    x = keras.Input((3,))
+    model = keras.Model(x, keras.layers.Dense(3, name="dense")(x))
+    model.get_layer("dense").kernel.assign(np.where(np.eye(3), value, 1.0))
+    k2t.convert(model, tmp_path / "out")
+    with pytest.raises(k2t.K2TError, match=f"'dense/kernel' holds {words} in 3 of 9 places"):
+        k2t.verify(tmp_path / "out", model)
+    assert k2t.verify(tmp_path / "out", model, weights="randomised").passed

@@ -20,10 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from k2t_core.errors import RAISED, ModelFileError, UnsupportedError, one_line
+from k2t_core.errors import RAISED, K2TError, ModelFileError, UnsupportedError, one_line
 from k2t_core.keras_side import compiling
 from k2t_core.keras_side.internals import (
     ending_search,
+    few_steps,
     layers_of_keras2,
     nodes_of,
     patched,
@@ -32,6 +33,7 @@ from k2t_core.keras_side.internals import (
 )
 from k2t_core.keras_side.keras2.operations import OPERATIONS
 from k2t_core.keras_side.randomise import settle
+from k2t_core.keras_side.sizes import MAX_STEPS
 
 # max|Keras 3 − tf_keras| / max|tf_keras| of a tensor: more than two implementations of one formula differ by rounding.
 TOLERANCE = 1e-4
@@ -169,6 +171,7 @@ def load(
     from k2t_core.keras_side.keras2.rebuild import rebuild
 
     need: dict[str, int] = {}
+    refusals: list[ModelFileError] = []  # tf_keras writes its own words around what is raised within a layer
 
     def create(make: Callable[..., Any], **options: Any) -> Any:
         shape = options.get("shape")
@@ -176,20 +179,30 @@ def load(
             need[f"{options.get('name')} {len(need)}"] = (
                 math.prod(shape) * tf.as_dtype(options.get("dtype") or "float32").size
             )
-            check_sizes(need, iter(()))
+            try:
+                check_sizes(need, iter(()))
+            except ModelFileError as error:
+                refusals.append(error)
+                raise
         return make(**options)
 
     try:
-        with tf.variable_creator_scope(create), untrained(), ending_search():
+        with tf.variable_creator_scope(create), untrained(), ending_search(), few_steps(MAX_STEPS):
             model = tf_keras.models.load_model(path, compile=False)
         check_sizes(need, _shapes(model))
-    except (ModelFileError, UnsupportedError):
-        raise
     except RAISED as error:  # it raises every type there is for a file that it cannot rebuild
+        refused = refusals[0] if refusals else error
+        if isinstance(refused, K2TError):
+            raise refused from None
         raise ModelFileError(
             f"{path.name}: tf_keras {tf_keras.__version__} cannot rebuild the model: {one_line(error, 300)}"
         ) from error
-    return Original(model, *rebuild(model))
+    try:
+        return Original(model, *rebuild(model))
+    except K2TError:
+        raise
+    except RAISED as error:  # as does Keras 3 for what it is built of
+        raise ModelFileError(f"{path.name}: cannot be rebuilt in Keras 3: {one_line(error, 300)}") from error
 
 
 def need_package(path: Path, info: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -154,3 +155,23 @@ def test_a_model_that_takes_no_random_numbers_is_planned_and_compared_with_input
     tokens = np.random.default_rng(0).integers(100, 104, (5, 6)).astype("int32")
     report = k2t.verify(tmp_path / "out", tmp_path / "model.h5", inputs=tokens, edge_cases=False)
     assert report.passed and report.reference["package"] == "tf_keras"
+
+
+def test_a_refusal_from_within_a_layer_keeps_its_words(tmp_path):
+    """tf_keras builds some variables in call(), and writes lines of its own around what is raised there."""
+    x = tf_keras.Input((3, 4), name="x")
+    tf_keras.Model(x, tf_keras.layers.MultiHeadAttention(2, 3, name="attend")(x, x)).save(tmp_path / "m.h5")
+    with h5py.File(tmp_path / "m.h5", "r+") as file:
+        file.attrs["model_config"] = file.attrs["model_config"].replace('"num_heads": 2', '"num_heads": 100000000')
+    with pytest.raises(k2t.ModelFileError, match=r"^m\.h5: an absurd shape: [^\n]*$"):
+        k2t.load(tmp_path / "m.h5")
+
+
+def test_a_layer_that_would_be_unrolled_for_hours(tmp_path):
+    x = tf_keras.Input((7, 4), name="x")
+    tf_keras.Model(x, tf_keras.layers.SimpleRNN(2, unroll=True)(x)).save(tmp_path / "m.h5")
+    assert k2t.load(tmp_path / "m.h5").model is not None
+    with h5py.File(tmp_path / "m.h5", "r+") as file:
+        file.attrs["model_config"] = file.attrs["model_config"].replace("[null, 7, 4]", "[null, 7000000, 4]")
+    with pytest.raises(k2t.ModelFileError, match="unroll=True with 7,000,000 steps"):
+        k2t.load(tmp_path / "m.h5")
