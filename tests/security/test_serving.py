@@ -413,8 +413,6 @@ def test_the_browser_is_opened_without_the_token_among_its_arguments(page, tmp_p
     found = Server(
         tmp_path,
         "--browser",
-        "--example",
-        "dense",
         HOME=str(home),
         BROWSER=str(script),
         STREAMLIT_SERVER_HEADLESS="false",
@@ -429,7 +427,7 @@ def test_the_browser_is_opened_without_the_token_among_its_arguments(page, tmp_p
         assert address.startswith("file://") and found.token.value not in address
         assert [path.as_uri() for path in home.glob("k2t-open-*.html")] == [address]
         page.goto(address)
-        page.get_by_text("Every layer can be converted.").first.wait_for()
+        page.get_by_text("Choose a model").first.wait_for()
         assert page.url.startswith(found.address) and "token" not in page.url
         assert not list(home.glob("k2t-open-*")), "the file is gone as soon as the browser has come"
     finally:
