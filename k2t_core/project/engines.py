@@ -87,23 +87,27 @@ class Engines:
         self._watch: threading.Thread | None = None
 
     def warm(self) -> None:
-        """Have one ready for the next project."""
+        """Have one ready for the next project, where there is room for it.
+
+        Two that start at once take twice as long: a project asks for the next one's when its own model is loaded.
+        """
         with self._lock:
-            if self._spare is None or not self._spare.alive:
-                self._spare = self._make()
+            if len(self._living()) < self.most:
+                self._ready()
+
+    def _ready(self) -> Engine:
+        if self._spare is None or not self._spare.alive:
+            self._spare = self._make()
+        return self._spare
 
     def take(self) -> Engine:
         """An engine for a project. Where there are too many, the one that was not used for longest ends."""
         with self._lock:
-            self.warm()
-            found, self._spare = self._spare, None
-            assert found is not None  # it is warm
+            found, self._spare = self._ready(), None
             lent = sorted(self._living(), key=lambda one: one[1])
             for engine, _ in lent[: max(0, len(lent) + 1 - self.most)]:
                 self.end(engine, "others needed its memory")
             self._lent[id(found)] = (weakref.ref(found), time.monotonic())
-            if len(self._living()) < self.most:
-                self.warm()
             if self._watch is None:
                 self._watch = threading.Thread(target=self._look, name="k2t-engines", daemon=True)
                 self._watch.start()

@@ -247,6 +247,7 @@ class Project:
             else:
                 self._save()
             self.store.keep_only("models", path)
+        self.engines.warm()  # for the next project
         with interruptible(lambda: False):  # it is loaded: whoever cancels now comes too late
             plan = self.plan  # computed here, where progress shows
         if other:

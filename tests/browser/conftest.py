@@ -68,7 +68,7 @@ def page(browser, tmp_path):
     """
     context = browser.new_context(viewport={"width": 1280, "height": 1000}, accept_downloads=True)
     page = context.new_page()
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(180_000)
     asked: list[str] = []
     context.on("request", lambda request: asked.append(request.url))
     context.on("page", lambda new: new.on("websocket", lambda socket: asked.append(socket.url)))
@@ -136,7 +136,7 @@ def opened(serve, browser, example):
     """The address of the app, and a project in it that is overruled, converted and verified: (address, project)."""
     address = serve()
     page = browser.new_page()
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(180_000)
     project = load(page, address, example("convnet"))
     page.goto(f"{address}mapping?project={project}&layer=flatten")
     page.get_by_text("plain flatten", exact=True).click()

@@ -129,6 +129,7 @@ def test_where_memory_holds_no_more_the_longest_unused_one_ends():
     lent.used(first)
     third = lent.take()
     assert [one.alive for one in (first, second, third)] == [True, False, True]
+    lent.warm()
     assert len(made) == 3, "none waits where there is no room for it"
 
 
@@ -143,7 +144,10 @@ def test_one_waits_for_the_next_project():
     lent.warm()
     lent.warm()
     assert len(made) == 1
-    assert lent.take() is made[0] and len(made) == 2 and lent.take() is made[1]
+    assert lent.take() is made[0] and len(made) == 1, "the next one waits until this one has its model"
+    lent.warm()
+    assert len(made) == 2 and lent.take() is made[1]
+    lent.warm()
     made[2].kill()
     assert lent.take() is made[3], "not one that has ended meanwhile"
 

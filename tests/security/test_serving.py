@@ -257,7 +257,7 @@ def browser():
 def page(browser):
     context = browser.new_context(viewport={"width": 1280, "height": 1000})
     found = context.new_page()
-    found.set_default_timeout(60_000)
+    found.set_default_timeout(180_000)
     yield found
     context.close()
 
@@ -460,7 +460,7 @@ def test_what_the_owner_has_not_turned_on_is_not_there_for_others(browser, share
     """Whatever they say of themselves: Host names this machine, as it does behind a tunnel or a careless proxy."""
     context = browser.new_context(storage_state={"cookies": [shared.cookie], "origins": []})
     page = context.new_page()
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(180_000)
     page.goto(shared.address)
     page.get_by_role("tab", name="Upload").click()
     page.locator("input[type=file]").first.set_input_files(example("dense"))
@@ -485,7 +485,7 @@ def test_each_option_turns_one_thing_on(browser, tmp_path, example):
     context = browser.new_context(storage_state={"cookies": [found.cookie], "origins": []})
     try:
         page = context.new_page()
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(180_000)
         page.goto(found.address)
         page.get_by_role("tab", name="Upload").click()
         assert page.get_by_role("tab", name="Path").count() == 0
