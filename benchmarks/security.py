@@ -41,15 +41,19 @@ Written by `python benchmarks/security.py attacks kills fuzz`. What k2t promises
 does not promise, stands in [SECURITY.md](../SECURITY.md); the tests of it are in [tests/security](../tests/security).
 """
 SECTIONS = ("attacks", "fuzz", "kills", "engine")
-EMPTY = {"engine": "## What the engine costs\n\nNot measured yet.\n"}
+EMPTY = {
+    "fuzz": "## Files that are changed at random\n\nThe long run has not been made yet; CI judges a fixed sample.\n",
+    "kills": "## Processes that are killed\n\nNot counted yet.\n",
+    "engine": "## What the engine costs\n\nNot measured yet.\n",
+}
 
 
 def write(section: str, text: str) -> None:
     """Put a section of the report in its place."""
     old = REPORT.read_text(encoding="utf-8") if REPORT.exists() else ""
     found = {name: body for name, body in re.findall(r"<!-- (\w+) -->\n(.*?)<!-- /\1 -->", old, re.DOTALL)}
-    found[section] = text
-    parts = [f"<!-- {n} -->\n{found.get(n, EMPTY.get(n, '')).rstrip()}\n<!-- /{n} -->\n" for n in SECTIONS]
+    found = {name: body for name, body in found.items() if body.strip()} | {section: text}
+    parts = [f"<!-- {n} -->\n{(found.get(n) or EMPTY.get(n, '')).rstrip()}\n<!-- /{n} -->\n" for n in SECTIONS]
     REPORT.write_text("\n".join([HEAD, *parts]), encoding="utf-8")
 
 
