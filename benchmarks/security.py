@@ -149,7 +149,7 @@ def kills(options: argparse.Namespace) -> bool:
     ]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     found: dict[str, Counter] = {}
-    for work, when, count in re.findall(r"^deaths (\S+) (steps|\d+) (\d+)$", done.stdout, re.MULTILINE):
+    for work, when, count in re.findall(r"deaths (\S+) (steps|\d+) (\d+)", done.stdout):
         found.setdefault(work, Counter())["steps" if when == "steps" else "moments"] += int(count) - 1
     words = {
         "tests.emit.deaths:convert": "a conversion over an older one",
