@@ -129,7 +129,7 @@ def _compared(weight: PlannedWeight, got: torch.Tensor, traced: Traced) -> Itera
         yield Unequal(
             weight.key,
             weight.layer,
-            how if difference.max_abs else "differs in its bits alone (the sign of a zero, or of a NaN)",
+            how if difference.max_abs else "differs in its bits alone (a zero's sign, a NaN's payload, a subnormal)",
             difference,
         )
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import keras
 import pytest
+from keras import layers
 
 from tests.browser.conftest import button, load, settled, to
 
@@ -48,8 +50,13 @@ def test_a_new_visitor_sees_nothing(page, serve, example):
     other.context.close()
 
 
-def test_long_work_is_cancelled(page, serve, example):
-    load(page, serve(), example("transformer"))
+def test_long_work_is_cancelled(page, serve, tmp_path):
+    """Work of many seconds, so that a browser on a machine under load comes in time."""
+    y = x = keras.Input((96, 96, 3))
+    for _ in range(10):
+        y = layers.Conv2D(48, 3, padding="same", activation="relu")(y)
+    keras.Model(x, layers.GlobalAveragePooling2D()(y)).save(tmp_path / "slow.keras")
+    load(page, serve(), tmp_path / "slow.keras")
     to(page, "Verify")
     button(page, "Verify").click()
     button(page, "Cancel").click()

@@ -16,6 +16,9 @@ from k2t_core.recipe import Recipe, read_recipe
 from k2t_core.verification.weights_proof import Unequal, WeightsProof, prove_weights
 
 
+ZEROS = {"lstm.bias_hh_l0"}  # torch has two biases where Keras has one
+
+
 def network(dtype="float32"):
     x = keras.Input((6, 5))
     y = layers.LSTM(4, return_sequences=True, recurrent_initializer="zeros", name="lstm", dtype=dtype)(x)
@@ -61,7 +64,9 @@ def test_every_entry_that_changes_by_one_bit_is_named(dtype, tmp_path):
         edit(tmp_path, key, flip)
         found = proof(tmp_path, model)
         assert [one.key for one in found.unequal] == [key]
-        assert found.unequal[0].difference.max_abs > 0 and key in found.describe()
+        assert key in found.describe()
+        # Its last bit makes of a 0 a number below the smallest normal one, which TensorFlow takes for a 0.
+        assert found.unequal[0].difference.max_abs > 0 or "bits alone" in found.unequal[0].reason and key in ZEROS
 
 
 def test_zeros_of_another_sign_and_nan_of_another_payload_are_not_equal(tmp_path):
