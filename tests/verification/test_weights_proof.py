@@ -15,7 +15,6 @@ from k2t_core.keras_side.reading import read
 from k2t_core.recipe import Recipe, read_recipe
 from k2t_core.verification.weights_proof import Unequal, WeightsProof, prove_weights
 
-
 ZEROS = {"lstm.bias_hh_l0"}  # torch has two biases where Keras has one
 
 
