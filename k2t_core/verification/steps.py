@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from k2t_core.difference import LAYER_ROUNDINGS, roundings
+from k2t_core.difference import LAYER_ROUNDINGS, apart, roundings
 from k2t_core.graph import Node
 from k2t_core.keras_side import running
 from k2t_core.keras_side.traced import Traced
@@ -45,7 +45,7 @@ def diverging_steps(
     limit = roundings(record[tensor].dtype, LAYER_ROUNDINGS, float(np.abs(record[tensor]).max(initial=0.0)))
 
     def differs(want: np.ndarray, got: np.ndarray) -> bool:
-        return want.shape != got.shape or not np.abs(want - got).max(initial=0.0) <= limit
+        return want.shape != got.shape or not apart(want, got).max(initial=0.0) <= limit
 
     def shorter(steps: int) -> bool:
         cut = {t: _cut(node, t, value, steps, backwards) for t, value in given.items()}

@@ -164,8 +164,8 @@ def _report(
 ) -> Report:
     """All that is found by running both sides, beside what was found of the weights."""
     comparisons = _comparisons(options, sides, arrays, described, say)
-    runs, batches = _run(comparisons, options, sides, notes, say)
-    _until_all_are_seen(runs, batches, options, sides, notes, say)
+    runs, compared = _run(comparisons, options, sides, notes, say)
+    _until_all_are_seen(runs, compared, options, sides, notes, say)
     trained: list[TrainingResult] = []
     if options.training and not (options.stop_early and not runs[-1].passed):
         say(0.93, "Gradients and training mode")
@@ -183,9 +183,9 @@ def _report(
         weights=weights,
     )
     if options.explain and report.deciding.first_divergence is not None:
-        sides.take(report.deciding.weights)
-        of_it = batches[report.runs.index(report.deciding)]
-        report = explained(report, recipe, sides.written, sides.keras, of_it, say)
+        showed = compared[report.runs.index(report.deciding)]
+        sides.take(showed.weights, showed.draw)
+        report = explained(report, recipe, sides.written, sides.keras, showed.arrays(sides), say)
     return report
 
 
@@ -249,6 +249,10 @@ class _Comparison:
     own: bool = False
     draw: int = 0
 
+    def arrays(self, sides: _Sides) -> list[np.ndarray]:
+        """The batch, in Keras's layout."""
+        return self.batch(sides) if callable(self.batch) else self.batch
+
 
 def _comparisons(
     options: Options, sides: _Sides, arrays: list[np.ndarray], described: str, say: Progress
@@ -290,15 +294,15 @@ def _searched(arrays: list[np.ndarray], options: Options, say: Progress, sides: 
 
 def _run(
     comparisons: list[_Comparison], options: Options, sides: _Sides, notes: list[str], say: Progress
-) -> tuple[list[Run], list[list[np.ndarray]]]:
-    """A run for each comparison, until one differs where that is enough; and the batch of each."""
+) -> tuple[list[Run], list[_Comparison]]:
+    """A run for each comparison, until one differs where that is enough; and what was compared in each."""
     runs: list[Run] = []
-    batches: list[list[np.ndarray]] = []
+    compared: list[_Comparison] = []
     for comparison in comparisons:
         if options.stop_early and runs and not runs[-1].passed:
             break
         sides.take(comparison.weights, comparison.draw)
-        batch = comparison.batch(sides) if callable(comparison.batch) else comparison.batch
+        batch = comparison.arrays(sides)
         share = 0.1 + 0.9 * len(runs) / len(comparisons)
         whose = "the model’s" if comparison.weights == "model" else comparison.weights
         text = f"Comparing with {whose} weights on {comparison.inputs}"
@@ -324,14 +328,14 @@ def _run(
             notes.append(f"Not compared on {comparison.inputs}: {error}.")
             continue
         runs.append(replace(found, batch=tuple(array[:KEPT_SAMPLES] for array in batch)))
-        batches.append(batch)
+        compared.append(replace(comparison, batch=batch))
         notes.extend(note for note in more if note not in notes)
-    return runs, batches
+    return runs, compared
 
 
 def _until_all_are_seen(
     runs: list[Run],
-    batches: list[list[np.ndarray]],
+    compared: list[_Comparison],
     options: Options,
     sides: _Sides,
     notes: list[str],
@@ -346,7 +350,7 @@ def _until_all_are_seen(
         more = [_Comparison("randomised", words, batch, own=True, draw=draw)]
         found, theirs = _run(more, options, sides, notes, say)
         runs += found
-        batches += theirs
+        compared += theirs
 
 
 def _batch(options: Options, graph: Graph) -> tuple[list[np.ndarray], str]:

@@ -539,3 +539,17 @@ def test_weights_through_which_nothing_can_be_compared(tmp_path, value, words):
     with pytest.raises(k2t.K2TError, match=f"'dense/kernel' holds {words} in 3 of 9 places"):
         k2t.verify(tmp_path / "out", model)
     assert k2t.verify(tmp_path / "out", model, weights="randomised").passed
+
+
+def test_causes_are_looked_for_with_the_numbers_that_showed_the_difference(tmp_path):
+    """Inputs of zeros show nothing of a kernel; other random weights and inputs do, and it is they that explain it."""
+    x = keras.Input((6,), name="x")
+    model = keras.Model(x, layers.Dense(6, name="square")(x))
+    wrong = k2t.Recipe().with_override(k2t.Override("square", "permutation", {"key": "weight", "axes": [0, 1]}))
+    k2t.convert(model, tmp_path, wrong)
+    report = k2t.verify(tmp_path, model, inputs=[np.zeros((2, 6), "float32")], edge_cases=False)
+    assert [run.passed for run in report.runs] == [True, True, False]
+    assert report.deciding is report.runs[2]
+    alone = next(layer.isolated for layer in report.deciding.layers if layer.layer == "square")
+    best = report.causes[0]
+    assert best.explains and best.before.max_abs == pytest.approx(alone.max_abs, rel=1e-5)
