@@ -586,48 +586,64 @@ def measure(name: str, weights: str, most: int | None) -> list[dict[str, Any]]:
                     )
                     row |= {
                         "caught": not report.passed,
+                        "computed": not report.computes_the_same,
                         "located": report.first_divergence == layer,
                         "detail": report.verdict,
                     }
                 except k2t.K2TError as error:
-                    row |= {"caught": True, "located": f"layer {layer!r}" in str(error), "detail": str(error)}
+                    row |= {
+                        "caught": True,
+                        "computed": True,
+                        "located": f"layer {layer!r}" in str(error),
+                        "detail": str(error),
+                    }
             rows.append(row)
     return rows
 
 
-def score(mutants: Sequence[dict[str, Any]]) -> tuple[int, int]:
-    """How many are caught, and how many of those located."""
-    return sum(r["caught"] for r in mutants), sum(r["caught"] and r["located"] for r in mutants)
+def score(mutants: Sequence[dict[str, Any]]) -> tuple[int, int, int]:
+    """How many are caught, how many of those located, and how many what is computed shows by itself."""
+    return (
+        sum(r["caught"] for r in mutants),
+        sum(r["caught"] and r["located"] for r in mutants),
+        sum(r["computed"] for r in mutants),
+    )
 
 
 def table(rows: list[dict[str, Any]], most: int | None) -> str:
     clean = [r for r in rows if r["kind"] is None]
     mutants = [r for r in rows if r["kind"]]
     kinds, models_of_both = {r["kind"] for r in mutants}, [{r["model"] for r in some} for some in (mutants, clean)]
-    caught, located = score(mutants)
+    caught, located, computed = score(mutants)
     count = max(len(mutants), 1)
     some = f" (in the networks of keras.applications, in at most {most} layers a kind, spread over the depth)"
     lines = [
         "# Mutation score",
         "",
         "Written by `python benchmarks/mutations.py`. A mutant is a conversion with one fault put into one layer on "
-        f"purpose, in every layer that can have it{some if most else ''}.",
+        f"purpose, in every layer that can have it{some if most else ''}. Faults in the written weights alone are in "
+        "[changed_weights.md](changed_weights.md).",
         "",
         f"{len(mutants)} mutants of {len(kinds)} kinds in {len(models_of_both[0])} models, "
         "each with natural (random), all-ones and Keras's initial weights: "
-        f"**{caught} caught ({caught / count:.1%}), {located} located ({located / count:.1%})**. "
+        f"**{caught} caught ({caught / count:.1%}), {located} located ({located / count:.1%})**; without the proof of "
+        f"the weights, by what is computed alone, {computed} ({computed / count:.1%}). "
         f"Without mutants: {len(clean)} verifications of {len(models_of_both[1])} models, "
         "with edge cases (and gradients, where there are mutants), "
         f"**{sum(not r['passed'] for r in clean)} false alarms**.",
         "",
-        "| kind | mutants | caught | located |",
-        "|---|--:|--:|--:|",
+        "| kind | mutants | caught | located | function proof alone |",
+        "|---|--:|--:|--:|--:|",
     ]
     for kind in KINDS:
         own = [r for r in mutants if r["kind"] == kind]
         if own:
             lines.append(f"| {kind} | {len(own)} | {' | '.join(map(str, score(own)))} |")
-    lines += ["", "| model | mutants | caught | located | false alarms |", "|---|--:|--:|--:|--:|"]
+    lines += [
+        "",
+        "| model | mutants | caught | located | function proof alone | false alarms |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
     for name in dict.fromkeys(r["model"] for r in rows):
         own = [r for r in mutants if r["model"] == name]
         alarms = sum(not r["passed"] for r in clean if r["model"] == name)
@@ -713,7 +729,7 @@ def main() -> int:
                 with options.results.open("a", encoding="utf-8") as file:
                     file.writelines(json.dumps(row) + "\n" for row in found)
             mutants = [r for r in found if r["kind"]]
-            caught, located = score(mutants)
+            caught, located, _ = score(mutants)
             alarms = sum(not r["passed"] for r in found if not r["kind"])
             print(
                 f"{time.strftime('%H:%M:%S')} {name}: {len(mutants)} mutants, {caught} caught, {located} located, "
