@@ -16,6 +16,7 @@ from k2t_core.errors import K2TError, OutputError, one_line
 from k2t_core.processes.child import Child, WorkerFault, Zygote
 from k2t_core.processes.limits import InForce, Limits, cpu_limit, memory_limit, wall_limit
 from k2t_core.processes.messages import Codec
+from k2t_core.words import printable
 
 # Of the whole process, so that torch is imported once. Elsewhere than on Linux the system's own libraries may not be
 # forked after they were loaded: there each sandbox is started afresh.
@@ -121,7 +122,7 @@ def _pass_on(reads: int, who: str) -> None:
     """In a thread: what the process prints, to stderr, so that it is seen who says it and no terminal obeys it."""
     with open(reads, encoding="utf-8", errors="replace") as file:
         while line := file.readline(LINE):
-            words = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line.rstrip())
+            words = printable(line.rstrip())
             if words and sys.stderr is not None:
                 print(f"{who} prints: {words}", file=sys.stderr, flush=True)
 

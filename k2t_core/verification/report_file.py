@@ -1,24 +1,29 @@
-"""A verification report on disk: report.json with the numbers, arrays.npz with the outputs and the batch."""
+"""A verification report on disk: report.json with the numbers, and the .npz that it names with outputs and batch.
+
+A process may die at any moment, and the machine may: the arrays are there, under a name of their own, before
+report.json names them in place of the old ones.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import secrets
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from k2t_core.emit.committing import flush
 from k2t_core.transforms import float_dtype
 from k2t_core.verification.report import Report
 
-REPORT_VERSION = 11
+REPORT_VERSION = 12
 
 
 def write_report(report: Report, folder: Path, key: str) -> None:
     """Write a report, so that `read_report` gives an equal one. ``key`` says what it was a report on."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "report.json").unlink(missing_ok=True)  # without it there is no report: never half of two
     arrays = report.arrays()
     exotic = {
         name: str(array.dtype)
@@ -26,11 +31,18 @@ def write_report(report: Report, folder: Path, key: str) -> None:
         if array.dtype.kind == "V" or array.dtype.name == "bfloat16"
     }
     kept: dict[str, Any] = {name: a.astype("float32") if name in exotic else a for name, a in arrays.items()}
-    np.savez(folder / "arrays.npz", **kept)
-    data = {"k2t_report": REPORT_VERSION, "key": key, "dtypes": exotic, **report.to_json()}
+    path = folder / f"arrays-{secrets.token_hex(8)}.npz"
+    np.savez(path, **kept)
+    flush(path)
+    data = {"k2t_report": REPORT_VERSION, "key": key, "arrays": path.name, "dtypes": exotic, **report.to_json()}
     staging = folder / "report.json.new"
     staging.write_text(json.dumps(data, indent=2, ensure_ascii=False), encoding="utf-8")
+    flush(staging)
     os.replace(staging, folder / "report.json")
+    flush(folder)
+    for other in folder.glob("arrays*.npz"):  # of the report before, and of one whose writing was cut short
+        if other != path:
+            other.unlink()
 
 
 def read_report(folder: Path) -> Report | None:
@@ -38,7 +50,7 @@ def read_report(folder: Path) -> Report | None:
     data = _read_json(folder)
     if data is None:
         return None
-    with np.load(folder / "arrays.npz", allow_pickle=False) as file:
+    with np.load(folder / data["arrays"], allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
     for name, dtype in data["dtypes"].items():
         arrays[name] = arrays[name].astype(float_dtype(dtype))

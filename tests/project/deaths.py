@@ -17,7 +17,7 @@ from tests.emit import deaths as conversion
 
 ID = "p" * 32
 OVERRIDDEN = History().then(Recipe((Override("dense", "snippet", "x", "why"),)))
-REPORT = {"report/report.json": "{}", "report/arrays.npz": "a", "runs.jsonl": "", "runs/1.json": "{}"}
+REPORT = {"report/report.json": "{}", "report/arrays-0.npz": "a", "runs.jsonl": "", "runs/1.json": "{}"}
 
 
 def project(folder: Path) -> Store:

@@ -12,6 +12,8 @@ from keras import layers
 import k2t_core as k2t
 from k2t_core.keras_side.randomise import randomise
 from k2t_core.verification.report_file import read_report, report_key, write_report
+from tests.killing import deaths, random_deaths
+from tests.verification.deaths import OLD
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +44,25 @@ def test_none_of_this_version_is_none(report, tmp_path):
     assert read_report(tmp_path) is None and report_key(tmp_path) is None
 
 
-def test_a_write_that_fails_leaves_no_half_of_a_report(report, tmp_path, monkeypatch):
+def test_a_write_that_fails_leaves_the_old_report(report, tmp_path, monkeypatch):
     write_report(report, tmp_path, "old")
-    monkeypatch.setattr(np, "savez", lambda *args, **kwargs: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"):
-        write_report(report, tmp_path, "new")
-    assert read_report(tmp_path) is None
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "savez", lambda *args, **kwargs: (_ for _ in ()).throw(OSError("disk full")))
+        with pytest.raises(OSError, match="disk full"):
+            write_report(report, tmp_path, "new")
+    assert report_key(tmp_path) == "old" and read_report(tmp_path).to_json() == report.to_json()
+    write_report(report, tmp_path, "new")
+    assert report_key(tmp_path) == "new" and len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("when", ["steps", random_deaths()])
+def test_who_dies_while_writing_leaves_the_old_report_or_the_new_one(when, report, tmp_path, monkeypatch):
+    write_report(report, tmp_path / "old", "old")
+    monkeypatch.setenv(OLD, str(tmp_path / "old"))
+    found = deaths("tests.verification.deaths", "report", tmp_path / "deaths", when)
+    keys = {report_key(folder / "report") for folder in found}
+    assert keys == {"old", "new"} if when == "steps" else keys <= {"old", "new"}
+    assert all(read_report(folder / "report").to_json() == report.to_json() for folder in found)
 
 
 def test_a_report_on_training_with_dropout_is_written(tmp_path):
