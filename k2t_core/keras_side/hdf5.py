@@ -18,6 +18,8 @@ from k2t_core.errors import ModelFileError, one_line
 # What the datasets may unpack to: so much in any case, else so many times the file.
 HARMLESS_BYTES = 64 * 2**20
 MAX_RATIO = 200
+# What h5py raises of a damaged file, whichever of its numbers or texts was hit.
+DAMAGE = (OSError, LookupError, ValueError, RuntimeError, TypeError, ArithmeticError)
 MAX_OBJECTS = 1_000_000
 MAX_DEPTH = 64
 # Filters that HDF5 itself brings, and h5py's LZF; any other would be a library that is looked for at run time.
@@ -44,7 +46,7 @@ def check_hdf5(file: str | Path | IO[bytes], name: str, stored: int) -> None:
                         f"{name}: an absurd shape: up to dataset {path!r} it declares {total:,} bytes, "
                         f"and is {stored:,} bytes large"
                     )
-    except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
+    except DAMAGE as error:
         raise ModelFileError(
             f"{name}: the HDF5 file is truncated or damaged ({one_line(error)}); save or copy it again"
         ) from error

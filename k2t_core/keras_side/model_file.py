@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from k2t_core.errors import ModelFileError, UnsafeModelError, UnsupportedError, one_line
-from k2t_core.keras_side.hdf5 import HARMLESS_BYTES, MAX_RATIO, check_hdf5
+from k2t_core.keras_side.hdf5 import DAMAGE, HARMLESS_BYTES, MAX_RATIO, check_hdf5
 from k2t_core.permissions import permissions
+from k2t_core.processes.limits import briefly
 
 # A .keras archive is stored, or at most deflated, and weights hardly shrink: a larger ratio is a zip bomb. Small
 # archives may shrink more (a config of many equal layers), and do no harm.
@@ -25,6 +26,11 @@ MAX_BYTES = 64 * 2**30
 HARMLESS_TEXT, MAX_TEXT_RATIO = 16 * 2**20, 20
 MAX_DEPTH = 400  # of a config; a model within another takes four
 MAX_AXES = 64  # lists directly in lists, which become the axes of a tensor
+MAX_NAME = 1000  # letters; TensorFlow's own names, scopes within scopes, have some hundreds
+# Seconds of the processor for what is read before anything is loaded, more than any whole file was seen to take: in
+# damaged ones HDF5's library goes round in circles (a list of attributes that leads back to itself, for one).
+READING = 60
+READ_PER_SECOND = 20 * 2**20
 MAX_MEMBERS = 10_000  # Keras unpacks all of them into a folder
 PLAIN = (0, stat.S_IFREG, stat.S_IFDIR)  # the kinds of member that are no links or devices
 _DAMAGE = (
@@ -50,20 +56,21 @@ def read_info(path: Path) -> dict[str, Any]:
         raise ModelFileError(f"{path.name}: cannot be read: {error.strerror or error}") from error
     if size == 0:
         raise ModelFileError(f"{path.name}: the file is empty")
-    if head[:4] == b"PK\x03\x04":
-        info = _read_keras_archive(path)
-    elif head == b"\x89HDF\r\n\x1a\n":
-        info = _read_h5(path)
-    else:
+    readers = {b"PK\x03\x04": _read_keras_archive, b"\x89HDF\r\n\x1a\n": _read_h5}
+    reader = next((reader for magic, reader in readers.items() if head.startswith(magic)), None)
+    if reader is None:
         raise ModelFileError(
             f"{path.name}: not a Keras model: neither a .keras archive (zip) nor an HDF5 file; "
             "save it with model.save('model.keras')"
         )
+    with briefly(READING + size // READ_PER_SECOND):
+        info = reader(path)
     if not isinstance(info["config"], dict) or "class_name" not in info["config"]:
         raise ModelFileError(
             f"{path.name}: its config describes no model; save it again with model.save('model.keras')"
         )
     _check_depth(path.name, info["config"])
+    _check_words(path.name, info["config"])
     try:
         json.dumps(info["config"], ensure_ascii=False).encode("utf-8")
     except (UnicodeEncodeError, RecursionError) as error:  # half of a character: no source and no manifest can hold it
@@ -90,6 +97,23 @@ def _check_depth(name: str, config: Any) -> None:
             stack.extend((inner, depth + 1, 1) for inner in value.values())
         elif isinstance(value, list):
             stack.extend((inner, depth + 1, axes + 1) for inner in value)
+
+
+def _check_words(name: str, config: Any) -> None:
+    """Refuse names that are none: whoever looks one up takes a text, and a text of a length that somebody reads."""
+    for owner, item in objects(config):
+        for words in (item.get("module"), item.get("registered_name")):
+            if words is not None and not isinstance(words, str):
+                raise ModelFileError(
+                    f"{name}: layer {owner[:MAX_NAME]!r} names its class by {words!r:.80}, which is no text; "
+                    "the file is damaged"
+                )
+        given = (owner, item["class_name"], item.get("module"), item.get("registered_name"))
+        if longest := next((words for words in given if words and len(words) > MAX_NAME), None):
+            raise ModelFileError(
+                f"{name}: a name in it, {longest[:40]!r} and so on, has {len(longest):,} letters, and k2t takes "
+                f"{MAX_NAME}; give the layer a shorter one"
+            )
 
 
 def _read_keras_archive(path: Path) -> dict[str, Any]:
@@ -170,7 +194,7 @@ def _read_h5(path: Path) -> dict[str, Any]:
     try:
         with h5py.File(path, "r") as file:
             config, version = file.attrs.get("model_config"), file.attrs.get("keras_version")
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
+    except DAMAGE as error:
         raise ModelFileError(
             f"{path.name}: the HDF5 file is truncated or damaged ({one_line(error, 300)}); save or copy it again"
         ) from error

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import re
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
-from k2t_core.errors import InputError, one_line
+from k2t_core.errors import RAISED, InputError, K2TError, one_line
 from k2t_core.keras_side.traced import Traced
 
 T = TypeVar("T")
@@ -73,7 +75,8 @@ def holding_the_model(function: Callable[..., T]) -> Callable[..., T]:
 def refusing_bad_batches(function: Callable[..., T]) -> Callable[..., T]:
     """The function; it raises an InputError where Keras refuses the batch that it is given.
 
-    Such as a token beyond a vocabulary, or a size too small for a kernel.
+    Such as a token beyond a vocabulary, a size too small for a kernel, or any of a model that does not run at all: its
+    layers then raise whatever Python raises. What k2t's own lines raise is no refusal.
     """
 
     @wraps(function)
@@ -82,10 +85,20 @@ def refusing_bad_batches(function: Callable[..., T]) -> Callable[..., T]:
 
         try:
             return function(*args, **kwargs)
-        except (OpError, ValueError) as error:
+        except K2TError:
+            raise
+        except RAISED as error:
+            if not isinstance(error, (OpError, ValueError)) and _is_ours(error):
+                raise
             words = re.sub(r"\{\{[^}]*\}\}", "", str(error).split("Arguments received by")[0])
             raise InputError(
                 f"Keras itself refuses this batch: {one_line(words, 220)}; give inputs that the model is made for"
             ) from error
 
     return run
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Whether a line of k2t's raised it, and no framework's and no user's."""
+    steps = list(traceback.walk_tb(error.__traceback__))
+    return bool(steps) and Path(steps[-1][0].f_code.co_filename).is_relative_to(Path(__file__).parents[1])

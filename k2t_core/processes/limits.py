@@ -4,6 +4,8 @@ Limits of the kernel, put on by the process itself before it reads anything of a
 again: `setrlimit`, Landlock (files and signals; https://docs.kernel.org/userspace-api/landlock.html) and seccomp
 (sockets and processes; https://docs.kernel.org/userspace-api/seccomp_filter.html). Both of the latter need no rights
 and are there on Linux only. What could not be put on is said in words: `Limits.apply` returns them.
+
+Long because both are spoken to in their own structures and numbers, for which Python has no names.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ import platform
 import signal
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -42,6 +45,8 @@ class Limits:
 
     def apply(self) -> InForce:
         """Put them on this process and all its children."""
+        global _own
+        _own = True
         found = InForce()
         _rlimits(self, found)
         if not self.network:
@@ -60,6 +65,26 @@ class Limits:
             soft = int(sum(resource.getrusage(resource.RUSAGE_SELF)[:2])) + 1 + self.call
             hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
             resource.setrlimit(resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
+
+
+# State of the process: whether it is one of k2t's own, which may be ended (`Limits.apply`). A user's script may not.
+_own = False
+
+
+@contextmanager
+def briefly(seconds: float) -> Iterator[None]:
+    """A process of k2t's own ends where the work within takes more seconds of its processors than that.
+
+    For a library that may never come back, whatever Python does: the timer's signal, SIGPROF, ends the process.
+    """
+    if not _own or not hasattr(signal, "ITIMER_PROF"):  # not on Windows
+        yield
+        return
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 @dataclass
@@ -104,6 +129,8 @@ def how_it_ended(code: int, limits: Limits) -> str:
     name = signal.Signals(-code).name
     if name == "SIGXCPU":
         return f"its work took more than {limits.call or limits.cpu} s of processor time"
+    if name == "SIGPROF":
+        return "the file kept its processor busy far longer than any file does; it is damaged: save or copy it again"
     if name == "SIGKILL":
         return "the system killed it, most likely because memory ran out"
     if name == "SIGABRT" and limits.memory is not None:

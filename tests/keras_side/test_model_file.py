@@ -57,6 +57,24 @@ def test_an_archive_whose_config_is_no_model(tmp_path, config):
     refused(path)
 
 
+@pytest.mark.parametrize("key", ["module", "registered_name"])
+@pytest.mark.parametrize("value", [[], {"a": 1}, 7, True])
+def test_a_name_that_is_no_text(key, value, tmp_path):
+    small_model().save(tmp_path / "small.keras")
+
+    def change(config):
+        config["config"]["layers"][1][key] = value
+
+    path = rewritten(tmp_path / "small.keras", tmp_path / "odd.keras", change)
+    refused(path, "is no text", "damaged")
+
+
+def test_a_name_that_nobody_reads(tmp_path):
+    x = keras.Input((3,))
+    keras.Model(x, layers.Dense(2, name="x" * 2000)(x)).save(tmp_path / "long.keras")
+    refused(tmp_path / "long.keras", "has 2,000 letters", "give the layer a shorter one")
+
+
 def test_a_wrong_suffix(example, h5, tmp_path):
     refused(shutil.copy(example("dense"), tmp_path / "dense.h5"), "rename it to dense.keras")
     refused(shutil.copy(h5, tmp_path / "model.keras"), "rename it to model.h5")

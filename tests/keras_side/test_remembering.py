@@ -10,6 +10,7 @@ import pytest
 from keras import layers
 
 import k2t_core as k2t
+from k2t_core.keras_side.copying import randomised_copy
 from k2t_core.keras_side.reading import read
 from k2t_core.keras_side.remembering import holding_the_model, refusing_bad_batches, remembered, remembering
 
@@ -88,3 +89,24 @@ def test_what_keras_refuses_is_said_in_one_line():
 
     with pytest.raises(k2t.InputError, match="^Keras itself refuses this batch: too small for a kernel; give inputs"):
         refuse()
+
+
+@pytest.mark.parametrize("error", [IndexError("list index out of range"), TypeError("no"), SystemExit("stop")])
+def test_whatever_a_model_raises_is_a_refusal(error):
+    @refusing_bad_batches
+    def refuse():
+        raise error
+
+    with pytest.raises(k2t.InputError, match="^Keras itself refuses this batch: "):
+        refuse()
+
+
+def test_a_fault_of_k2ts_own_is_none():
+    with pytest.raises(AttributeError):
+        refusing_bad_batches(randomised_copy)(None, 0)
+    with pytest.raises(k2t.OutputError):
+        refusing_bad_batches(raising)()
+
+
+def raising():
+    raise k2t.OutputError("said already")

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from k2t_core.errors import InputError, UnsupportedError
+from k2t_core.processes.limits import briefly
 from k2t_core.processes.messages import Codec
 from k2t_core.progress import Cancelled, Progress, check
 
@@ -106,6 +107,10 @@ class Target:
 
     def crash(self) -> None:
         ctypes.string_at(0)
+
+    def burn_briefly(self, seconds: float) -> None:
+        with briefly(seconds):
+            self.burn()
 
     def burn(self) -> None:
         while True:

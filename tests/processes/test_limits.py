@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import sys
+import time
 
 import pytest
 
 from k2t_core.errors import ProcessEnded
 from k2t_core.processes.child import Child
-from k2t_core.processes.limits import Limits, cpu_limit, memory_limit, memory_of_the_machine, wall_limit
+from k2t_core.processes.limits import Limits, briefly, cpu_limit, memory_limit, memory_of_the_machine, wall_limit
 from tests.processes.targets import Target
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits of the Linux kernel")
@@ -48,6 +50,23 @@ def test_processor_time_of_a_call(limited):
 def test_processor_time_of_all(limited):
     with pytest.raises(ProcessEnded, match="took more than 1 s of processor time"):
         limited(cpu=1).call("burn")
+
+
+def test_a_library_that_never_comes_back(limited):
+    child = limited(call=60)
+    assert child.call("hold", 0.1)
+    with pytest.raises(ProcessEnded, match="busy far longer than any file does; it is damaged"):
+        child.call("burn_briefly", 0.3)
+
+
+def test_only_a_process_of_k2ts_own_is_ended():
+    with briefly(0.01):
+        until = time.process_time() + 0.1
+        while time.process_time() < until:
+            pass
+    script = "from k2t_core.processes.limits import Limits, briefly; Limits().apply()\nwith briefly(0.5): pass\n"
+    script += "import time\nwhile time.process_time() < 1: pass\nprint('goes on')"
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout == "goes on\n"
 
 
 def test_the_size_of_a_file(limited, tmp_path):

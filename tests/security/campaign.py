@@ -14,7 +14,7 @@ from k2t_core.processes.messages import Codec
 from k2t_core.progress import Cancelled, interruptible
 from tests.security.fuzzing import GOOD, Mutant
 
-SECONDS = 90  # of a wall clock, for one mutant
+SECONDS = 180  # of a wall clock, for one mutant
 MEMORY = 4 * 2**30
 LIVES = 400  # mutants that one process judges: what the frameworks keep of each adds up
 
@@ -53,7 +53,8 @@ class Judge:
             child.kill()
             ended = {"outcome": "hang", "words": f"more than {self.seconds:.0f} s"}
         except ProcessEnded as error:
-            kind = "hang" if "processor time" in str(error) else "memory" if "memory" in str(error) else "crash"
+            ends = {"it is damaged": "refused", "processor time": "hang", "memory": "memory"}
+            kind = next((kind for words, kind in ends.items() if words in str(error)), "crash")
             ended = {"outcome": kind, "words": str(error)}
         except MemoryError as error:
             ended = {"outcome": "memory", "words": str(error)}

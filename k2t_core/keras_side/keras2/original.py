@@ -237,10 +237,10 @@ def check_config(name: str, objects: Iterable[tuple[str, dict[str, Any]]]) -> No
             )
         elif kind in OPERATION_LAYERS:
             symbol = config.get("function") if isinstance(config, dict) else None
-            if symbol not in OPERATIONS:
+            if not isinstance(symbol, str) or symbol not in OPERATIONS:
                 problems.append(
-                    f"{name}: layer {owner!r} is TensorFlow's operation tf.{symbol}, which k2t cannot carry to "
-                    "Keras 3; rebuild the model in Keras 3 with keras.ops"
+                    f"{name}: layer {owner!r} is TensorFlow's operation tf.{one_line(symbol)}, which k2t cannot carry "
+                    "to Keras 3; rebuild the model in Keras 3 with keras.ops"
                 )
         elif ">" in kind or not OWN_MODULES.match(str(item.get("module") or "keras")):
             what = config if kind == "function" else item.get("registered_name") or kind
