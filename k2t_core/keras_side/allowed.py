@@ -24,6 +24,7 @@ from types import ModuleType
 from typing import Any
 
 from k2t_core.errors import ModelFileError, UnsupportedError
+from k2t_core.nests import leaves
 from k2t_core.rules import registry
 
 # Layers that run what they load from elsewhere, or another framework's code.
@@ -45,7 +46,6 @@ VALUES = frozenset(
 ARRAYS = ("__numpy__", "__tensor__")  # of VALUES: numbers, and the dtype that they are made in
 # A dtype of numpy's may be as long as it says: one element of "V2000000000" takes two gigabytes.
 NUMBERS = re.compile(r"(bfloat16|float(8_e4m3fn|8_e5m2|16|32|64)|u?int(4|8|16|32|64)|complex(64|128)|bool|string)")
-MAX_NAME = 500  # letters
 MAX_VISITS = 300_000  # of calls, until they are in an order: both loaders go over all of them again and again
 CODE = "__lambda__"  # stored Python code, which `loading.check_safety` asks the user about
 # Options that count what Python makes or does one by one while a layer is built or run, whatever is stored: a list of
@@ -61,6 +61,8 @@ AMOUNTS = {
     "num_ops": 1000,
     "output_size": 10**6,
     "power_iterations": 10**4,
+    # Windows: TensorFlow's kernels count in 32 bits, and end the process where that is not enough.
+    **dict.fromkeys(("cropping", "dilation_rate", "padding", "pool_size", "rate", "size", "strides"), 2**16),
 }
 FILES = ("vocabulary", "idf_weights")  # options that Keras takes for a path where they are a string
 OPERATIONS = ("core", "einops", "image", "linalg", "math", "nn", "numpy")  # modules of keras.src.ops
@@ -275,11 +277,9 @@ def _odd_options(config: Mapping[str, Any]) -> Iterator[str]:
     own = config.get("name")
     if own is not None and not isinstance(own, str):
         yield f"has the name {str(own)[:80]!r}, which is no text; the file is damaged"
-    elif own is not None and len(own) > MAX_NAME:
-        yield f"has a name of {len(own):,} letters, which no layer has; the file is damaged"
     for option, most in AMOUNTS.items():
         given = config.get(option)
-        for count in given if isinstance(given, list) else [given]:
+        for count in leaves(given):
             if isinstance(count, (int, float)) and not count <= most:
                 yield (
                     f"has the option {option}={str(count)[:40]}, and k2t takes at most {most:,}; "

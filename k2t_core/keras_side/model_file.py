@@ -26,7 +26,7 @@ MAX_BYTES = 64 * 2**30
 HARMLESS_TEXT, MAX_TEXT_RATIO = 16 * 2**20, 20
 MAX_DEPTH = 400  # of a config; a model within another takes four
 MAX_AXES = 64  # lists directly in lists, which become the axes of a tensor
-MAX_NAME = 1000  # letters; TensorFlow's own names, scopes within scopes, have some hundreds
+MAX_NAME = 500  # letters
 # Seconds of the processor for what is read before anything is loaded, more than any whole file was seen to take: in
 # damaged ones HDF5's library goes round in circles (a list of attributes that leads back to itself, for one).
 READING = 60
