@@ -124,10 +124,11 @@ def convert(
     for reason in left:
         print(f"k2t: left out of the recipe: {reason}", file=sys.stderr)
     count, lines = sum(1 for _ in result.plan.root.walk()), len(result.code.text.splitlines())
-    print(f"{model.name}: {count} call{'s' if count != 1 else ''} of layers → {result.model_path}, {lines} lines")
+    calls = f"{count} call{'s' if count != 1 else ''} of layers"
+    print(printable(f"{model.name}: {calls} → {result.model_path}, {lines} lines"))
     for name in result.files:
-        print(f"  {result.folder / name}  {size_text((result.folder / name).stat().st_size)}")
-    print("verify with:", verify_line(out, model, {"rules": rules, "allow_unsafe": allow_unsafe}))
+        print(printable(f"  {result.folder / name}  {size_text((result.folder / name).stat().st_size)}"))
+    print(printable(f"verify with: {verify_line(out, model, {'rules': rules, 'allow_unsafe': allow_unsafe})}"))
 
 
 @app.callback(invoke_without_command=True)

@@ -46,17 +46,17 @@ def commit(staging: Path, files: Collection[str], gone: Iterable[str] = ()) -> N
 
 def recover(folder: Path) -> None:
     """Finish what a process that died had committed; mostly there is nothing. Raises OSError where it may not write."""
-    if (folder / COMMITTED).is_dir():
+    if _is_own(folder / COMMITTED):
         with alone_in(folder):
             _finish(folder)
 
 
 def _finish(folder: Path) -> None:
     committed = folder / COMMITTED
-    if not committed.is_dir():
+    if not _is_own(committed):
         return
-    coming = [name for name in sorted(KNOWN) if (committed / name).is_file()]
-    gone = (committed / GONE).read_text(encoding="utf-8").split("\n")
+    coming = [name for name in sorted(KNOWN) if _is_plain(committed / name)]
+    gone = (committed / GONE).read_bytes().decode("utf-8", "replace").split("\n")
     # First the old ones go: in between a missing file is an error, where one of each would be a wrong model.
     for name in sorted(KNOWN):
         if name in coming or name in gone:
@@ -67,6 +67,15 @@ def _finish(folder: Path) -> None:
     done = folder / f"{STAGING.format(pid=os.getpid())}done"
     os.rename(committed, done)  # in one step: half of it would not be understood
     shutil.rmtree(done, ignore_errors=True)
+
+
+def _is_own(committed: Path) -> bool:
+    """Whether it is a committed folder as `commit` makes one: whoever hands a folder on can put anything there."""
+    return committed.is_dir() and not committed.is_symlink() and _is_plain(committed / GONE)
+
+
+def _is_plain(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
 
 
 @contextmanager

@@ -216,6 +216,8 @@ class Manifest:
         wrong = _mismatch(data, _MANIFEST)
         if wrong is None:
             try:
+                if not data["outputs"]:
+                    raise KeyError("no outputs")
                 return cls.from_json(data)
             except (K2TError, TypeError, KeyError) as error:  # a weight transform that is not known, or not whole
                 wrong = str(error)

@@ -205,7 +205,30 @@ _NUMBERS: dict[str, tuple[int | None, int | None]] = {
     "semget": (64, 190),
     "msgget": (68, 186),
     "mq_open": (240, 180),
+    "chmod": (90, None),
+    "fchmod": (91, 52),
+    "fchmodat": (268, 53),
+    "fchmodat2": (452, 452),
+    "chown": (92, None),
+    "lchown": (94, None),
+    "fchown": (93, 55),
+    "fchownat": (260, 54),
+    "utime": (132, None),
+    "utimes": (235, None),
+    "futimesat": (261, None),
+    "utimensat": (280, 88),
+    "setxattr": (188, 5),
+    "lsetxattr": (189, 6),
+    "fsetxattr": (190, 7),
+    "setxattrat": (463, 463),
+    "removexattr": (197, 14),
+    "lremovexattr": (198, 15),
+    "fremovexattr": (199, 16),
+    "removexattrat": (466, 466),
+    "file_setattr": (469, 469),
 }
+# What a file is called besides its content: its mode, owner, times and attributes. Landlock knows nothing of them.
+_METADATA = tuple(name for name in _NUMBERS if any(part in name for part in ("chmod", "chown", "utime", "attr")))
 _CLONE_THREAD, _TIOCSTI, _TIOCLINUX = 0x10000, 0x5412, 0x541C
 
 
@@ -250,7 +273,8 @@ def _no_sockets() -> None:
 
 
 def _no_processes() -> None:
-    """Refuse to start processes, to end or limit others, to type into the terminal, and what would outlive this one.
+    """Refuse to start processes, to end or limit others, to type into the terminal, and what would outlive this one;
+    and to change the mode, owner, times or attributes of a file.
 
     Threads are made by clone(); its successor, whose options no filter can read, seems not to be there.
     """
@@ -261,7 +285,7 @@ def _no_processes() -> None:
         [
             _Rule("clone", bits=_CLONE_THREAD),
             _Rule("clone3", _ENOSYS),
-            *(_Rule(name) for name in ("fork", "vfork", "execve", "execveat", *signals, *shared)),
+            *(_Rule(name) for name in ("fork", "vfork", "execve", "execveat", *signals, *shared, *_METADATA)),
             _Rule("kill", only=(own,)),
             _Rule("tgkill", only=(own,)),
             _Rule("prlimit64", only=(0, own)),

@@ -25,7 +25,9 @@ UNTOLD: dict[str, Any] = {
 
 def verify_line(folder: str | Path, model: str | Path, options: Mapping[str, Any]) -> str:
     """The ``k2t verify`` line with these options, by their names in `k2t.verify`, the switches last."""
-    words, switches = ["k2t", "verify", str(folder), "--against", str(model)], []
+    # A path that begins with a dash would be taken for an option.
+    where = [f"./{path}" if str(path).startswith("-") else str(path) for path in (folder, model)]
+    words, switches = ["k2t", "verify", where[0], "--against", where[1]], []
     for name, value in options.items():
         if name in UNTOLD and value == UNTOLD[name]:
             continue

@@ -144,7 +144,7 @@ def verify(
     arrays, described = _batch(options, traced.graph)
     recipe = _recipe(folder)
     say(0.05, "Comparing the weights")
-    weights_proof = prove_weights(folder, whole, recipe)
+    weights_proof = prove_weights(folder, whole, recipe, manifest.variables)
     notes = _notes(folder, manifest, traced.graph)
     with TorchSide(folder, manifest) as written:
         sides = _Sides(written, whole, traced, recipe, seed)

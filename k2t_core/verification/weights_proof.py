@@ -7,7 +7,7 @@ the recipe in the folder, and not those that its manifest tells, which could hav
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,10 +84,11 @@ class WeightsProof:
         return cls(data["entries"], tuple(map(Unequal.from_json, data["unequal"])))
 
 
-def prove_weights(folder: Path, traced: Traced, recipe: Recipe) -> WeightsProof:
+def prove_weights(folder: Path, traced: Traced, recipe: Recipe, listed: Collection[str] | None = None) -> WeightsProof:
     """Compare model.safetensors in ``folder`` with the model's weights, one entry in memory at a time.
 
-    recipe: the overrides in force, which say what becomes of a variable.
+    recipe: the overrides in force, which say what becomes of a variable. listed: the entries that the folder's manifest
+    has, which decide what else is compared; None where there is none.
 
     Raises OutputError where the file cannot be read.
     """
@@ -108,6 +109,8 @@ def prove_weights(folder: Path, traced: Traced, recipe: Recipe) -> WeightsProof:
                 if weight.key not in written:
                     unequal.append(Unequal(weight.key, weight.layer, "is not in model.safetensors"))
                     continue
+                if listed is not None and weight.key not in listed:
+                    unequal.append(Unequal(weight.key, weight.layer, "is not in manifest.json"))
                 unequal += _compared(weight, file.get_tensor(weight.key), traced)
     except (OSError, SafetensorError) as error:
         raise OutputError(f"{path}: cannot be read ({one_line(error)}); convert the model again") from error

@@ -57,6 +57,24 @@ def test_a_second_death_while_recovering_is_recovered_from(tmp_path):
     assert state(tmp_path / "out") == NEW
 
 
+@pytest.mark.parametrize("odd", ["a link", "a pipe", "no text", "nothing"])
+def test_a_committed_folder_of_a_strangers_making_moves_nothing_and_holds_nobody_up(odd, tmp_path):
+    first(tmp_path / "out")
+    first(tmp_path / "victim")
+    (tmp_path / "victim" / ".gone").touch()
+    if odd == "a link":
+        os.symlink("../victim", tmp_path / "out" / COMMITTED)
+    else:
+        (tmp_path / "out" / COMMITTED).mkdir()
+        if odd == "a pipe":
+            os.mkfifo(tmp_path / "out" / COMMITTED / ".gone")
+        elif odd == "no text":
+            (tmp_path / "out" / COMMITTED / ".gone").write_bytes(b"\xff\xfe")
+    recover(tmp_path / "out")
+    assert state(tmp_path / "out") == OLD
+    assert state(tmp_path / "victim") == {**OLD, ".gone": ""}
+
+
 def test_a_committed_folder_cannot_reach_out_of_its_own(tmp_path):
     first(tmp_path / "out")
     (tmp_path / "precious.txt").write_text("mine")

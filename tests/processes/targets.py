@@ -200,6 +200,22 @@ class Target:
             return type(error).__name__
         return "typed"
 
+    def metadata(self, path: str) -> list[str]:
+        """Change what is known of a file besides its content, each way: what came of it."""
+        found = []
+        for change in (
+            lambda: os.chmod(path, 0o777),
+            lambda: os.utime(path, (0, 0)),
+            lambda: os.chown(path, os.getuid(), os.getgid()),
+            lambda: os.setxattr(path, "user.k2t", b"x"),
+        ):
+            try:
+                change()
+                found.append("changed")
+            except OSError as error:
+                found.append(type(error).__name__)
+        return found
+
     def unix_socket(self, path: str) -> str:
         try:
             with socket.socket(socket.AF_UNIX) as end:

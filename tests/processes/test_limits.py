@@ -131,6 +131,17 @@ def test_no_other_processes(limited):
     assert limited().call("start", "fork") == "started"
 
 
+def test_no_metadata_of_files(limited, tmp_path):
+    path = tmp_path / "own"
+    path.write_text("kept")
+    before = path.stat()
+    child = limited(processes=False)
+    needs(child, "processes")
+    assert child.call("metadata", str(path)) == ["PermissionError"] * 4
+    assert (path.stat().st_mode, path.stat().st_mtime) == (before.st_mode, before.st_mtime)
+    assert limited().call("metadata", str(path))[:2] == ["changed"] * 2
+
+
 def test_nobody_types_into_the_terminal(limited):
     """What TIOCSTI types is read by the shell as soon as k2t has ended. Refused: no terminal, or not its own."""
     assert limited(processes=False).call("terminal") in ("PermissionError", "OSError")

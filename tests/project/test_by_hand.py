@@ -147,6 +147,10 @@ def test_every_program_runs_in_a_process_of_its_own(square, tmp_path):
         assert done.returncode == 0 and words in done.stdout, program + done.stderr
 
 
+def test_a_path_is_never_an_option():
+    assert verify_line("-o2", "-m.keras", {}) == "k2t verify ./-o2 --against ./-m.keras"
+
+
 def test_a_line_tells_what_does_not_stand_as_it_comes():
     assert verify_line("out", "m.keras", {"inputs": None, "edge_cases": True, "training": False, "search": 0}) == (
         "k2t verify out --against m.keras"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -110,6 +112,21 @@ def test_an_edited_manifest_does_not_excuse_the_weights(tmp_path):
     text = (tmp_path / "manifest.json").read_text()
     (tmp_path / "manifest.json").write_text(text.replace('"name": "permute"', '"name": "identity"'))
     assert not proof(tmp_path, model).passed
+
+
+def test_a_manifest_that_lists_no_weights_does_not_agree(tmp_path):
+    """What is compared with random weights is what it lists."""
+    x = keras.Input((4,))
+    model = keras.Model(x, layers.Dense(4, name="d")(x))
+    k2t.convert(model, tmp_path)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    (tmp_path / "manifest.json").write_text(json.dumps({**manifest, "variables": {}}))
+    report = k2t.verify(tmp_path, model)
+    assert not report.passed
+    assert {one.reason for one in report.weights.unequal} == {"is not in manifest.json"}
+    (tmp_path / "manifest.json").write_text(json.dumps({**manifest, "outputs": []}))
+    with pytest.raises(k2t.OutputError, match="no outputs"):
+        k2t.verify(tmp_path, model)
 
 
 def test_an_override_of_the_recipe_is_no_difference(tmp_path):
