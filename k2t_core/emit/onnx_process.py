@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -55,7 +56,8 @@ class Session(Guest):
 
     def open(self, path: str) -> list[list[str]]:
         """The names of its inputs and outputs."""
-        import onnxruntime
+        with _unheard():  # it would keep a number of this device, which it may not here, and says so
+            import onnxruntime
 
         try:
             self.session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -70,6 +72,19 @@ class Session(Guest):
             raise K2TError(
                 f"no ONNX: onnxruntime cannot run what torch exports ({described}): {_reason(error)}"
             ) from error
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """While this is in force, what native code writes to stderr goes nowhere."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _export(module: Any, inputs: tuple[Any, ...], manifest: Manifest) -> tuple[bytes, str | None]:

@@ -62,7 +62,7 @@ AMOUNTS = {
     "output_size": 10**6,
     "power_iterations": 10**4,
     # Windows: TensorFlow's kernels count in 32 bits, and end the process where that is not enough.
-    **dict.fromkeys(("cropping", "dilation_rate", "padding", "pool_size", "rate", "size", "strides"), 2**16),
+    **dict.fromkeys(("cropping", "dilation_rate", "padding", "pool_size", "rate", "strides"), 2**16),
 }
 FILES = ("vocabulary", "idf_weights")  # options that Keras takes for a path where they are a string
 OPERATIONS = ("core", "einops", "image", "linalg", "math", "nn", "numpy")  # modules of keras.src.ops
