@@ -52,7 +52,7 @@ class Layout:
 
     def to_torch(self, array: np.ndarray) -> np.ndarray:
         """A Keras array in this layout."""
-        out = np.ascontiguousarray(array.transpose(self.perm))
+        out = np.asarray(array.transpose(self.perm), order="C")  # ascontiguousarray makes of a scalar a vector
         return out[..., self.flat.order()] if self.flat else out
 
     def to_keras(self, array: np.ndarray) -> np.ndarray:

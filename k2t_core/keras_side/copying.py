@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +22,36 @@ from k2t_core.transforms import Transform, apply_chain
 
 @remembered
 def randomised_copy(traced: Traced, seed: int) -> Traced:
-    """A copy of the model with every variable random. The original is not touched."""
+    """The model with every variable random, in a copy that Keras makes; the original is not touched.
+
+    Of what Keras cannot copy, or copies into something else, such as layers whose config tells less than they are, it
+    is the model itself, in which random numbers stand in the place of its own while it runs (`Traced.values`).
+    """
+    values = {
+        path: random_value(path, tuple(variable.shape), str(variable.dtype), seed)
+        for path, variable in traced.variables.items()
+        if is_weight(path)
+    }
+    try:
+        copy = _named_alike(_copied(traced, values), traced)
+    except K2TError:
+        layers = internals.flattened(traced.source.model)
+        if traced.source.original is not None or any(map(internals.keeps_numbers, layers)):
+            raise
+        return replace(
+            traced,
+            source=replace(traced.source, compiled={}),
+            values={path: internals.stand_in_variable(value) for path, value in values.items()},
+            variants={},
+        )
+    for path, value in values.items():
+        copy.variables[path].assign(value)
+    settle(copy.source.model)
+    return copy
+
+
+def _copied(traced: Traced, values: Mapping[str, np.ndarray]) -> Traced:
+    """The copy that Keras makes, its graph read anew. values: of the variables of the original, by path."""
     import keras
 
     try:
@@ -45,20 +74,9 @@ def randomised_copy(traced: Traced, seed: int) -> Traced:
             "verify with weights='model'"
         ) from error
     source = traced.source
-    values = {
-        path: random_value(path, tuple(variable.shape), str(variable.dtype), seed)
-        for path, variable in traced.variables.items()
-        if is_weight(path)
-    }
     paths = {id(variable): path for path, variable in traced.variables.items()}
     original = source.original and source.original.with_values(lambda variable: values.get(paths.get(id(variable), "")))
-    copy = _named_alike(
-        trace(Source(model, source.path, source.fingerprint, source.info, original=original), traced.closed), traced
-    )
-    for path, value in values.items():
-        copy.variables[path].assign(value)
-    settle(model)
-    return copy
+    return trace(Source(model, source.path, source.fingerprint, source.info, original=original), traced.closed)
 
 
 def _named_alike(copy: Traced, original: Traced) -> Traced:

@@ -7,11 +7,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from k2t_core.errors import UnsupportedError
+from k2t_core.errors import RAISED, UnsupportedError, named
 from k2t_core.graph import Graph, Layer, Variable
 from k2t_core.keras_side import internals
 from k2t_core.keras_side.opened import StandIn
 from k2t_core.names import unused
+from k2t_core.rules import registry
+from k2t_core.rules.activations import knows_activation
 
 CHILD_ATTRIBUTES = ("layer", "forward_layer", "backward_layer")
 CHILD_CONFIG = ("layer", "backward_layer", "layers", "cell")
@@ -115,7 +117,8 @@ class Describer:
                 name = unused("variable", unnamed, first=1)
                 unnamed.add(name)
             wanted = v.path.removesuffix(v.name) + name if home is None else f"{home}/{name}".lstrip("/")
-            path = unused(wanted, {p for p, known in self.variables.items() if known is not v}, "~", first=1)
+            path = next((p for p, known in self.variables.items() if known is v), None)  # a layer and its code: one
+            path = path or unused(wanted, self.variables, "~", first=1)
             self.variables[path] = v
             yield Variable(path, prefix + name, tuple(v.shape), str(v.dtype), bool(v.trainable))
 
@@ -124,12 +127,26 @@ def kind_of(op: Any) -> str:
     """The name that rules are registered under: see `Layer.kind`."""
     cls = type(op)
     if hasattr(cls, "k2t_kind"):  # an operation of our own
-        return cls.k2t_kind
+        return op.k2t_kind
     home = internals.home(cls)
     if home == "layers":
         return cls.__name__
     # Of activations: what keras.activations.relu makes of a tensor of the model.
     return f"{home or cls.__module__}.{cls.__name__ if home else cls.__qualname__}"
+
+
+def own_activation(op: Any) -> bool:
+    """Whether a layer that a rule knows has an activation that none knows, such as a function of a user's own.
+
+    Not of a recurrent layer, which uses it in every step.
+    """
+    import keras
+
+    function, rule = getattr(op, "activation", None), registry.find(kind_of(op))
+    if rule is None or rule.over_time or not callable(function) or isinstance(function, keras.Layer):
+        return False
+    home, name = str(getattr(function, "__module__", "")), getattr(function, "__name__", "")
+    return not (home.split(".")[0] == "keras" and knows_activation(name))
 
 
 def name_inside(op: Any, names: Mapping[int, str]) -> str:
@@ -165,7 +182,15 @@ def _config(op: Any, children: Collection[str]) -> dict[str, Any]:
     """get_config(), and what it does not carry: the adapted state, and what a wrapper sets on its layer later on."""
     import keras
 
-    config = {k: v for k, v in op.get_config().items() if k not in CHILD_CONFIG or k == "layers" and not children}
+    try:
+        given = op.get_config()
+    except RAISED as error:
+        if registry.find(kind_of(op)) is not None:
+            raise UnsupportedError(
+                [f"layer {op.name!r} ({type(op).__name__}): its get_config() raises {named(error)}; mend it"]
+            ) from error
+        given = {}  # no rule reads it
+    config = {k: v for k, v in given.items() if k not in CHILD_CONFIG or k == "layers" and not children}
     if "zero_output_for_mask" in config:
         config["zero_output_for_mask"] = op.zero_output_for_mask
     if type(op) is keras.layers.CategoryEncoding:

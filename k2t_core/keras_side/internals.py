@@ -10,7 +10,7 @@ Long because all that is private to Keras is met in one place.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from types import ModuleType
 from typing import Any
@@ -341,3 +341,83 @@ def layers_of_keras2(model: Any) -> list[Any]:
 def structure_of_keras2(model: Any) -> tuple[Any, Any]:
     """The nests of symbolic tensors in which a model of tf_keras takes its inputs and gives its outputs."""
     return model._nested_inputs, model._nested_outputs
+
+
+# --- calls inside a TensorFlow graph ---------------------------------------------------------------------------------
+
+
+def namespaces_of_operations() -> tuple[ModuleType, ...]:
+    """The modules in which Keras and its users look up functions of ``keras.ops``."""
+    import keras
+    import keras.src.ops
+
+    return keras.ops, keras.src.ops
+
+
+def is_function(value: Any) -> bool:
+    """Whether it is a function, and no class, module or constant."""
+    return callable(value) and not isinstance(value, (type, ModuleType))
+
+
+def is_graph_tensor(value: Any) -> bool:
+    """Whether it is a tensor of a graph that is being recorded, and holds no numbers."""
+    import tensorflow as tf
+
+    return isinstance(value, tf.Tensor) and not hasattr(value, "numpy")
+
+
+def variables_in(graph: Any, variables: Iterable[Any]) -> dict[str, Any]:
+    """The Keras variables that a recorded graph reads: by the name of the tensor that stands for them in it."""
+    handles = {id(v._value.handle): v for v in variables}
+    return {inner.name: handles[id(outer)] for outer, inner in graph.captures if id(outer) in handles}
+
+
+def constants_in(graph: Any) -> dict[str, Any]:
+    """Tensors with numbers that a recorded graph uses: by the name of the tensor that stands for them in it."""
+    return {
+        inner.name: outer.numpy()
+        for outer, inner in graph.captures
+        if hasattr(outer, "numpy") and outer.dtype.name != "resource"
+    }
+
+
+@contextmanager
+def names_apart(operations: Iterable[Any]) -> Iterator[None]:
+    """While this is in force layers have names of their own: keras.Function takes no two of one name."""
+    with ExitStack() as stack:
+        for index, operation in enumerate({id(op): op for op in operations}.values()):
+            stack.enter_context(patched(operation, name=f"{operation.name}_{index}"))
+        yield
+
+
+def without_activation(layer: Any) -> Any:
+    """The same layer, its variables included, with no activation."""
+    import keras
+
+    plain = object.__new__(type(layer))  # copy.copy would save it and load it again
+    vars(plain).update(vars(layer), activation=keras.activations.linear, _inbound_nodes=[], _outbound_nodes=[])
+    return plain
+
+
+# --- numbers in the place of others ----------------------------------------------------------------------------------
+
+
+def stand_in_variable(value: Any) -> Any:
+    """A variable of TensorFlow with these numbers, for `in_place`."""
+    import tensorflow as tf
+
+    return tf.Variable(value, trainable=True)
+
+
+@contextmanager
+def in_place(variables: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[None]:
+    """While this is in force Keras variables hold other variables of TensorFlow: both by path."""
+    with ExitStack() as stack:
+        for path, value in values.items():
+            stack.enter_context(patched(variables[path], _value=value))
+        yield
+
+
+def keeps_numbers(layer: Any) -> bool:
+    """Whether a layer computes with numbers of its own that it once took from its variables."""
+    return type(layer).__name__ == "Normalization"

@@ -50,8 +50,13 @@ class Opened:
 
     def values(self, leaves: Sequence[Any]) -> list[Any]:
         """The inputs of ``function`` in a run on values: ``leaves`` are those of the bound arguments."""
+        import tensorflow as tf
+
         arriving = [mask_of(leaves[i]) if of_mask else leaves[i] for i, of_mask in self.places]
-        return arriving + [s.variable.value if s.variable is not None else s.value for _, s in self.sources]
+        # Of a variable its numbers: functions of Keras that look for `ndim` do not take the variable itself.
+        return arriving + [
+            tf.convert_to_tensor(s.variable.value) if s.variable is not None else s.value for _, s in self.sources
+        ]
 
 
 def is_variable(value: Any) -> bool:

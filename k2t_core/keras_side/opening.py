@@ -31,11 +31,19 @@ def open_layer(op: Any, args: tuple, kwargs: dict, record: Callable, bind: Calla
 
     Raises CannotOpen.
     """
+    one, outputs = run_symbolically(op, args, kwargs, record, bind)
+    check_opened(op, one, run_symbolically(op, args, kwargs, record, bind)[0])
+    return one, outputs
+
+
+def check_opened(op: Any, one: Opened, again: Opened) -> None:
+    """Refuse an opened layer that computes something else each time, or with weights that were not followed.
+
+    again: the same layer opened once more. Raises CannotOpen.
+    """
     from keras import tree
 
-    one, outputs = run_symbolically(op, args, kwargs, record, bind)
-    again, _ = run_symbolically(op, args, kwargs, record, bind)  # random numbers would be others
-    for a, b in zip(_constants(one), _constants(again)):
+    for a, b in zip(_constants(one), _constants(again)):  # random numbers would be others
         if a.shape != b.shape or not np.array_equal(a, b):
             raise CannotOpen("it draws random numbers")
     used = {id(v) for node in one.nodes() if hasattr(node.operation, "variables") for v in node.operation.variables}
@@ -50,7 +58,6 @@ def open_layer(op: Any, args: tuple, kwargs: dict, record: Callable, bind: Calla
             "it keeps weights in a list or another place that k2t does not look into; "
             "keep each in an attribute of its own"
         )
-    return one, outputs
 
 
 def run_symbolically(op: Any, args: tuple, kwargs: dict, record: Callable, bind: Callable) -> tuple[Opened, list[Any]]:

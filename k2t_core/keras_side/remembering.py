@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from k2t_core.errors import RAISED, InputError, K2TError, one_line
+from k2t_core.keras_side import internals
 from k2t_core.keras_side.traced import Traced
 
 T = TypeVar("T")
@@ -62,11 +63,14 @@ def _key(value: Any) -> Any:
 
 
 def holding_the_model(function: Callable[..., T]) -> Callable[..., T]:
-    """The function, with the model to itself: another thread may be comparing a layer of it."""
+    """The function, with the model to itself: another thread may be comparing a layer of it.
+
+    Where other numbers are to stand in the place of the model's (`Traced.values`), they do so meanwhile.
+    """
 
     @wraps(function)
     def locked(traced: Traced, *args: Any, **kwargs: Any) -> T:
-        with traced.source.lock:
+        with traced.source.lock, internals.in_place(traced.variables, traced.values):
             return function(traced, *args, **kwargs)
 
     return locked

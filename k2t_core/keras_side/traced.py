@@ -55,6 +55,7 @@ class Traced:
     opened: paths of the layers whose inside stands in the graph. closed: of those that were asked to stay closed.
     cuts: see `cutting.cut`.
     variants: other readings of the same model; each is made once.
+    values: variable path → the variable of TensorFlow that stands in the place of the model's own while it runs.
     """
 
     source: Source
@@ -65,7 +66,8 @@ class Traced:
     cuts: tuple[Cut, ...] = ()
     closed: frozenset[str] = frozenset()
     variants: dict[tuple[str, ...], Traced] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict)
 
     def value(self, path: str) -> np.ndarray:
         """The current value of a Keras variable, by its path."""
-        return np.asarray(self.variables[path].numpy())
+        return np.asarray(self.values.get(path, self.variables[path]).numpy())

@@ -104,6 +104,11 @@ def activation_name(identifier: Any) -> str:
     return ALIASES.get(name, name)
 
 
+def knows_activation(name: str) -> bool:
+    """Whether there is an expression for Keras's function of this name."""
+    return ALIASES.get(name, name) in EXPRESSIONS
+
+
 def apply_activation(identifier: Any, expression: str, layout: Layout) -> str:
     """The expression with a Keras activation around it, its axis carried to the layout.
 

@@ -45,6 +45,7 @@ NAMES = {
     "_outbound_nodes",
     "_outputs_struct",
     "_trainable_variables",
+    "_value",
 }
 
 

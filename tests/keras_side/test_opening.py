@@ -198,11 +198,10 @@ def test_a_snippet_still_replaces_an_opened_layer_as_a_whole(tmp_path):
     ("call", "reason"),
     [
         (lambda self, x: x + keras.random.normal((6,)), "random"),
-        (lambda self, x: x + keras.random.normal(ops.shape(x), seed=1), "it draws random numbers"),
-        (lambda self, x: x * 2.0 if float(ops.sum(x)) > 0 else x, "symbolic"),
-        (lambda self, x: __import__("tensorflow").nn.relu(x), "KerasTensor"),
-        (lambda self, x: ops.reshape(x, (ops.shape(x)[0] * 2, 3)), "size that is free"),
-        (lambda self, x: x * 2.0 if ops.shape(x)[0] == 1 else x, "size that is free"),
+        (lambda self, x: x + keras.random.normal(ops.shape(x), seed=1), "draws random numbers"),
+        (lambda self, x: x * 2.0 if float(ops.sum(x)) > 0 else x, "does not run in a TensorFlow graph"),
+        (lambda self, x: x * 2.0 if ops.sum(x) > 0 else x, "only a run knows"),
+        (lambda self, x: x * 2.0 if ops.shape(x)[0] == 1 else x, "only a run knows"),
     ],
 )
 def test_what_cannot_be_followed_stays_closed_and_says_why(call, reason):
@@ -219,7 +218,7 @@ def test_weights_that_cannot_be_followed_are_named():
         def call(self, x):
             return x * self.many[0]
 
-    with pytest.raises(k2t.UnsupportedError, match="'hidden'.*could not open it.*w0"):
+    with pytest.raises(k2t.UnsupportedError, match="'hidden'.*could not open it.*w1"):
         k2t.plan(model_of(Hidden(name="hidden"))).raise_for_problems()
 
 
@@ -288,9 +287,9 @@ def test_a_subclassed_model_is_opened(tmp_path):
 def test_a_subclassed_model_that_cannot_be_followed_says_why():
     class Odd(keras.Model):
         def call(self, x):
-            return __import__("tensorflow").math.atan(x)
+            return __import__("tensorflow").math.bessel_i0(x)
 
     model = Odd(name="odd")
     model(np.ones((2, 3), "float32"))
-    with pytest.raises(k2t.UnsupportedError, match="'odd' is a subclassed Odd.*KerasTensor"):
+    with pytest.raises(k2t.UnsupportedError, match="'odd' is a subclassed Odd.*BesselI0"):
         k2t.trace(k2t.load(model))

@@ -19,6 +19,7 @@ ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 BESIDE = {"tf_keras"}  # installed without its dependencies, and found where it is
+MEASURED = {"keras_hub"}  # what one benchmark is given by hand: it asks for more than all of k2t does
 COMMANDS = typer.main.get_command(cli.app).commands
 
 
@@ -105,4 +106,4 @@ def test_what_is_imported_is_declared():
             path.read_text(encoding="utf-8"),
             flags=re.MULTILINE,
         ):
-            assert name in own or homes.get(name, name) in declared | BESIDE, f"{path}: {name}"
+            assert name in own or homes.get(name, name) in declared | BESIDE | MEASURED, f"{path}: {name}"

@@ -1,0 +1,156 @@
+"""Convert and verify small backbones of KerasHub; write docs/kerashub.md.
+
+    pip install -c constraints.txt --no-deps --target FOLDER keras-hub kagglehub kagglesdk sentencepiece tokenizers
+    PYTHONPATH=FOLDER python benchmarks/kerashub.py                 those that `SMALL` builds
+    PYTHONPATH=FOLDER python benchmarks/kerashub.py BertBackbone    these; prints, leaves the page alone
+
+Each is made small from the options that its constructor takes, every variable random, converted, and verified with its
+own and with random weights, without edge cases. Exit code 1 where one differs or raises what is no refusal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+os.environ["KERAS_BACKEND"] = "tensorflow"
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+REPORT = ROOT / "docs" / "kerashub.md"
+IMAGE = (32, 32, 3)
+# Options by name, for every backbone that takes them.
+SMALL: dict[str, Any] = {
+    "vocabulary_size": 40, "num_layers": 2, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 16, "hidden_size": 8,
+    "embedding_dim": 8, "embedding_size": 8, "max_sequence_length": 24, "num_query_heads": 4, "num_key_value_heads": 2,
+    "head_dim": 4, "dropout": 0.0, "num_segments": 2, "num_groups": 1, "num_inner_repetitions": 1,
+    "image_shape": IMAGE, "patch_size": 8, "mlp_dim": 16, "bucket_size": 8, "sliding_window": 4,
+    "sliding_window_size": 4, "use_sliding_window_attention": False, "num_experts": 4, "top_k": 2,
+    "num_experts_per_tok": 2, "moe_intermediate_dim": 8, "shared_expert_intermediate_dim": 8,
+    "moe_intermediate_size": 8, "shared_expert_intermediate_size": 8, "rotary_percentage": 0.5,
+    "rotary_max_wavelength": 10000, "num_mels": 8, "max_encoder_sequence_length": 32,
+    "max_decoder_sequence_length": 24, "max_wavelength": 10000, "query_head_dim_normalize": True,
+    "use_post_ffw_norm": False, "use_post_attention_norm": False, "num_attention_heads": 2, "hidden_dropout": 0.0,
+}  # fmt: skip
+VIT = {"image_shape": IMAGE, "patch_size": 8, "num_layers": 2, "num_heads": 2}
+GEMMA = {"vocabulary_size": 40, "num_layers": 2, "num_query_heads": 4, "num_key_value_heads": 2, "hidden_dim": 16,
+         "intermediate_dim": 32, "head_dim": 4}  # fmt: skip
+# Options where those by name do not do.
+OWN: dict[str, dict[str, Any]] = {
+    "ViTBackbone": {**VIT, "hidden_dim": 8, "mlp_dim": 16},
+    "DeiTBackbone": {**VIT, "hidden_dim": 8, "intermediate_dim": 16},
+    "DINOV2Backbone": {**VIT, "hidden_dim": 16, "intermediate_dim": 32},
+    "DINOV3Backbone": {**VIT, "hidden_dim": 16, "intermediate_dim": 32},
+    "GemmaBackbone": GEMMA,
+    "Gemma3Backbone": {**GEMMA, "image_size": 16},
+    "VGGBackbone": {"stackwise_num_repeats": [1, 1], "stackwise_num_filters": [8, 8], "image_shape": IMAGE},
+    "DenseNetBackbone": {"stackwise_num_repeats": [2, 2], "compression_ratio": 0.5, "growth_rate": 4,
+                         "image_shape": IMAGE},
+    "SwinTransformerBackbone": {"image_shape": IMAGE, "patch_size": 4, "embed_dim": 8, "depths": [2, 2],
+                                "num_heads": [2, 2], "window_size": 4},
+    "XceptionBackbone": {"stackwise_conv_filters": [[8, 8], [8, 8]], "stackwise_pooling": [True, False],
+                         "image_shape": IMAGE},
+}  # fmt: skip
+
+
+def backbones() -> list[str]:
+    import keras_hub
+
+    return [name for name in dir(keras_hub.models) if name.endswith("Backbone") and name != "Backbone"]
+
+
+def build(name: str) -> Any:
+    """A small one. Raises TypeError or ValueError where the options that are known do not build it."""
+    import keras_hub
+
+    cls = getattr(keras_hub.models, name)
+    taken = inspect.signature(cls.__init__).parameters
+    return cls(**OWN.get(name, {key: value for key, value in SMALL.items() if key in taken}))
+
+
+def measured(names: list[str]) -> Iterator[dict[str, Any]]:
+    import keras
+
+    import k2t_core as k2t
+    from k2t_core.keras_side.randomise import randomise
+
+    for name in names:
+        keras.backend.clear_session()
+        try:
+            model = build(name)
+        except (TypeError, ValueError):
+            yield {"name": name, "end": "not built"}
+            continue
+        randomise(model)
+        row = {"name": name, "layers": len(model.layers), "parameters": model.count_params()}
+        start = time.perf_counter()
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                conversion = k2t.convert(model, folder)
+                row |= {"lines": len(conversion.code.text.splitlines())}
+                report = k2t.verify(folder, model, edge_cases=False)
+                worst = max(output.difference.relative for run in report.runs for output in run.outputs)
+                row |= {"end": "agrees" if report.passed and report.proves else report.verdict, "worst": worst}
+            except k2t.K2TError as error:
+                row |= {"end": f"refused: {error}"}
+            except Exception as error:  # what this is here to find
+                row |= {"end": f"raises {type(error).__name__}: {error}"}
+        yield row | {"seconds": time.perf_counter() - start}
+
+
+def reason(end: str) -> str:
+    """Why one was refused, without the ways out."""
+    inner = end.partition("k2t could not open it: ")[2] or end.removeprefix("refused: ")
+    return inner.strip(" )").replace("|", "/")[:160]
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    import keras_hub
+
+    built = [row for row in rows if row["end"] != "not built"]
+    agree = [row for row in built if row["end"] == "agrees"]
+    lines = [
+        "# KerasHub",
+        "",
+        f"Written by `python benchmarks/kerashub.py`, keras-hub {keras_hub.__version__}. Small backbones with random "
+        "variables, converted and verified with their own and with random weights. Of "
+        f"{len(rows)} backbones {len(built)} are built here (the others need options that the script does not know); "
+        f"**{len(agree)} of {len(built)} convert and agree**, the others are refused by name.",
+        "",
+        "| backbone | layers | parameters | lines | largest relative difference | seconds |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
+    for row in agree:
+        lines.append(
+            f"| {row['name']} | {row['layers']} | {row['parameters']:,} | {row['lines']} | {row['worst']:.1e} | "
+            f"{row['seconds']:.1f} |"
+        )
+    lines += ["", "## Refused", "", *(f"- {row['name']}: {reason(row['end'])}" for row in built if row not in agree)]
+    left = ", ".join(row["name"] for row in rows if row["end"] == "not built")
+    return "\n".join([*lines, "", "## Not built here", "", f"{left}.", ""])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*")
+    options = parser.parse_args()
+    rows = []
+    for row in measured(options.names or backbones()):
+        rows.append(row)
+        print(f"{row['name']}: {row['end'][:200]}", flush=True)
+    text = table(rows)
+    if not options.names:
+        REPORT.write_text(text, encoding="utf-8")
+    return int(any(row["end"].startswith(("differs", "raises")) for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

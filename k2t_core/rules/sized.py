@@ -1,0 +1,133 @@
+"""Operations on sizes that are free, such as the batch's: what an opened layer computes from the shapes of tensors.
+
+A size is an int; ``("size", k, axis)``, of the k-th of the tensors that the call is given along, in Keras's order of
+axes; or ``(operator, a, b)`` of two sizes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from k2t_core.layout import identity
+from k2t_core.rules.broadcasting import torch_dtype
+from k2t_core.rules.registry import LAST, Call, Mapping, Slot, rule
+
+# Operators by how tightly they bind, as in Python.
+BINDS = {"+": 1, "-": 1, "*": 2, "//": 2, "%": 2}
+
+
+def size_text(size: Any, likes: Sequence[Slot], inside: int = 0) -> str:
+    """A size as a Python expression: ``x.shape[1] * 2``. inside: how tightly the operator around it binds."""
+    if not isinstance(size, (tuple, list)):
+        return str(int(size))
+    if size[0] == "size":
+        like = likes[size[1]]
+        return f"{like}.shape[{like.layout.axis(size[2])}]"
+    operator, a, b = size
+    if operator in ("max", "min"):
+        return f"{operator}({size_text(a, likes)}, {size_text(b, likes)})"
+    binds = BINDS[operator]
+    text = f"{size_text(a, likes, binds)} {operator} {size_text(b, likes, binds + 1)}"
+    return f"({text})" if binds < inside else text
+
+
+def _texts(call: Call, likes: Sequence[Slot]) -> list[str]:
+    return [size_text(size, likes) for size in call.option("sizes")]
+
+
+def _likes(call: Call) -> list[Slot]:
+    """The tensors whose sizes are read, in the layout in which they are."""
+    return list(call.argument("likes") or ())
+
+
+def _of_tensor(call: Call, text: str, why: str, keras: str, torch: str) -> Mapping:
+    """The mapping of an operation on ``x`` in Keras's order of axes."""
+    x = call.argument("x")
+    return Mapping(
+        text,
+        wants=tuple(identity(slot.rank) if slot.index == x.index else slot.layout for slot in call.inputs),
+        gives=(identity(len(call.outputs[0].shape)),),
+        why=why,
+        keras=keras,
+        torch=torch,
+    )
+
+
+@rule("k2t.SizedReshape", demand=LAST)
+def sized_reshape(call: Call) -> Mapping:
+    """A reshape to computed sizes."""
+    sizes = ", ".join(_texts(call, _likes(call)))
+    text = f"{call.argument('x')}.reshape({sizes})"
+    return _of_tensor(
+        call, text, "In Keras's order of axes.", "reshape(x, (shape(x)[0], …))", "x.reshape(x.shape[0], …)"
+    )
+
+
+@rule("k2t.SizedBroadcast", demand=LAST)
+def sized_broadcast(call: Call) -> Mapping:
+    """A tensor repeated, without a copy, to computed sizes."""
+    sizes = ", ".join(_texts(call, _likes(call)))
+    text = f"{call.argument('x')}.expand({sizes})"
+    return _of_tensor(call, text, "Without a copy.", "broadcast_to(x, shape)", "x.expand(shape)")
+
+
+@rule("k2t.SizedTile", demand=LAST)
+def sized_tile(call: Call) -> Mapping:
+    """A tensor repeated along its axes, as often as computed."""
+    sizes = ", ".join(_texts(call, _likes(call)))
+    text = f"{call.argument('x')}.repeat({sizes})"
+    return _of_tensor(call, text, "In Keras's order of axes.", "tile(x, repeats)", "x.repeat(repeats)")
+
+
+@rule("k2t.SizedSlice", demand=LAST)
+def sized_slice(call: Call) -> Mapping:
+    """A part of a tensor between computed bounds; None is the tensor's own."""
+    likes = _likes(call)
+    parts = []
+    for start, stop, step in call.option("sizes"):
+        bounds = ["" if bound is None else size_text(bound, likes) for bound in (start, stop)]
+        parts.append(":".join(bounds) + (f":{step}" if step != 1 else ""))
+    while parts and parts[-1] == ":":
+        parts.pop()
+    x = call.argument("x")
+    text = f"{x}[{', '.join(parts)}]" if parts else str(x)
+    return _of_tensor(call, text, "As many as computed.", "x[:n]", "x[:n]")
+
+
+@rule("k2t.SizedArange")
+def sized_arange(call: Call) -> Mapping:
+    """Numbers from a computed start, up to a computed stop."""
+    likes, dtype = _likes(call), torch_dtype(call.option("kind"))
+    start, stop, step = call.option("sizes")
+    bounds = [start, stop] if start != 0 or step != 1 else [stop]
+    texts = [size_text(size, likes) for size in (*bounds, *([step] if step != 1 else []))]
+    return _made(call, f"torch.arange({', '.join(texts)}, dtype={dtype}, device={likes[0]}.device)", "arange(n)")
+
+
+@rule("k2t.SizedFull")
+def sized_full(call: Call) -> Mapping:
+    """One number, as often as computed sizes say."""
+    likes, dtype, value = _likes(call), torch_dtype(call.option("kind")), call.option("value")
+    sizes = _texts(call, likes)
+    shape = f"({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"
+    return _made(call, f"torch.full({shape}, {value!r}, dtype={dtype}, device={likes[0]}.device)", "full(shape, value)")
+
+
+@rule("k2t.SizedNumber")
+def sized_number(call: Call) -> Mapping:
+    """A size that is computed with as a number."""
+    likes, dtype = _likes(call), torch_dtype(call.option("kind"))
+    (size,) = _texts(call, likes)
+    return _made(call, f"torch.full((), {size}, dtype={dtype}, device={likes[0]}.device)", "shape(x)[1]")
+
+
+def _made(call: Call, text: str, keras: str) -> Mapping:
+    return Mapping(
+        text,
+        wants=tuple(slot.layout for slot in call.inputs),
+        gives=(identity(len(call.outputs[0].shape)),),
+        why="Made from the sizes of a tensor.",
+        keras=keras,
+        torch=text.partition("(")[0],
+    )
