@@ -158,7 +158,7 @@ class Residual(layers.Wrapper):
 def _of_tensorflow(x):
     import tensorflow as tf
 
-    return tf.math.atan(x)
+    return tf.math.special.dawsn(x)
 
 
 NO_RULE = refuse(word="k2t has no rule for this layer class")  # the user overrides it with a PyTorch snippet
