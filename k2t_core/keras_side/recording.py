@@ -1,11 +1,11 @@
-"""Open a layer by recording it: its call() runs inside a TensorFlow graph, and what it did takes its place.
+"""Open a layer that no rule knows: its call() is recorded in a TensorFlow graph, and what it did takes its place.
 
-For what symbolic tensors of Keras cannot follow (`opening`): functions of TensorFlow, and sizes that are free, which in
-a TensorFlow graph are ordinary numbers. Two levels are recorded at once: the graph, which is the truth, and over it
-each call of a layer that a rule knows and each outermost call of a function of ``keras.ops``. From the outputs
-backwards the largest known piece covers the graph: the call of a layer, else that of the function, else TensorFlow's
-operation (`tensorflow_graph`). What is found is run once more on symbolic tensors, so that an opened layer is the same
-to whoever comes after, whichever way it was opened. It is to take the place of `opening` altogether.
+A graph and no symbolic tensors of Keras, because there functions of TensorFlow run, sizes that are free are ordinary
+numbers, and ``x + y`` is TensorFlow's and not ``keras.ops.add``. Two levels are recorded at once: the graph, which is
+the truth, and over it each call of a layer that a rule knows and each outermost call of a function of ``keras.ops``.
+From the outputs backwards the largest known piece covers the graph: the call of a layer, else that of the function,
+else TensorFlow's operation (`tensorflow_graph`). What is found is run once more on symbolic tensors, so that what is
+inside a layer is the same to whoever comes after as what is in a model.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ from functools import wraps
 from threading import get_ident
 from typing import Any
 
+import numpy as np
+
 from k2t_core.errors import RAISED, named, one_line, own_words
 from k2t_core.keras_side import internals
 from k2t_core.keras_side.describing import own_activation
 from k2t_core.keras_side.internals import mask_of, patched, set_mask
 from k2t_core.keras_side.opened import CannotOpen, Opened, is_variable
-from k2t_core.keras_side.opening import check_opened
 from k2t_core.keras_side.tensorflow_graph import Piece, Replay, Trace
+from k2t_core.rules.registry import is_generator
 
 # Functions of keras.ops that tell of a tensor or bring one in, and compute nothing; and those that take functions.
 NO_PIECES = {
@@ -83,7 +85,7 @@ class _Recorder:
         return call
 
     def piece(self, what: Any, function: Callable, args: tuple, kwargs: dict) -> Any:
-        """Run a call, nothing inside it recorded, and record it, unless no tensor of the graph goes in."""
+        """Run a call, nothing inside it recorded, and record it, unless what it gives are but numbers."""
         from keras import tree
 
         leaves = tree.flatten((args, kwargs))
@@ -96,7 +98,8 @@ class _Recorder:
         finally:
             self.busy = False
         outputs = tree.flatten(result)
-        if (given or variables) and all(internals.is_graph_tensor(y) for y in outputs):
+        weighs = bool(given or variables or getattr(what, "variables", None))
+        if weighs and all(internals.is_graph_tensor(y) for y in outputs):
             self.pieces.append(Piece(what, args, kwargs, result, outputs, given, masks, variables))
         return result
 
@@ -118,16 +121,43 @@ class _Recorder:
                 self.names.setdefault(id(value), name)
 
 
-def record_layer(
+def open_layer(
     op: Any, args: tuple, kwargs: dict, record: Callable, bind: Callable, known: Callable[[Any], bool]
 ) -> tuple[Opened, list[Any]]:
-    """`opening.open_layer`, by recording. known: whether a rule knows a layer, so that it is not looked into.
+    """What is inside the layer ``op``, and its outputs with their masks.
+
+    record: (layer, args, kwargs) → the recorded call of a layer that a rule knows, its ``result`` the nest it returns.
+    bind: (layer, args, kwargs) → arguments by name. known: whether a rule knows a layer, so that it is not looked into.
 
     Raises CannotOpen.
     """
     one, outputs = _recorded(op, args, kwargs, record, bind, known)
-    check_opened(op, one, _recorded(op, args, kwargs, record, bind, known)[0])
+    _check(op, one, _recorded(op, args, kwargs, record, bind, known)[0])
     return one, outputs
+
+
+def _check(op: Any, one: Opened, again: Opened) -> None:
+    """Refuse a layer that computes something else each time, or with weights that were not followed.
+
+    again: the same layer opened once more. Raises CannotOpen.
+    """
+    for a, b in zip(_constants(one), _constants(again)):  # random numbers would be others
+        if a.shape != b.shape or not np.array_equal(a, b, equal_nan=a.dtype.kind in "fc"):
+            raise CannotOpen("it draws random numbers")
+    used = {id(v) for node in one.nodes() if hasattr(node.operation, "variables") for v in node.operation.variables}
+    used |= {id(s.variable) for _, s in one.sources}
+    lost = [v.path for v in op.variables if id(v) not in used and not is_generator(v.path)]
+    if lost:
+        raise CannotOpen(f"what becomes of its variable {lost[0]!r} cannot be followed")
+
+
+def _constants(one: Opened) -> list[np.ndarray]:
+    """The plain numbers among the arguments of what is inside."""
+    from keras import KerasTensor, tree
+
+    leaves = [leaf for node in one.nodes() for leaf in tree.flatten((node.arguments.args, node.arguments.kwargs))]
+    arrays = [np.asarray(leaf) for leaf in leaves if hasattr(leaf, "dtype") and not isinstance(leaf, KerasTensor)]
+    return arrays + [s.value for _, s in one.sources if s.value is not None]
 
 
 def _recorded(

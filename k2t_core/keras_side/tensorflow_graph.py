@@ -15,7 +15,7 @@ import numpy as np
 from k2t_core.errors import RAISED, named
 from k2t_core.keras_side import internals
 from k2t_core.keras_side.internals import set_mask
-from k2t_core.keras_side.opened import CannotOpen, StandIn
+from k2t_core.keras_side.opened import CannotOpen, StandIn, is_variable
 from k2t_core.keras_side.sized_operations import Size
 from k2t_core.keras_side.tensorflow_operations import OPERATIONS, REFUSED, Bare
 
@@ -141,7 +141,7 @@ class Replay:
             if id(leaf) in dtypes:
                 return self._variable(leaf, dtypes[id(leaf)])
             if not internals.is_graph_tensor(leaf):
-                return leaf
+                return self._numbers(leaf) if is_layer else leaf
             value = values[leaf.name]
             return self._tensor(value, leaf.dtype.name) if is_layer else value
 
@@ -220,6 +220,11 @@ class Replay:
             owner, name = _holder(self.layer, variable)
             self.sources.append((known, StandIn(name, owner, variable=variable)))
         return known if dtype == internals.stored_dtype(variable) else ops.cast(known, dtype)
+
+    def _numbers(self, leaf: Any) -> Any:
+        """Numbers that a layer is called on as a constant; anything else as it is."""
+        plain = hasattr(leaf, "shape") and hasattr(leaf, "dtype") and not is_variable(leaf)
+        return self._tensor(np.asarray(leaf), np.asarray(leaf).dtype.name) if plain else leaf
 
     def _tensor(self, value: Any, dtype: str) -> Any:
         """A value as a symbolic tensor: numbers as a constant, sizes as numbers that are computed."""

@@ -19,6 +19,7 @@ import numpy as np
 
 from k2t_core.keras_side.opened import CannotOpen
 from k2t_core.keras_side.sized_operations import Size, larger, sized, smaller
+from k2t_core.rules.merging import static_bias
 
 RANDOM = "which draws random numbers"
 REFUSED = {
@@ -206,7 +207,10 @@ def _arithmetic(name: str, function: Callable[..., Any]) -> Callable[[Bare], Res
     def apply(bare: Bare) -> Result:
         if bare.of_sizes:
             return np.asarray(function(*bare.given), dtype=object)
-        return _keras(name)(bare.either(0), bare.either(1))
+        pair = [bare.either(0), bare.either(1)]
+        if name == "add" and static_bias(*(tuple(value.shape) for value in pair)):
+            pair.reverse()  # TensorFlow's takes nothing for a bias
+        return _keras(name)(*pair)
 
     return apply
 

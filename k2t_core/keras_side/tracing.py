@@ -22,8 +22,7 @@ from k2t_core.keras_side.graph_builder import FORMS, build
 from k2t_core.keras_side.internals import mask_of, set_mask
 from k2t_core.keras_side.loading import Source
 from k2t_core.keras_side.opened import CannotOpen, Opened
-from k2t_core.keras_side.opening import open_layer
-from k2t_core.keras_side.recording import record_layer
+from k2t_core.keras_side.recording import open_layer
 from k2t_core.keras_side.traced import LiveScope, Traced
 from k2t_core.names import unused
 from k2t_core.rules import registry
@@ -34,7 +33,7 @@ _lock = threading.Lock()  # of the whole process: symbolic calls touch the share
 def trace(source: Source, closed: Collection[str] = ()) -> Traced:
     """The graph of a loaded model. Raises UnsupportedError for models that have no static graph.
 
-    A layer that no rule knows is opened (see `opening`), except those at the paths ``closed``.
+    A layer that no rule knows is opened (see `recording`), except those at the paths ``closed``.
     """
     model = source.model
     functional = internals.functional(model) or _around(model)
@@ -191,7 +190,7 @@ class _Tracer:
     ) -> tuple[Opened, list[Any], list[RecordedCall]] | None:
         """(what is inside a layer, its outputs, the calls in it); None where it stays closed."""
         try:
-            one, outputs = _open(layer, args, kwargs)
+            one, outputs = open_layer(layer, args, kwargs, symbolic_call, bind, _is_known_leaf)
         except CannotOpen as reason:
             self.describer.notes[id(layer)] = str(reason)
             return None
@@ -253,16 +252,6 @@ class _Tracer:
         return RecordedCall(model, arguments, outputs + mask_outputs, scope=scope)
 
 
-def _open(layer: Any, args: tuple, kwargs: dict) -> tuple[Opened, list[Any]]:
-    """What is inside a layer: by symbolic tensors, or recorded where that does not do. Raises CannotOpen."""
-    if not own_activation(layer):
-        try:
-            return open_layer(layer, args, kwargs, _recorded_call, bind)
-        except CannotOpen:  # what the recording says tells more
-            pass
-    return record_layer(layer, args, kwargs, _recorded_call, bind, _is_known_leaf)
-
-
 def _is_known(operation: Any) -> bool:
     """Whether there is no need to open it: an operation, or a layer that a rule knows.
 
@@ -281,11 +270,6 @@ def _is_known(operation: Any) -> bool:
 def _is_known_leaf(layer: Any) -> bool:
     """Whether a rule knows a layer, and it is no nested model."""
     return _is_known(layer) and internals.functional(layer) is None
-
-
-def _recorded_call(layer: Any, args: tuple, kwargs: dict) -> RecordedCall | None:
-    """The call of a layer that a rule knows; None for one that is to be opened, or a nested model."""
-    return symbolic_call(layer, args, kwargs) if _is_known_leaf(layer) else None
 
 
 def _input_labels(references: Sequence[Any]) -> list[str]:

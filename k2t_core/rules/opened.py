@@ -1,12 +1,11 @@
-"""What opening a layer leaves in the graph: variables, constants and operations of our own."""
+"""What opening a layer leaves in the graph beside operations: variables and constants."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from k2t_core.layout import identity
-from k2t_core.rules.broadcasting import torch_dtype
-from k2t_core.rules.registry import LAST, SELF, Call, Expression, Mapping, Module, Weight, rule
+from k2t_core.rules.registry import SELF, Call, Expression, Mapping, Module, Weight, rule
 from k2t_core.transforms import Constant
 
 
@@ -56,69 +55,4 @@ def constant(call: Call) -> Mapping:
         why="Numbers that the layer's own code makes.",
         keras="constant",
         torch="nn.Buffer",
-    )
-
-
-@rule("k2t.Expand", demand=LAST)
-def expand(call: Call) -> Mapping:
-    """What an opened layer repeats once for each sample, such as the token of a class."""
-    x, like = call.argument("x"), call.argument("like")
-    call.option("shape")
-    axis = like.layout.axis(call.option("axis"))
-    rest = ", ".join(["-1"] * (x.rank - 1))
-    return Mapping(
-        f"{x}.expand({like}.shape[{axis}], {rest})",
-        wants=(identity(x.rank), like.layout),
-        gives=(identity(x.rank),),
-        why="Once for each sample, without a copy.",
-        keras="broadcast_to(x, (batch, …))",
-        torch="x.expand(batch, …)",
-    )
-
-
-@rule("k2t.ReshapeLike", demand=LAST)
-def reshape_like(call: Call) -> Mapping:
-    """A reshape in an opened layer that hands on sizes which are free, such as the batch's, and infers one more or
-    reads several."""
-    x, likes = call.argument("x"), list(call.argument("likes"))
-    free = iter([f"{like}.shape[{like.layout.axis(axis)}]" for like, axis in zip(likes, call.option("axes"))])
-    sizes = ", ".join(next(free) if n is None else str(n) for n in call.option("shape"))
-    return Mapping(
-        f"{x}.reshape({sizes})",
-        wants=tuple(identity(slot.rank) if slot.index == x.index else slot.layout for slot in call.inputs),
-        gives=(identity(len(call.outputs[0].shape)),),
-        why="In Keras's order of axes.",
-        keras="reshape(x, (batch, −1, …))",
-        torch="x.reshape(batch, -1, …)",
-    )
-
-
-@rule("k2t.ArangeLike")
-def arange_like(call: Call) -> Mapping:
-    """The positions of a sequence whose length is free."""
-    like, dtype = call.x, torch_dtype(call.option("kind"))
-    count = f"{like}.shape[{like.layout.axis(call.option('axis'))}]"
-    kind = "" if dtype == "torch.int64" else f"dtype={dtype}, "
-    return Mapping(
-        f"torch.arange({count}, {kind}device={like}.device)",
-        wants=(like.layout,),
-        gives=(identity(1),),
-        why="One for each step.",
-        keras="arange(steps)",
-        torch="torch.arange(steps)",
-    )
-
-
-@rule("k2t.BeginLike", demand=LAST)
-def begin_like(call: Call) -> Mapping:
-    """The first entries of a table, as many as a sequence has steps."""
-    x, like, start = call.argument("x"), call.argument("like"), call.option("start")
-    axis, count = call.option("axis"), f"{like}.shape[{like.layout.axis(call.option('like_axis'))}]"
-    return Mapping(
-        f"{x}[{':, ' * axis}{'' if start is None else start}:{count}]",
-        wants=tuple(identity(slot.rank) if slot.index == x.index else slot.layout for slot in call.inputs),
-        gives=(identity(x.rank),),
-        why="As many as there are steps.",
-        keras="x[:steps]",
-        torch="x[:steps]",
     )

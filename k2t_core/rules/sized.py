@@ -67,17 +67,25 @@ def sized_reshape(call: Call) -> Mapping:
 @rule("k2t.SizedBroadcast", demand=LAST)
 def sized_broadcast(call: Call) -> Mapping:
     """A tensor repeated, without a copy, to computed sizes."""
-    sizes = ", ".join(_texts(call, _likes(call)))
-    text = f"{call.argument('x')}.expand({sizes})"
-    return _of_tensor(call, text, "Without a copy.", "broadcast_to(x, shape)", "x.expand(shape)")
+    x, sizes = call.argument("x"), call.option("sizes")
+    shape = (*[None] * (len(sizes) - x.rank), *x.shape)
+    return _expanded(call, x, [-1 if here == size else size for here, size in zip(shape, sizes)])
 
 
 @rule("k2t.SizedTile", demand=LAST)
 def sized_tile(call: Call) -> Mapping:
-    """A tensor repeated along its axes, as often as computed."""
-    sizes = ", ".join(_texts(call, _likes(call)))
-    text = f"{call.argument('x')}.repeat({sizes})"
+    """A tensor repeated along its axes, as often as computed; without a copy where those have one entry."""
+    x, repeats = call.argument("x"), call.option("sizes")
+    if all(here == 1 or count == 1 for here, count in zip(x.shape, repeats, strict=True)):
+        return _expanded(call, x, [-1 if count == 1 else count for count in repeats])
+    text = f"{x}.repeat({', '.join(_texts(call, _likes(call)))})"
     return _of_tensor(call, text, "In Keras's order of axes.", "tile(x, repeats)", "x.repeat(repeats)")
+
+
+def _expanded(call: Call, x: Slot, sizes: Sequence[Any]) -> Mapping:
+    """x.expand, with -1 where a size stays."""
+    text = f"{x}.expand({', '.join(size_text(size, _likes(call)) for size in sizes)})"
+    return _of_tensor(call, text, "Without a copy.", "broadcast_to(x, shape)", "x.expand(shape)")
 
 
 @rule("k2t.SizedSlice", demand=LAST)

@@ -266,7 +266,7 @@ def test_what_is_inside_an_opened_layer_is_drawn():
     import keras
     from keras import layers
 
-    from tests.keras_side.test_opening import Positions, TransformerBlock
+    from tests.keras_side.test_opened import Positions, TransformerBlock
 
     tokens = keras.Input((12,), dtype="int32")
     x = Positions(name="positions")(tokens)

@@ -10,7 +10,7 @@ from k2t_core.keras_side.describing import Describer, kind_of, name_inside
 from k2t_core.keras_side.internals import operation_behind
 from k2t_core.keras_side.loading import load
 from k2t_core.keras_side.opened import StandIn
-from k2t_core.keras_side.opened_operations import expand
+from k2t_core.keras_side.sized_operations import Size, sized
 from k2t_core.keras_side.tracing import trace  # what a wrapper's model is described by
 
 
@@ -30,7 +30,7 @@ def test_kinds():
     assert kind_of(layers.Dense(2)) == "Dense"
     assert kind_of(operation_behind(keras.ops.mean(x))) == "ops.Mean"
     assert kind_of(operation_behind(keras.activations.relu(x))) == "activations.ReLU"
-    assert kind_of(expand()((2,), 0)) == "k2t.Expand"
+    assert kind_of(operation_behind(sized("Tile", (Size.of(x, 0), 1), (None, 4), "float32", x))) == "k2t.SizedTile"
 
     class Dense(layers.Layer):
         pass

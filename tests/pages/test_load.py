@@ -66,7 +66,9 @@ def test_a_lambda_is_refused_until_it_is_allowed(show, tmp_path):
     model = keras.Sequential(
         [
             keras.Input((3,)),
-            keras.layers.Lambda(lambda x: __import__("tensorflow").math.special.dawsn(x), output_shape=(3,), name="doubled"),
+            keras.layers.Lambda(
+                lambda x: __import__("tensorflow").math.special.dawsn(x), output_shape=(3,), name="doubled"
+            ),
         ]
     )
     model.save(tmp_path / "code.keras")

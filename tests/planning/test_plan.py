@@ -61,7 +61,8 @@ def test_string_inputs_are_refused():
 
 def test_what_a_layer_is_refused_for_is_said_once_for_all_of_them():
     x = keras.Input((4,))
-    y = layers.Lambda(lambda t: tf.math.special.dawsn(t), name="b")(layers.Lambda(lambda t: tf.math.special.dawsn(t), name="a")(x))
+    first, second = (layers.Lambda(lambda t: tf.math.special.dawsn(t), name=name) for name in "ab")
+    y = second(first(x))
     (problem,) = k2t.plan(keras.Model(x, y)).problems
     assert problem.startswith("layers 'a', 'b' (Lambda): ")
 

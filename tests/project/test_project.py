@@ -160,7 +160,9 @@ def test_a_file_with_code_waits_for_leave(tmp_path):
     keras.Sequential(
         [
             keras.Input((3,)),
-            keras.layers.Lambda(lambda x: __import__("tensorflow").math.special.dawsn(x), output_shape=(3,), name="twice"),
+            keras.layers.Lambda(
+                lambda x: __import__("tensorflow").math.special.dawsn(x), output_shape=(3,), name="twice"
+            ),
         ]
     ).save(path)
     project = Project.create()

@@ -329,10 +329,14 @@ def test_auto_contrast(value_range, data_format):
     check_layer(layers.AutoContrast(value_range=value_range, data_format=data_format), (5, 4, 3), arrays=[x])
 
 
-def test_clahe_is_refused():
-    refused(
-        layers.ContrastLimitedAdaptiveHistogramEqualization(), (8, 8, 3), "ContrastLimitedAdaptiveHistogramEqualization"
-    )
+@pytest.mark.parametrize("options", [{}, {"tile_grid_size": (2, 3)}, {"clip_limit": 0.0, "value_range": (0, 1)}])
+@pytest.mark.parametrize("data_format", FORMATS)
+@pytest.mark.parametrize("size", [8, 7])
+def test_clahe_is_opened(data_format, options, size):
+    shape = (size, 8, 3) if data_format == "channels_last" else (3, size, 8)
+    x = np.random.default_rng(0).random((2, *shape)).astype("float32") * options.get("value_range", (0, 255))[1]
+    layer = layers.ContrastLimitedAdaptiveHistogramEqualization(data_format=data_format, **options)
+    check_layer(layer, shape, arrays=[x])
 
 
 # --- Properties -------------------------------------------------------------------------------------------------
