@@ -1,5 +1,6 @@
 """Convolutions that torch has no single module for."""
 
+import torch.nn.functional as F
 from torch import nn
 
 
@@ -35,3 +36,11 @@ class SeparableConv2d(nn.Module):
 
     def forward(self, x):
         return self.pointwise(self.depthwise(x))
+
+
+def conv2d_transpose(x, kernel, size, stride, before):
+    """A transposed convolution in Keras's order of axes: the part of ``size`` of the whole, from ``before`` on."""
+    y = F.conv_transpose2d(x.permute(0, 3, 1, 2), kernel.permute(3, 2, 0, 1), stride=stride)
+    (height, width), (top, left) = size, before
+    y = F.pad(y, (-left, left + width - y.shape[3], -top, top + height - y.shape[2]))
+    return y.permute(0, 2, 3, 1)

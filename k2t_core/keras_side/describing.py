@@ -63,7 +63,7 @@ class Describer:
             return self._stand_in(op, path, label)
         if not isinstance(op, keras.Layer):
             config = {k: v for k, v in vars(op).items() if not k.startswith("_") and k != "name"}
-            return Layer(path, label, kind_of(op), config)
+            return Layer(path, label, kind_of(op), config, note=self.notes.get(id(op), ""))
         owner = self.owners.setdefault(id(op), prefix)
         if owner != prefix:
             raise UnsupportedError(
@@ -74,15 +74,15 @@ class Describer:
             )
         if graph is not None:
             return Layer(path, label, "Model", {}, graph=graph)
-        children = _children(op)
-        skip = set(map(id, children.values()))
+        inner = children(op)
+        skip = set(map(id, inner.values()))
         return Layer(
             path,
             label,
             kind_of(op),
-            _config(op, children),
+            _config(op, inner),
             tuple(self._variables(op, skip, home=path if canonical else None)),
-            {a: self._child(c, path, canonical) for a, c in children.items()},
+            {a: self._child(c, path, canonical) for a, c in inner.items()},
             note=self.notes.get(id(op), ""),
         )
 
@@ -140,10 +140,23 @@ def own_activation(op: Any) -> bool:
 
     Not of a recurrent layer, which uses it in every step.
     """
+    rule = registry.find(kind_of(op))
+    return rule is not None and not rule.over_time and _of_ones_own(getattr(op, "activation", None))
+
+
+def own_steps(op: Any) -> bool:
+    """Whether a recurrent layer that a rule knows uses in each step a function that none knows."""
+    rule = registry.find(kind_of(op))
+    if rule is None or not (rule.over_time or kind_of(op).endswith("Cell")):
+        return False
+    return any(_of_ones_own(getattr(op, name, None)) for name in ("activation", "recurrent_activation"))
+
+
+def _of_ones_own(function: Any) -> bool:
+    """Whether it is a function, and none of Keras's activations."""
     import keras
 
-    function, rule = getattr(op, "activation", None), registry.find(kind_of(op))
-    if rule is None or rule.over_time or not callable(function) or isinstance(function, keras.Layer):
+    if not callable(function) or isinstance(function, keras.Layer):
         return False
     home, name = str(getattr(function, "__module__", "")), getattr(function, "__name__", "")
     return not (home.split(".")[0] == "keras" and knows_activation(name))
@@ -165,17 +178,17 @@ def name_inside(op: Any, names: Mapping[int, str]) -> str:
     return kind if made_up else op.name
 
 
-def _children(op: Any) -> dict[str, Any]:
+def children(op: Any) -> dict[str, Any]:
     """The layers that a layer of Keras's own wraps, by attribute."""
     import keras
 
-    children = {a: c for a in CHILD_ATTRIBUTES if isinstance(c := getattr(op, a, None), keras.Layer)}
+    found = {a: c for a in CHILD_ATTRIBUTES if isinstance(c := getattr(op, a, None), keras.Layer)}
     if type(op) is keras.layers.RNN and isinstance(op.cell, keras.Layer):
-        children["cell"] = op.cell
+        found["cell"] = op.cell
     elif isinstance(op, keras.layers.StackedRNNCells):
         cells = enumerate(op.cells)
-        children.update({f"cell_{index}": cell for index, cell in cells if isinstance(cell, keras.Layer)})
-    return children
+        found.update({f"cell_{index}": cell for index, cell in cells if isinstance(cell, keras.Layer)})
+    return found
 
 
 def _config(op: Any, children: Collection[str]) -> dict[str, Any]:

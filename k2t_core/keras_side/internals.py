@@ -162,6 +162,11 @@ def own_variables(layer: Any) -> list[Any]:
     return [*layer._trainable_variables, *layer._non_trainable_variables]
 
 
+def variables_of(operation: Any) -> list[Any]:
+    """The variables of a layer and of those in it; an operation has none."""
+    return list(getattr(operation, "variables", ()))
+
+
 def stored_dtype(variable: Any) -> str:
     """The dtype in which a variable is kept: its ``dtype`` is that of the autocast in force."""
     return variable._dtype
@@ -397,6 +402,27 @@ def without_activation(layer: Any) -> Any:
     plain = object.__new__(type(layer))  # copy.copy would save it and load it again
     vars(plain).update(vars(layer), activation=keras.activations.linear, _inbound_nodes=[], _outbound_nodes=[])
     return plain
+
+
+def hold(variable: Any, theirs: Any) -> None:
+    """Let a variable of Keras 3 be this one of TensorFlow's."""
+    variable._value = theirs
+
+
+def shape_of_keras2(layer: Any) -> Any:
+    """What a layer of Keras 2 was built for."""
+    return layer._build_input_shape
+
+
+def function_graph(op: Any, attribute: str) -> Any:
+    """The graph of a function that an operation of TensorFlow calls, by the attribute that names it."""
+    name, graph = op.get_attr(attribute).name, op.graph
+    while graph is not None:
+        found = graph._functions.get(name)
+        if found is not None:
+            return found.graph
+        graph = getattr(graph, "outer_graph", None)
+    raise LookupError(f"no function {name!r}")
 
 
 # --- numbers in the place of others ----------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from k2t_core.errors import RAISED, K2TError, ModelFileError, one_line
 from k2t_core.keras_side.allowed import check_calls, check_names
-from k2t_core.keras_side.internals import sketch, untrained
+from k2t_core.keras_side.internals import names_from_the_start, sketch, untrained
 from k2t_core.keras_side.model_file import check_safety, file_fingerprint, is_keras2, objects, read_info
 from k2t_core.keras_side.sizes import bytes_of, check_sizes, check_steps, tensor_shapes
 from k2t_core.permissions import permissions
@@ -115,7 +115,8 @@ def _load_with_keras(path: Path, info: dict[str, Any], allow_unsafe: bool) -> An
             planned = sketch(config, h5=info["format"] != ".keras", safe=not allow_unsafe)
             check_sizes(path.name, bytes_of(planned), tensor_shapes(planned), info["weight_bytes"])
             check_steps(path.name, planned)
-            model = keras.saving.load_model(path, compile=False, safe_mode=not allow_unsafe)
+            with names_from_the_start():
+                model = keras.saving.load_model(path, compile=False, safe_mode=not allow_unsafe)
     except K2TError:
         raise
     except RAISED as error:  # Keras raises every type there is for a file that it cannot rebuild

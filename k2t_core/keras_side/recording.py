@@ -1,4 +1,5 @@
-"""Open a layer that no rule knows: its call() is recorded in a TensorFlow graph, and what it did takes its place.
+"""Open a layer or an operation that no rule knows: its call() is recorded in a TensorFlow graph, and what it did takes
+its place.
 
 A graph and no symbolic tensors of Keras, because there functions of TensorFlow run, sizes that are free are ordinary
 numbers, and ``x + y`` is TensorFlow's and not ``keras.ops.add``. Two levels are recorded at once: the graph, which is
@@ -98,19 +99,23 @@ class _Recorder:
         finally:
             self.busy = False
         outputs = tree.flatten(result)
-        weighs = bool(given or variables or getattr(what, "variables", None))
+        weighs = bool(given or variables or internals.variables_of(what))
         if weighs and all(internals.is_graph_tensor(y) for y in outputs):
             self.pieces.append(Piece(what, args, kwargs, result, outputs, given, masks, variables))
         return result
 
     def split(self, layer: Any, args: tuple, kwargs: dict) -> Any:
         """A layer that a rule knows, without the activation that none knows, and then that."""
-        if id(layer) not in self.plain:
-            self.plain[id(layer)] = internals.without_activation(layer)
-        plain = self.plain[id(layer)]
+        plain = self.without_activation(layer)
         if id(layer) in self.names:
             self.names[id(plain)] = self.names[id(layer)]
         return layer.activation(self.piece(plain, plain, args, kwargs))
+
+    def without_activation(self, layer: Any) -> Any:
+        """The same layer without its activation, always the same one."""
+        if id(layer) not in self.plain:
+            self.plain[id(layer)] = internals.without_activation(layer)
+        return self.plain[id(layer)]
 
     def name(self, layer: Any) -> None:
         """Remember what attributes hold the layers inside a layer, for the names in model.py."""
@@ -124,7 +129,7 @@ class _Recorder:
 def open_layer(
     op: Any, args: tuple, kwargs: dict, record: Callable, bind: Callable, known: Callable[[Any], bool]
 ) -> tuple[Opened, list[Any]]:
-    """What is inside the layer ``op``, and its outputs with their masks.
+    """What is inside the layer or operation ``op``, and its outputs with their masks.
 
     record: (layer, args, kwargs) → the recorded call of a layer that a rule knows, its ``result`` the nest it returns.
     bind: (layer, args, kwargs) → arguments by name. known: whether a rule knows a layer, so that it is not looked into.
@@ -144,9 +149,9 @@ def _check(op: Any, one: Opened, again: Opened) -> None:
     for a, b in zip(_constants(one), _constants(again)):  # random numbers would be others
         if a.shape != b.shape or not np.array_equal(a, b, equal_nan=a.dtype.kind in "fc"):
             raise CannotOpen("it draws random numbers")
-    used = {id(v) for node in one.nodes() if hasattr(node.operation, "variables") for v in node.operation.variables}
+    used = {id(v) for node in one.nodes() for v in internals.variables_of(node.operation)}
     used |= {id(s.variable) for _, s in one.sources}
-    lost = [v.path for v in op.variables if id(v) not in used and not is_generator(v.path)]
+    lost = [v.path for v in internals.variables_of(op) if id(v) not in used and not is_generator(v.path)]
     if lost:
         raise CannotOpen(f"what becomes of its variable {lost[0]!r} cannot be followed")
 
@@ -166,6 +171,10 @@ def _recorded(
     from keras import Function, Input, KerasTensor, tree
 
     found: dict[str, Any] = {}
+    recorder = _Recorder(known)
+    recorder.name(op)
+    if own_activation(op):
+        recorder.without_activation(op)  # before ``op`` is patched
 
     def symbolic_call(*call_args: Any, **call_kwargs: Any) -> Any:
         leaves = tree.flatten(bind(op, call_args, call_kwargs))
@@ -180,10 +189,8 @@ def _recorded(
         for key, (x, _) in arriving.items():
             if mask_of(x) is not None:
                 set_mask(fresh[key], fresh[id(mask_of(x))])
-        recorder = _Recorder(known)
-        recorder.name(op)
         trace = _traced(op, call_args, call_kwargs, arriving, recorder)
-        replay = Replay(trace, recorder.pieces, op, record, recorder.names)
+        replay = Replay(trace, recorder.pieces, op, record, known, recorder.names)
         result = replay.run([fresh[key] for key in arriving])
         sources = replay.sources
         with internals.names_apart([known.operation for known in replay.calls]):
@@ -235,4 +242,4 @@ def _traced(op: Any, args: tuple, kwargs: dict, arriving: dict[int, Any], record
 
     specs = [tf.TensorSpec(x.shape, x.dtype) for x, _ in arriving.values()]
     graph = tf.function(run, autograph=False).get_concrete_function(*specs).graph
-    return Trace(graph, found["inputs"], found["result"], internals.variables_in(graph, op.variables))
+    return Trace(graph, found["inputs"], found["result"], internals.variables_in(graph, internals.variables_of(op)))

@@ -13,11 +13,15 @@ from typing import Any
 import numpy as np
 
 from k2t_core.errors import RAISED, named
-from k2t_core.keras_side import internals
+from k2t_core.keras_side import complex_operations, image_operations, internals, native_operations  # noqa: F401 — they register
 from k2t_core.keras_side.internals import set_mask
 from k2t_core.keras_side.opened import CannotOpen, StandIn, is_variable
 from k2t_core.keras_side.sized_operations import Size
 from k2t_core.keras_side.tensorflow_operations import OPERATIONS, REFUSED, Bare
+
+# Operations that call functions of the graph; a loop is written out, up to so many times.
+FUNCTIONS = ("PartitionedCall", "StatefulPartitionedCall", "If", "StatelessIf", "While", "StatelessWhile")
+MAX_UNROLLED = 256
 
 
 @dataclass(eq=False)
@@ -52,7 +56,8 @@ class Trace:
 class Replay:
     """Runs a trace on symbolic tensors.
 
-    record: (layer, args, kwargs) → the recorded call of a layer that a rule knows. names: live layer or operation → its
+    record: (layer, args, kwargs) → the recorded call of a layer that a rule knows. known: whether one knows a layer or
+    operation. names: live layer or operation → its
     name inside. sources: symbolic tensors that stand for variables and constants. calls: of layers.
     """
 
@@ -60,6 +65,7 @@ class Replay:
     pieces: Sequence[Piece]
     layer: Any
     record: Callable
+    known: Callable[[Any], bool]
     names: dict[int, str]
     sources: list[tuple[Any, StandIn]] = field(default_factory=list)
     calls: list[Any] = field(default_factory=list)
@@ -95,16 +101,21 @@ class Replay:
 
         made: dict[str, Piece] = {}
         for piece in self.pieces:
-            if id(piece) in without:
-                continue
+            if id(piece) in without or any(y.graph is not self.trace.graph for y in piece.outputs):
+                continue  # what is in a function of its own is taken operation by operation
             for y in piece.outputs:
                 if not any(y is x for x in piece.given):  # a cast that does nothing returns what it is given
                     made.setdefault(y.name, piece)
-        place = {op.name: index for index, op in enumerate(self.trace.graph.get_operations())}
-        given = {x.name for x in self.trace.inputs}
+        return self._needed(self.trace.graph, self.trace.inputs, list(tree.flatten(self.trace.result)), made)
+
+    @staticmethod
+    def _needed(graph: Any, inputs: Sequence[Any], outputs: Sequence[Any], made: Mapping[str, Piece]) -> list[Any]:
+        """What the outputs of a graph need, in order. made: the piece that makes a tensor, by its name."""
+        place = {op.name: index for index, op in enumerate(graph.get_operations())}
+        given = {x.name for x in inputs}
         seen: set[str] = set()
         found: dict[Any, tuple[int, Any]] = {}  # by the piece's id or the operation's name
-        stack = list(tree.flatten(self.trace.result))
+        stack = list(outputs)
         while stack:
             tensor = stack.pop()
             if tensor.name in seen or tensor.name in given:
@@ -156,6 +167,9 @@ class Replay:
             except RAISED as error:
                 raise _NotSo(piece) from error
         made = tree.flatten(result)
+        behind = [] if is_layer else [internals.operation_behind(y) for y in made if isinstance(y, keras.KerasTensor)]
+        if any(operation is not None and not self.known(operation) for operation in behind):
+            raise _NotSo(piece)
         if len(made) != len(piece.outputs) or not all(map(_fits, made, piece.outputs)):
             if not is_layer:
                 raise _NotSo(piece)
@@ -174,14 +188,20 @@ class Replay:
         if op.type == "ReadVariableOp":
             values[op.outputs[0].name] = values[op.inputs[0].name]
             return
+        if op.type in FUNCTIONS:
+            made = self._function(op, [values[x.name] for x in op.inputs])
+            values.update((y.name, value) for y, value in zip(op.outputs, made))
+            return
         given = [values[x.name] for x in op.inputs]
         bare = Bare(op, given, self._tensor, lambda tensor: values[tensor.name])
         plain = all(isinstance(value, np.ndarray) and value.dtype != object for value in given)
+        plain = plain and all(y.dtype.name not in ("variant", "resource") for y in op.outputs)
+        complex_numbers = complex_operations.is_complex(bare)
         if plain and op.type not in REFUSED and not op.op_def.is_stateful:  # a stateful one gives something else next
             made = bare.computed()
-        elif op.type in OPERATIONS:
+        elif op.type in OPERATIONS or complex_numbers:
             try:
-                made = OPERATIONS[op.type](bare)
+                made = complex_operations.apply(bare) if complex_numbers else OPERATIONS[op.type](bare)
             except CannotOpen as error:
                 raise CannotOpen(f"{error}{_where(op)}") from error
             except RAISED as error:
@@ -191,7 +211,7 @@ class Replay:
         else:
             why = REFUSED.get(op.type, "for which k2t has no counterpart")
             raise CannotOpen(f"its call() uses TensorFlow's operation {op.type}, {why}{_where(op)}")
-        made = made if isinstance(made, list) else [made]
+        made = made if type(made) is list else [made]
         for y, value in zip(op.outputs, made):
             if hasattr(value, "shape") and not isinstance(value, np.ndarray) and not _fits(value, y):
                 raise CannotOpen(
@@ -199,6 +219,33 @@ class Replay:
                     f"instead of {y.dtype.name} {y.shape}{_where(op)}"
                 )
             values[y.name] = value
+
+    def _function(self, op: Any, given: list[Any]) -> list[Any]:
+        """What an operation gives that calls functions: theirs takes its place, as often as numbers say."""
+        if op.type in ("PartitionedCall", "StatefulPartitionedCall"):
+            return self._body(op, "f", given)
+        if op.type in ("If", "StatelessIf"):
+            return self._body(op, "then_branch" if self._decided(op, given[0]) else "else_branch", given[1:])
+        for _ in range(MAX_UNROLLED + 1):
+            if not self._decided(op, self._body(op, "cond", given)[0]):
+                return given
+            given = self._body(op, "body", given)
+        raise CannotOpen(f"its call() loops more than {MAX_UNROLLED} times{_where(op)}")
+
+    @staticmethod
+    def _decided(op: Any, value: Any) -> bool:
+        """Which way to go, where numbers say it."""
+        if not isinstance(value, np.ndarray) or value.dtype == object:
+            raise CannotOpen(f"its call() uses TensorFlow's operation {op.type}, {REFUSED[op.type]}{_where(op)}")
+        return bool(value)
+
+    def _body(self, op: Any, attribute: str, given: list[Any]) -> list[Any]:
+        """The outputs of a function that an operation calls, operation by operation."""
+        graph = internals.function_graph(op, attribute)
+        values = dict(zip((x.name for x in graph.inputs), given))
+        for step in self._needed(graph, graph.inputs, graph.outputs, {}):
+            self._operation(step, values)
+        return [values[y.name] for y in graph.outputs]
 
     def _captured(self, tensor: Any) -> Any:
         """What stands behind a tensor that the graph takes from outside: a variable, or numbers."""
@@ -249,8 +296,9 @@ class _NotSo(Exception):
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether it is a tensor or numbers, and no sizes."""
-    return not (isinstance(value, np.ndarray) and value.dtype == object)
+    """Whether it is a tensor or numbers, and no sizes or complex numbers."""
+    sizes = isinstance(value, np.ndarray) and value.dtype == object
+    return not sizes and not str(value.dtype).startswith("complex")
 
 
 def _numbers(proto: Any) -> np.ndarray:

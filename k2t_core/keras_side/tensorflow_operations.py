@@ -124,11 +124,12 @@ class Bare:
             function = getattr(tf.raw_ops, self.op.type, None)
             if function is None:
                 raise CannotOpen(f"its call() uses TensorFlow's operation {self.op.type}, which nobody else may call")
-            # A few inputs go by another name there: ExpandDims's `dim` is its `axis`.
+            # A few go by another name there: ExpandDims's `dim` and Squeeze's `squeeze_dims` are its `axis`.
             free = iter([name for name in signature(function).parameters if name not in {**inputs, **attrs}])
             known = signature(function).parameters
-            inputs = {name if name in known else next(free): value for name, value in inputs.items()}
-            made = function(**inputs, **attrs)
+            made = function(
+                **{name if name in known else next(free): value for name, value in {**inputs, **attrs}.items()}
+            )
         if isinstance(made, (list, tuple)):
             return [np.asarray(y) for y in made]
         return np.asarray(made)
@@ -170,9 +171,9 @@ def _keras(name: str) -> Callable[..., Any]:
 UNARY = {
     "Abs": "abs", "Acos": "arccos", "Acosh": "arccosh", "Asin": "arcsin", "Asinh": "arcsinh", "Atan": "arctan",
     "Atanh": "arctanh", "Ceil": "ceil", "Cos": "cos", "Cosh": "cosh", "Elu": "elu", "Erf": "erf", "Exp": "exp",
-    "Expm1": "expm1", "Floor": "floor", "Inv": "reciprocal", "IsFinite": "isfinite", "IsInf": "isinf",
+    "Expm1": "expm1", "Floor": "floor", "IsFinite": "isfinite", "IsInf": "isinf",
     "IsNan": "isnan", "Log": "log", "Log1p": "log1p", "LogSoftmax": "log_softmax", "LogicalNot": "logical_not",
-    "Neg": "negative", "Reciprocal": "reciprocal", "Relu": "relu", "Relu6": "relu6", "Rint": "round", "Round": "round",
+    "Neg": "negative", "Relu": "relu", "Relu6": "relu6", "Rint": "round", "Round": "round",
     "Rsqrt": "rsqrt", "Selu": "selu", "Sigmoid": "sigmoid", "Sign": "sign", "Sin": "sin", "Sinh": "sinh",
     "Softmax": "softmax", "Softplus": "softplus", "Softsign": "softsign", "Sqrt": "sqrt", "Square": "square",
     "Tan": "tan", "Tanh": "tanh",
@@ -241,9 +242,21 @@ def _cast(bare: Bare) -> Result:
     return _keras("cast")(bare.x(), bare.dtype)
 
 
+@operation("Bitcast")
+def _bitcast(bare: Bare) -> Result:
+    return _keras("view")(bare.x(), bare.dtype)
+
+
 @operation("LeakyRelu")
 def _leaky_relu(bare: Bare) -> Result:
     return _keras("leaky_relu")(bare.x(), negative_slope=float(bare.attr("alpha")))
+
+
+@operation("Reciprocal", "Inv")
+def _reciprocal(bare: Bare) -> Result:
+    if "int" in bare.dtype:
+        raise CannotOpen("its call() takes the reciprocal of integers; cast them to a float dtype first")
+    return _keras("true_divide")(np.ones((), bare.dtype), bare.x())
 
 
 @operation("SquaredDifference")
@@ -335,12 +348,29 @@ def _arg(bare: Bare) -> Result:
 @operation("Cumsum", "Cumprod")
 def _cumulative(bare: Bare) -> Result:
     (axis,) = bare.ints(1, "an axis")
-    if bare.attr("exclusive"):
-        raise CannotOpen(f"its call() uses TensorFlow's {bare.op.type} with exclusive=True; subtract the tensor itself")
-    x, backwards = bare.x(), bool(bare.attr("reverse"))
+    x, backwards, sums = bare.x(), bool(bare.attr("reverse")), bare.op.type == "Cumsum"
     x = _keras("flip")(x, axis=axis) if backwards else x
-    found = _keras("cumsum" if bare.op.type == "Cumsum" else "cumprod")(x, axis=axis)
+    if bare.attr("exclusive"):  # of those before each entry
+        axis %= len(x.shape)
+        pads = [(1, 0) if k == axis else (0, 0) for k in range(len(x.shape))]
+        x = _keras("pad")(x, pads, constant_values=0 if sums else 1)[(*[slice(None)] * axis, slice(None, -1))]
+    found = _keras("cumsum" if sums else "cumprod")(x, axis=axis)
     return _keras("flip")(found, axis=axis) if backwards else found
+
+
+@operation("L2Loss")
+def _half_of_squares(bare: Bare) -> Result:
+    return _keras("sum")(_keras("square")(bare.x())) / 2
+
+
+@operation("SoftmaxCrossEntropyWithLogits", "SparseSoftmaxCrossEntropyWithLogits")
+def _cross_entropy(bare: Bare) -> Result:
+    """The loss of each row, and its gradient by the logits."""
+    logits, labels = bare.x(), bare.x(1)
+    if bare.op.type.startswith("Sparse"):
+        labels = _keras("one_hot")(labels, logits.shape[-1], dtype=str(logits.dtype))
+    loss = _keras("negative")(_keras("sum")(labels * _keras("log_softmax")(logits), axis=-1))
+    return [loss, _keras("softmax")(logits) - labels]
 
 
 @operation("TopKV2")
@@ -413,6 +443,15 @@ def _reshape(bare: Bare) -> Result:
     return sized("Reshape", sizes, bare.shape, bare.dtype, x)
 
 
+@operation("BroadcastArgs")
+def _broadcast_args(bare: Bare) -> Result:
+    """The shape that two shapes broadcast to."""
+    a, b = (bare.sizes(index, "a shape") for index in (0, 1))
+    longer = max(len(a), len(b))
+    a, b = ([1] * (longer - len(sizes)) + sizes for sizes in (a, b))
+    return _sizes([n if not isinstance(m, Size) and m == 1 else m for n, m in zip(a, b)])
+
+
 @operation("BroadcastTo")
 def _broadcast_to(bare: Bare) -> Result:
     sizes, x = bare.sizes(1, "sizes"), bare.x()
@@ -471,6 +510,15 @@ def _squeeze(bare: Bare) -> Result:
     return _keras("squeeze")(x, axis=tuple(axis % rank for axis in axes)) if axes else x
 
 
+@operation("Roll")
+def _roll(bare: Bare) -> Result:
+    """Several shifts of one axis add up (tf.roll)."""
+    x, shifts = bare.x(), bare.ints(1, "a shift")
+    for shift, axis in zip(shifts, bare.ints(2, "an axis")):
+        x = _keras("roll")(x, shift, axis=axis)
+    return x
+
+
 @operation("Transpose")
 def _transpose(bare: Bare) -> Result:
     return _keras("transpose")(bare.x(), axes=tuple(bare.ints(1, "an order of axes")))
@@ -507,14 +555,21 @@ def _concat(bare: Bare) -> Result:
 @operation("Split")
 def _split(bare: Bare) -> Result:
     (axis,) = bare.ints(0, "an axis")
+    if isinstance(bare.given[1], np.ndarray) and bare.given[1].dtype == object:
+        return [_sizes(part) for part in np.split(bare.given[1], int(bare.attr("num_split")), axis)]
     return list(_keras("split")(bare.x(1), int(bare.attr("num_split")), axis=axis))
 
 
 @operation("SplitV")
 def _split_sizes(bare: Bare) -> Result:
     (axis,), counts = bare.ints(2, "an axis"), bare.ints(1, "sizes")
+    if isinstance(bare.given[0], np.ndarray) and bare.given[0].dtype == object:
+        return [_sizes(part) for part in np.split(bare.given[0], np.cumsum(counts)[:-1], axis)]
     if -1 in counts:
-        raise CannotOpen("its call() uses tf.split with a size of -1; say it")
+        whole = bare.given[0].shape[axis]
+        if whole is None:
+            raise CannotOpen("its call() uses tf.split with a size of -1 along an axis whose size is free; say it")
+        counts[counts.index(-1)] = whole - sum(counts) - 1
     return list(_keras("split")(bare.x(), [int(n) for n in np.cumsum(counts)[:-1]], axis=axis))
 
 
@@ -660,37 +715,72 @@ def _einsum(bare: Bare) -> Result:
     return _keras("einsum")(equation, *(bare.x(index) for index in range(len(bare.given))))
 
 
-# --- images ----------------------------------------------------------------------------------------------------------
+# --- lists of tensors, in which loops keep what they make ------------------------------------------------------------
 
 
-def _windows(bare: Bare, name: str) -> tuple[int, ...]:
-    sizes = [int(n) for n in bare.attr(name)]
-    if bare.attr("data_format") != b"NHWC" or sizes[0] != 1 or sizes[3] != 1:
-        raise CannotOpen(f"its call() uses TensorFlow's {bare.op.type} along the batch or with channels first")
-    return sizes[1], sizes[2]
+class Listed(tuple):
+    """A list of tensors of TensorFlow's: what it holds at each place, None where nothing yet."""
 
 
-@operation("Conv2D")
-def _conv2d(bare: Bare) -> Result:
-    padding = bare.attr("padding").decode().lower()
-    if padding == "explicit":
-        raise CannotOpen("its call() uses tf.nn.conv2d with explicit paddings; pad the tensor before")
-    return _keras("conv")(
-        bare.x(),
-        bare.x(1),
-        strides=_windows(bare, "strides"),
-        padding=padding,
-        data_format="channels_last",
-        dilation_rate=_windows(bare, "dilations"),
-    )
+def _entries(bare: Bare, index: int) -> int:
+    (count,) = bare.sizes(index, "a count")
+    if isinstance(count, Size):
+        raise CannotOpen("its call() keeps a tensor for each entry of an axis whose size is free")
+    return max(int(count), 0)
 
 
-@operation("MaxPool", "AvgPool")
-def _pool(bare: Bare) -> Result:
-    return _keras("max_pool" if bare.op.type == "MaxPool" else "average_pool")(
-        bare.x(),
-        pool_size=_windows(bare, "ksize"),
-        strides=_windows(bare, "strides"),
-        padding=bare.attr("padding").decode().lower(),
-        data_format="channels_last",
-    )
+def _place(bare: Bare, index: int) -> int:
+    (place,) = bare.ints(index, "a place")
+    return place
+
+
+@operation("TensorListReserve")
+def _reserve(bare: Bare) -> Result:
+    return Listed([None] * _entries(bare, 1))
+
+
+@operation("EmptyTensorList")
+def _empty_list(bare: Bare) -> Result:
+    return Listed()
+
+
+@operation("TensorListFromTensor")
+def _list_of(bare: Bare) -> Result:
+    value = bare.given[0]
+    if value.shape[0] is None:
+        raise CannotOpen("its call() keeps a tensor for each entry of an axis whose size is free")
+    return Listed(value[index] for index in range(value.shape[0]))
+
+
+@operation("TensorListSetItem")
+def _set_item(bare: Bare) -> Result:
+    items, place = list(bare.given[0]), _place(bare, 1)
+    items[place] = bare.given[2]
+    return Listed(items)
+
+
+@operation("TensorListPushBack")
+def _push_back(bare: Bare) -> Result:
+    return Listed([*bare.given[0], bare.given[1]])
+
+
+@operation("TensorListGetItem")
+def _get_item(bare: Bare) -> Result:
+    found = bare.given[0][_place(bare, 1)]
+    if found is None:
+        raise CannotOpen("its call() reads of a list what was not put there")
+    return found
+
+
+@operation("TensorListLength")
+def _length(bare: Bare) -> Result:
+    return np.asarray(len(bare.given[0]), "int32")
+
+
+@operation("TensorListStack")
+def _stack_list(bare: Bare) -> Result:
+    if not bare.given[0] or any(item is None for item in bare.given[0]):
+        raise CannotOpen("its call() stacks a list with nothing at some place")
+    if all(isinstance(item, np.ndarray) for item in bare.given[0]):
+        return np.stack(bare.given[0])
+    return _keras("stack")([bare.tensor(item, bare.dtype) for item in bare.given[0]], axis=0)

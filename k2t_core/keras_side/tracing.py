@@ -17,7 +17,7 @@ from k2t_core.errors import RAISED, UnsupportedError, one_line
 from k2t_core.graph import Graph
 from k2t_core.keras_side import internals
 from k2t_core.keras_side.calls import RecordedCall, bind, replaced, symbolic_call
-from k2t_core.keras_side.describing import Describer, kind_of, name_inside, own_activation
+from k2t_core.keras_side.describing import Describer, children, kind_of, name_inside, own_activation, own_steps
 from k2t_core.keras_side.graph_builder import FORMS, build
 from k2t_core.keras_side.internals import mask_of, set_mask
 from k2t_core.keras_side.loading import Source
@@ -253,22 +253,23 @@ class _Tracer:
 
 
 def _is_known(operation: Any) -> bool:
-    """Whether there is no need to open it: an operation, or a layer that a rule knows.
+    """Whether there is no need to open it: an operation or a layer that a rule knows, and whatever it wraps.
 
     Of a Lambda the rule knows only why it is refused.
     """
     import keras
 
     return (
-        not isinstance(operation, keras.Layer)
-        or registry.find(kind_of(operation)) is not None
+        registry.find(kind_of(operation)) is not None
         and not isinstance(operation, keras.layers.Lambda)
         and not own_activation(operation)
+        and not own_steps(operation)
+        and all(_is_known(child) or internals.functional(child) is not None for child in children(operation).values())
     )
 
 
 def _is_known_leaf(layer: Any) -> bool:
-    """Whether a rule knows a layer, and it is no nested model."""
+    """Whether a rule knows a layer or an operation, and it is no nested model."""
     return _is_known(layer) and internals.functional(layer) is None
 
 

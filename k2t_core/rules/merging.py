@@ -46,8 +46,12 @@ def static_bias(left: tuple, right: tuple) -> bool:
     if len(big) != 1 or right[big[0]] is None or len(left) < 2 or right[big[0]] not in (left[1], left[-1]):
         return False
     meant = big[0] + max(len(left), len(right)) - len(right)
-    taken = len(left) - 1 if left[-1] == right[big[0]] else 1
-    return len(right) > len(left) or meant != taken
+    return len(right) > len(left) or meant != bias_axis(left, right)
+
+
+def bias_axis(left: tuple, right: tuple) -> int:
+    """The axis of ``left`` along which keras.ops.add adds what it takes for a bias."""
+    return len(left) - 1 if left[-1] == max(right) else 1
 
 
 def bias_of_one_sample(graph: Graph) -> str | None:

@@ -9,11 +9,13 @@ Long because it is a row of short rules, one an operation.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from k2t_core.graph import Node
+from k2t_core.layout import identity
 from k2t_core.rules.broadcasting import (
     Operands,
     align,
@@ -26,7 +28,7 @@ from k2t_core.rules.broadcasting import (
     shape_of,
     torch_dtype,
 )
-from k2t_core.rules.merging import BIAS_ADD, static_bias
+from k2t_core.rules.merging import BIAS_ADD, bias_axis, static_bias
 from k2t_core.rules.ops_common import name_of, ops, option_literal, result_dtype
 from k2t_core.rules.registry import ANY, Call, Mapping, Slot
 from k2t_core.rules.slots import formula, has_slots
@@ -57,6 +59,7 @@ FLOAT_FUNCTIONS = {
     "Arctanh": "torch.atanh({x})",
     "Deg2rad": "torch.deg2rad({x})",
     "Rad2deg": "torch.rad2deg({x})",
+    "I0": "torch.i0({x})",
 }
 # Keras gives floats for integers, these torch functions would not.
 ROUNDING = {"Floor": "torch.floor({x})", "Ceil": "torch.ceil({x})"}
@@ -87,6 +90,7 @@ TO_BOOL = {
     "Isfinite": "torch.isfinite({x})",
     "Isposinf": "torch.isposinf({x})",
     "Isneginf": "torch.isneginf({x})",
+    "Signbit": "torch.signbit({x})",
 }
 
 
@@ -182,6 +186,17 @@ def activation_with_options(call: Call) -> Mapping:
     return elementwise(
         call, x, expression, "keras.ops.gelu is the tanh approximation by default." if name == "Gelu" else ""
     )
+
+
+@ops("View", demand=ANY, flat="pass")
+def view(call: Call) -> Mapping:
+    """The bits of each entry as another dtype of that size."""
+    x, target = call.x, call.option("dtype")
+    call.refuse(
+        np.dtype(x.dtype).itemsize != np.dtype(target).itemsize,
+        f"it reads {x.dtype} as {target}, of another size; write the bits it means with keras.ops",
+    )
+    return elementwise(call, x, f"{x}.view({torch_dtype(target)})", "The same bits.")
 
 
 @ops("Cast", "ConvertToTensor", "Array", "SaturateCast", demand=ANY, flat="pass", range="kept")
@@ -312,9 +327,9 @@ def _reciprocals(node: Node) -> list[float]:
 @ops(*(name for name in ARITHMETIC if name not in ("Add", "Multiply", "Divide", "TrueDivide")), demand=ANY, flat="pass")
 def arithmetic(call: Call) -> Mapping:
     name, result = name_of(call), result_dtype(call)
-    operands = align(call, pair(call))
-    x, y = operands.values
-    call.refuse(name == "Add" and static_bias(shape_of(x), shape_of(y)), BIAS_ADD)
+    x, y = map(constant, pair(call))
+    taken_for_bias = name == "Add" and static_bias(shape_of(x), shape_of(y))
+    operands = _with_bias(call, x, y) if taken_for_bias else align(call, [x, y])
     call.refuse(
         name in TENSORS_ONLY and (is_scalar(x) or is_scalar(y)),
         "one of its arguments is a Python number; use an array or a tensor",
@@ -352,6 +367,22 @@ def arithmetic(call: Call) -> Mapping:
         a = f"({a})"
     template = ARITHMETIC[name]
     return broadcast_mapping(call, operands, template.format(a=a, b=b), template.format(a="a", b="b"))
+
+
+def _with_bias(call: Call, x: Any, y: Any) -> Operands:
+    """x, and what Keras takes for a bias of it, as a tensor that broadcasts along the axis it is added to."""
+    shape = shape_of(x)
+    call.refuse(len(shape_of(y)) > len(shape), BIAS_ADD)
+    axis, count = bias_axis(shape, shape_of(y)), max(shape_of(y))
+    column = (count, *[1] * (len(shape) - 1 - axis))
+    if not isinstance(y, Slot):
+        return align(call, [x, np.reshape(y, column)])
+    operands = align(call, [x])
+    place = operands.layout.perm.index(axis)
+    column = (count, *[1] * (len(shape) - 1 - place))
+    wants = tuple(identity(y.rank) if slot.index == y.index else w for slot, w in zip(call.inputs, operands.wants))
+    texts = [*operands.texts, f"{y}.reshape({', '.join(map(str, column))})"]
+    return replace(operands, values=[x, y], texts=texts, wants=wants)
 
 
 @ops(*COMPARISONS, demand=ANY, flat="pass")

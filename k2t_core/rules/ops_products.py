@@ -14,7 +14,7 @@ from k2t_core.rules.ops_elementwise import pair
 from k2t_core.rules.registry import LAST, Call, Mapping, Slot
 
 
-@ops("FFT", "FFT2", "RFFT", demand=LAST)
+@ops("FFT", "FFT2", "IFFT2", "RFFT", "IRFFT", demand=LAST)
 def fourier(call: Call) -> Mapping:
     """Over the last Keras axis, or the last two; a spectrum is a pair, real and imaginary."""
     name = name_of(call)
@@ -27,15 +27,18 @@ def fourier(call: Call) -> Mapping:
         any(part.dtype not in ("float32", "float64") for part in parts),
         "its input is neither float32 nor float64; cast it",
     )
-    length = call.option("fft_length") if name == "RFFT" else None
+    length = call.option("fft_length") if name in ("RFFT", "IRFFT") else None
     more = ", axes=2" if name == "FFT2" else f", {length}" if length is not None else ""
+    text = f"{name.lower().rstrip('2')}({', '.join(map(str, parts))}{more})"
+    if name == "IRFFT":
+        text = f"torch.fft.irfft(torch.complex({', '.join(map(str, parts))}){more})"
     return Mapping(
-        f"{'rfft' if name == 'RFFT' else 'fft'}({', '.join(map(str, parts))}{more})",
+        text,
         wants=tuple(identity(slot.rank) for slot in call.inputs),
         gives=tuple(identity(len(y.shape)) for y in call.outputs),
         why="Along the last Keras axes.",
         keras=f"{name.lower()}(x)",
-        torch=f"torch.fft.{'rfft' if name == 'RFFT' else 'fftn'}(x)",
+        torch=f"torch.fft.{ {'FFT': 'fftn', 'FFT2': 'fftn', 'IFFT2': 'ifft2'}.get(name, name.lower()) }(x)",
     )
 
 

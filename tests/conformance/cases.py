@@ -867,15 +867,13 @@ KEEPS_DTYPE = {
 
 
 def augmentation_refused(layer):
-    """ContrastLimited… acts in inference, too; RandomCrop declares a shape that it does not give."""
+    """RandomCrop declares a shape that it does not give; of free sizes CLAHE divides integers by numbers."""
     if layer == "ContrastLimitedAdaptiveHistogramEqualization":
-        return NO_RULE
+        return refuse(when=lambda o: o["dynamic"], word="does not run in a TensorFlow graph")
     if layer == "RandomCrop":
         return refuse(when=lambda o: o["dynamic"] or _cropped(o) != o["shape"], word="declares the shape")
     if layer in KEEPS_DTYPE:
         return refuse(when=lambda o: "int" in o["input_dtype"], word="give the model's Input dtype float32")
-    if layer == "Equalization":
-        return refuse(when=lambda o: "dtype" in o, word="cast to another dtype")
     return refuse(when=lambda o: False, word="")
 
 

@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from k2t_core.keras_side.keras2 import running
 from k2t_core.rules.activations import KERAS2_HARD_SIGMOID
 
 # Options of Keras 2 alone, and the values of them under which a layer does what Keras 3's does. ANY: it makes no
@@ -17,6 +18,7 @@ from k2t_core.rules.activations import KERAS2_HARD_SIGMOID
 ANY = object()
 ONLY_IN_KERAS_2: dict[str, Any] = {
     "batch_input_shape": ANY,
+    "trainable": ANY,  # of a constructor that does not take it: such a layer has no weights
     "implementation": ANY,
     "input_length": ANY,
     "fused": ANY,
@@ -55,7 +57,10 @@ class Untranslatable(Exception):
 
 
 def translated(layer: Any) -> Any:
-    """The layer of Keras 3, not yet built. Raises Untranslatable."""
+    """The layer of Keras 3, not yet built; of a layer that Keras 3 has not, one that runs it (`running`).
+
+    Raises Untranslatable.
+    """
     import keras
 
     kind = type(layer).__name__
@@ -63,6 +68,8 @@ def translated(layer: Any) -> Any:
     if make is not None:
         return make(layer)
     target = getattr(keras.layers, NAMES.get(kind, kind), None)
+    if _is_keras(layer) and target is None and kind not in TEXT and not _has_steps(layer):
+        return running.layer(layer)
     if not _is_keras(layer) or target is None or kind in TEXT:
         whose = "is" if _is_keras(layer) else "is a class of one's own,"
         raise Untranslatable(
@@ -78,9 +85,7 @@ def options(layer: Any, target: Any, handled: tuple[str, ...] = ()) -> dict[str,
     config = {
         RENAMED.get(kind, {}).get(key, key): value for key, value in layer.get_config().items() if key not in handled
     }
-    known = {
-        name for cls in target.__mro__ if cls is not object for name in inspect.signature(cls.__init__).parameters
-    } - {"self", "args", "kwargs"}
+    known = _taken(target)
     found: dict[str, Any] = {}
     for key, value in config.items():
         if key.endswith(TRAINING):
@@ -103,6 +108,19 @@ def options(layer: Any, target: Any, handled: tuple[str, ...] = ()) -> dict[str,
         elif ONLY_IN_KERAS_2[key] is not ANY and value not in ONLY_IN_KERAS_2[key]:
             raise Untranslatable(f"has the option {key}={value!r}, for which Keras 3 has nothing")
     return found
+
+
+def _taken(target: Any) -> set[str]:
+    """What a constructor takes: as far up as each one hands on what it does not know."""
+    found: set[str] = set()
+    for cls in target.__mro__:
+        if "__init__" not in vars(cls):
+            continue
+        parameters = inspect.signature(cls.__init__).parameters
+        found |= set(parameters)
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+            break
+    return found - {"self", "args", "kwargs"}
 
 
 def name_of(layer: Any) -> str:
@@ -162,6 +180,12 @@ def plain(value: Any, leaf: Callable[[Any], Any] = lambda x: x) -> Any:
         items = [plain(one, leaf) for one in value]
         return tuple(items) if isinstance(value, tuple) else items
     return leaf(value)
+
+
+def _has_steps(layer: Any) -> bool:
+    import tf_keras
+
+    return isinstance(layer, tf_keras.layers.RNN)
 
 
 def _is_keras(layer: Any) -> bool:

@@ -1,13 +1,15 @@
 """TensorFlow's operations in a functional graph of Keras 2 (``x + 1``, ``tf.concat``), by Keras 3's.
 
 Each entry has TensorFlow's parameter names (tensorflow/python/ops/*.py), so that calls by keyword bind as they do
-there. Whatever is not in the table is refused before the file is opened: a file names the function that is to run.
+there. What else `may_run` is recorded as TensorFlow runs it (`running`). All others are refused before the file is
+opened: a file names the function that is to run.
 
 Long because it is a table: an entry for each operation.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -249,6 +251,27 @@ def _norm(tensor: Any, ord: Any = "euclidean", axis: Any = None, keepdims: Any =
 
 def _reverse(tensor: Any, axis: Any, name: Any = None) -> Any:
     return _ops("flip")(tensor, axis=_axes(axis))
+
+
+# Functions of TensorFlow that compute with tensors and do nothing else: all of these namespaces but what draws random
+# numbers, reads, writes or runs code, and a few of the outermost.
+SPACES = re.compile(r"(compat\.v1\.)?(math|nn|linalg|signal|image|bitwise)(\.special)?\.[a-z0-9_]+")
+NOT_PURE = re.compile(r"random|decode|encode|draw|jpeg|png|sampl|dropout|candidate|_rnn|raw_rnn|cell|py_|print|file")
+OUTERMOST = set(
+    """argsort batch_to_space boolean_mask broadcast_static_shape clip_by_norm clip_by_global_norm cumsum einsum
+    ensure_shape eye fill gather_nd guarantee_const histogram_fixed_width identity_n linspace meshgrid
+    ones range rank required_space_to_batch_paddings reverse_sequence scatter_nd searchsorted
+    sequence_mask shape shape_n size slice sort space_to_batch strided_slice tensor_scatter_nd_add
+    tensor_scatter_nd_max tensor_scatter_nd_min tensor_scatter_nd_sub tensor_scatter_nd_update tensordot
+    truncatediv truncatemod unravel_index zeros realdiv floordiv""".split()
+)
+
+
+def may_run(symbol: str) -> bool:
+    """Whether a file may name this function of TensorFlow."""
+    plain = symbol.removeprefix("compat.v1.")
+    known = symbol in OPERATIONS or plain in OPERATIONS or plain in OUTERMOST
+    return known or bool(SPACES.fullmatch(symbol) and not NOT_PURE.search(symbol))
 
 
 # By the name that tf_keras writes into a file: TensorFlow's canonical one.

@@ -31,7 +31,7 @@ from k2t_core.keras_side.internals import (
     structure_of_keras2,
     untrained,
 )
-from k2t_core.keras_side.keras2.operations import OPERATIONS
+from k2t_core.keras_side.keras2.operations import may_run
 from k2t_core.keras_side.randomise import settle
 from k2t_core.keras_side.sizes import MAX_STEPS
 
@@ -237,7 +237,7 @@ def check_config(name: str, objects: Iterable[tuple[str, dict[str, Any]]]) -> No
             )
         elif kind in OPERATION_LAYERS:
             symbol = config.get("function") if isinstance(config, dict) else None
-            if not isinstance(symbol, str) or symbol not in OPERATIONS:
+            if not isinstance(symbol, str) or not may_run(symbol):
                 problems.append(
                     f"{name}: layer {owner!r} is TensorFlow's operation tf.{one_line(symbol)}, which k2t cannot carry "
                     "to Keras 3; rebuild the model in Keras 3 with keras.ops"

@@ -11,6 +11,7 @@ import numpy as np
 
 from k2t_core.errors import UnsupportedError, one_line
 from k2t_core.keras_side import internals
+from k2t_core.keras_side.keras2 import running
 from k2t_core.keras_side.keras2.layers import Untranslatable, name_of, plain, translated
 from k2t_core.keras_side.keras2.operations import OPERATIONS
 from k2t_core.keras_side.randomise import settle
@@ -150,23 +151,15 @@ class _Builder:
 
     def operation(self, layer: Any, args: tuple, kwargs: dict, taken: set[str]) -> Any:
         run = OPERATIONS.get(layer.symbol)
-        if run is None:
-            raise Untranslatable(
-                f"is TensorFlow's operation tf.{layer.symbol}, which k2t cannot carry to Keras 3; "
-                "rebuild the model in Keras 3 with keras.ops"
-            )
         try:
+            if run is None:
+                raise NotImplementedError
             given = signature(run).bind(*args, **kwargs)
-        except TypeError as error:
-            raise Untranslatable(
-                f"is TensorFlow's operation tf.{layer.symbol}, called in a way that k2t does not know ({error})"
-            ) from error
-        try:
             result = run(*given.args, **given.kwargs)
-        except NotImplementedError as error:
-            raise Untranslatable(
-                f"is TensorFlow's operation tf.{layer.symbol} {error}, which k2t cannot carry to Keras 3"
-            ) from error
+        except (TypeError, NotImplementedError):  # keras.ops has not the same: what TensorFlow does is recorded
+            name = unused(layer.symbol.rsplit(".", 1)[-1], taken, first=1)
+            taken.add(name)
+            return running.function(layer.symbol, layer.function, args, kwargs, name)
         _name_operations(result, layer.symbol.rsplit(".", 1)[-1], taken, self.named)
         return result
 
