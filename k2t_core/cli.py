@@ -17,7 +17,7 @@ import tempfile
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -227,6 +227,7 @@ def verify(
         "edge_cases": edge_cases,
         "training": training,
     }
+    finish(out)
     with at_work(rules, html, sandboxed=True) as say:
         import k2t_core as k2t
         from k2t_core.inspector.html_report import facts, write_html_report
@@ -329,6 +330,17 @@ def app_arguments(model: Path | None, example: str | None) -> list[str]:
 
 def print_json(data: Any) -> None:
     print(json.dumps(data, indent=2, ensure_ascii=False))
+
+
+def finish(out: Path) -> None:
+    """Finish a conversion into a folder that was interrupted, while files there may be written.
+
+    What cannot be finished is told by whoever reads the folder.
+    """
+    from k2t_core.emit.committing import recover
+
+    with suppress(OSError):
+        recover(out)
 
 
 def limits(*written: Path | None) -> Limits:

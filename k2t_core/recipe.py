@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
+from keyword import iskeyword
 from pathlib import Path
 from typing import Any
 
-from k2t_core.errors import OverrideError
+from k2t_core.errors import OverrideError, one_line
 
 VERSION = 1
 
@@ -45,7 +46,7 @@ KINDS = {
         part=lambda value: value.get("key", ""),
     ),
     "arguments": Kind(
-        fits=_named,
+        fits=lambda value: _named(value) and all(name.isidentifier() and not iskeyword(name) for name in value),
         text=lambda value: ", ".join(f"{k}={v!r}" for k, v in value.items()),
     ),
     "weights": Kind(
@@ -161,12 +162,16 @@ def read_recipe(recipe: Recipe | str | Path | dict | Iterable[Override] | None) 
     if isinstance(recipe, Recipe):
         return recipe
     if isinstance(recipe, (str, Path)):
+        path = Path(recipe)
+        if path.exists() and not path.is_file():  # a pipe would hold whoever reads it
+            raise OverrideError(f"recipe {path}: is no file; give a recipe.json")
         try:
-            recipe = json.loads(Path(recipe).read_text(encoding="utf-8"))
+            recipe = json.loads(path.read_text(encoding="utf-8"))
+            json.dumps(recipe, ensure_ascii=False).encode()  # half of a character of two cannot be shown
         except OSError as error:
-            raise OverrideError(f"recipe {recipe}: {error.strerror or error}") from error
-        except ValueError as error:
-            raise OverrideError(f"recipe {recipe}: not JSON ({error})") from error
+            raise OverrideError(f"recipe {path}: {error.strerror or error}") from error
+        except (ValueError, RecursionError) as error:
+            raise OverrideError(f"recipe {path}: not JSON ({one_line(error, 200)})") from error
         recipe = recipe if isinstance(recipe, dict) else {}
     if isinstance(recipe, dict):
         if recipe.get("k2t_recipe") != VERSION or not isinstance(recipe.get("overrides"), list):
@@ -185,8 +190,9 @@ def parsed_recipe(text: str | bytes) -> Recipe:
     """The recipe that is the content of a recipe.json. Raises OverrideError."""
     try:
         data = json.loads(text)
-    except ValueError as error:
-        raise OverrideError(f"the recipe is not JSON ({error})") from error
+        json.dumps(data, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise OverrideError(f"the recipe is not JSON ({one_line(error, 200)})") from error
     if not isinstance(data, dict):
         raise OverrideError(
             "the file is JSON, but not a recipe; export one from the app or take recipe.json from a conversion"

@@ -8,6 +8,7 @@ opens the folder next moves what has not been moved (`recover`). Nothing that is
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Collection, Iterable, Iterator
@@ -98,7 +99,7 @@ def clear(folder: Path) -> None:
     """Remove what processes that are no more had begun to write."""
     for path in folder.glob(STAGING.format(pid="*") + "*"):
         pid = path.name.split("-")[1]
-        if path.name != COMMITTED and pid.isdigit() and not _runs(int(pid)):
+        if path.name != COMMITTED and re.fullmatch("[0-9]{1,10}", pid) and not _runs(int(pid)):
             shutil.rmtree(path, ignore_errors=True)
 
 

@@ -12,12 +12,12 @@ import numpy as np
 
 from k2t_core.emit.code import Code, Tap, forward_hashes
 from k2t_core.emit.committing import recover
-from k2t_core.errors import K2TError, OutputError
+from k2t_core.errors import RAISED, K2TError, OutputError, one_line
 from k2t_core.graph import Shape
 from k2t_core.keras_side.keras2 import original as keras2
 from k2t_core.layout import Layout
 from k2t_core.planning.plan import Plan, PlannedScope
-from k2t_core.transforms import Transform, describe, from_json
+from k2t_core.transforms import Transform, chain_shape, describe, from_json
 
 FILES = ("model.py", "model.safetensors", "manifest.json", "recipe.json")
 MANIFEST_VERSION = 1
@@ -211,6 +211,7 @@ class Manifest:
                 raise OutputError(f"{folder / name}: no such file; run `k2t convert MODEL -o {folder}` first")
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
+            json.dumps(data, ensure_ascii=False).encode()  # half of a character of two cannot be shown
         except (OSError, ValueError, RecursionError) as error:
             raise OutputError(f"{path}: damaged ({error}); convert the model again") from error
         wrong = _mismatch(data, _MANIFEST)
@@ -218,9 +219,13 @@ class Manifest:
             try:
                 if not data["outputs"]:
                     raise KeyError("no outputs")
-                return cls.from_json(data)
-            except (K2TError, TypeError, KeyError) as error:  # a weight transform that is not known, or not whole
-                wrong = str(error)
+                found = cls.from_json(data)
+                for key, variable in found.variables.items():
+                    if chain_shape(variable.steps, variable.keras_shape) != variable.torch_shape:
+                        raise K2TError(f"the transform of {key!r} gives another shape")
+                return found
+            except RAISED as error:  # a weight transform that is not known, not whole, or of no such shape
+                wrong = one_line(error, 200)
         raise OutputError(f"{path}: damaged or not a k2t manifest ({wrong}); convert the model again")
 
 

@@ -18,7 +18,7 @@ from k2t_core.layout import Layout, permute_expression, shape_text
 from k2t_core.planning.blocks import Block, BlockModule, Use
 from k2t_core.planning.constructors import REQUIRED, changed_arguments, literal, module_source
 from k2t_core.planning.helper_sources import helpers_for, names_in
-from k2t_core.planning.names import identifier, unique_identifiers
+from k2t_core.planning.names import identifier, in_docstring, unique_identifiers
 from k2t_core.planning.plan import Plan, PlannedNode, PlannedScope
 from k2t_core.rules.registry import SELF, Expression, Module
 from k2t_core.rules.slots import fill, slot
@@ -60,7 +60,7 @@ def write_source(plan: Plan) -> Code:
     classes = "\n\n\n".join(bodies)
     root = plan.root.class_name
     code = "\n\n\n".join([helpers_for(_mentioned(classes)), classes, LOAD_MODEL.format(root=root)])
-    title = f'"""{root}, converted from the Keras model {plan.source.name} by k2t."""'
+    title = f'"""{root}, converted from the Keras model {in_docstring(plan.source.name)} by k2t."""'
     return Code(format_source("\n".join([title, "", *_imports(_mentioned(code)), "\n", code])), tuple(taps))
 
 

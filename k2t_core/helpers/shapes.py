@@ -71,3 +71,11 @@ def histogram_fixed_width(x, low, high, count):
     """How many entries are in each of ``count`` bins of one width; what is outside is in the first or the last."""
     places = ((x - low) / (high - low) * count).floor().clamp(0, count - 1).long()
     return torch.bincount(places.flatten(), minlength=count).int()
+
+
+def slice_update(x, update, starts):
+    """x with ``update`` in the place of what begins at ``starts``; a start is moved so that all of it fits."""
+    places = [max(0, min(start, n - m)) for start, n, m in zip(starts, x.shape, update.shape)]
+    x = x.clone()
+    x[tuple(slice(start, start + m) for start, m in zip(places, update.shape))] = update
+    return x

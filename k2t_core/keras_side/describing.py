@@ -13,7 +13,7 @@ from k2t_core.keras_side import internals
 from k2t_core.keras_side.opened import StandIn
 from k2t_core.names import unused
 from k2t_core.rules import registry
-from k2t_core.rules.activations import knows_activation
+from k2t_core.rules.activations import KERAS2_HARD_SIGMOID, knows_activation
 
 CHILD_ATTRIBUTES = ("layer", "forward_layer", "backward_layer")
 CHILD_CONFIG = ("layer", "backward_layer", "layers", "cell")
@@ -159,7 +159,8 @@ def _of_ones_own(function: Any) -> bool:
     if not callable(function) or isinstance(function, keras.Layer):
         return False
     home, name = str(getattr(function, "__module__", "")), getattr(function, "__name__", "")
-    return not (home.split(".")[0] == "keras" and knows_activation(name))
+    known = home.split(".")[0] == "keras" and knows_activation(name)
+    return not known and keras.saving.get_registered_name(function) != KERAS2_HARD_SIGMOID
 
 
 def name_inside(op: Any, names: Mapping[int, str]) -> str:

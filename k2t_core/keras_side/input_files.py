@@ -30,6 +30,10 @@ def read_inputs(path: str | Path, graph: Graph) -> list[np.ndarray]:
     Raises InputError.
     """
     path = Path(path)
+    found = [path, *path.iterdir()] if path.is_dir() else [path]
+    odd = next((one for one in found if one.exists() and not one.is_file() and not one.is_dir()), None)
+    if odd is not None:  # a pipe would hold whoever reads it
+        raise InputError(f"{odd}: is no file; give a .npz, .npy, .csv or an image")
     if path.is_dir() or path.suffix.lower() in IMAGES:
         return check_inputs([_read_images(path, graph)], graph, path.name)
     if path.suffix.lower() == ".csv":

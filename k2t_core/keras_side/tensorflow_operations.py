@@ -690,6 +690,11 @@ def _band(bare: Bare) -> Result:
     return _keras("triu")(_keras("tril")(bare.x(), k=upper), k=-lower)
 
 
+@operation("XlaDynamicUpdateSlice")
+def _slice_update(bare: Bare) -> Result:
+    return _keras("slice_update")(bare.x(), bare.ints(2, "a place"), bare.x(1))
+
+
 # --- products --------------------------------------------------------------------------------------------------------
 
 

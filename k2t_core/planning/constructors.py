@@ -7,6 +7,7 @@ import inspect
 from functools import cache
 from typing import Any
 
+from k2t_core.errors import K2TError
 from k2t_core.planning.blocks import Block, BlockModule, Parameter, is_width
 from k2t_core.planning.helper_sources import helper_sources
 from k2t_core.rules import slots
@@ -51,6 +52,8 @@ def module_source(module: Module) -> str:
             or defaults[name] != value
             or isinstance(value, bool) != isinstance(defaults[name], bool)
         ):
+            if not name.isidentifier():
+                raise K2TError(f"internal: {name[:80]!r} is no name of an argument")
             parts.append(f"{name}={literal(value)}")
     cast = ""
     if module.dtype not in (None, "float32"):

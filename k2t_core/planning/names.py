@@ -39,6 +39,11 @@ def normal(name: str) -> str:
     return re.sub(r"\W", "_", unicodedata.normalize("NFKC", name))
 
 
+def in_docstring(text: str) -> str:
+    """A name from outside, such as a file's, as it may stand in a docstring: no quote, backslash or line ends it."""
+    return "".join(c if c.isprintable() and c not in '"\\' else "?" for c in text)
+
+
 class Names:
     """Python identifiers from layer names, each given once and never one of ``reserved``."""
 

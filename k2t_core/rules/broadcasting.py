@@ -201,8 +201,12 @@ def _in_layout(array: np.ndarray, layout: Layout, trim: bool) -> np.ndarray:
 
 
 def _short(value: np.ndarray, exact: bool = False) -> float:
-    """A Python number that rounds to the array's element, the shortest one unless ``exact``."""
-    return float(str(value[()])) if value.dtype.kind == "f" and not exact else value.item()
+    """A Python number that rounds to the array's element, the shortest one unless ``exact``.
+
+    Of the largest of a dtype the shortest is larger still, and torch takes it for an overflow.
+    """
+    short = float(str(value[()])) if value.dtype.kind == "f" and not exact else value.item()
+    return value.item() if value.dtype.kind == "f" and abs(short) > np.finfo(value.dtype).max else short
 
 
 def _nested(array: np.ndarray) -> str:

@@ -48,7 +48,6 @@ WHOLE = {
     "MatrixDeterminant": "torch.linalg.det({0})",
     "LogMatrixDeterminant": "torch.linalg.slogdet({0})",
     "MatrixSolve": "torch.linalg.solve({0}, {1})",
-    "MatrixDiagV3": "torch.diag_embed({0})",
     "Cross": "torch.linalg.cross({0}, {1})",
     "RGBToHSV": "rgb_to_hsv({0})",
     "HSVToRGB": "hsv_to_rgb({0})",
@@ -65,6 +64,11 @@ def _triangular(call: Call, x: list[Slot]) -> str:
     lower, adjoint = call.option("lower"), call.option("adjoint")
     matrix = f"{x[0]}.mT" if adjoint else str(x[0])
     return f"torch.linalg.solve_triangular({matrix}, {x[1]}, upper={lower == adjoint})"
+
+
+def _embedded(call: Call, x: list[Slot]) -> str:
+    offset = call.option("numbers")[1]
+    return f"torch.diag_embed({x[0]}, {offset})" if offset else f"torch.diag_embed({x[0]})"
 
 
 def _diagonal(call: Call, x: list[Slot]) -> str:
@@ -154,6 +158,7 @@ def _segments(how: str) -> Callable[[Call, list[Slot]], str]:
 
 WRITTEN: dict[str, Callable[[Call, list[Slot]], str]] = {
     "MatrixTriangularSolve": _triangular,
+    "MatrixDiagV3": _embedded,
     "MatrixDiagPartV3": _diagonal,
     "MatrixSetDiagV3": _set_diagonal,
     "LRN": _response,
@@ -257,8 +262,8 @@ def _check(call: Call, name: str) -> None:
     numbers = call.option("numbers")
     if name == "MatrixDiagV3":
         call.refuse(
-            numbers[1] not in (0, [0]) or numbers[2] != -1 or numbers[3] != -1 or numbers[4] != 0,
-            "it fills another diagonal than the main one; write it with keras.ops.pad",
+            isinstance(numbers[1], list) or numbers[2] != -1 or numbers[3] != -1 or numbers[4] != 0,
+            "it makes a matrix of several diagonals, or not of the least size; write it with keras.ops.pad",
         )
     if name in ("MatrixDiagPartV3", "MatrixSetDiagV3"):
         offset = numbers[1 if name == "MatrixDiagPartV3" else 2]

@@ -355,6 +355,11 @@ def arithmetic(call: Call) -> Mapping:
         a, b = operands.texts  # torch divides integers into float32, too
     else:
         a, b = promoted(operands, result)
+    if name == "Subtract":  # torch subtracts no bool
+        a, b = (
+            cast(text, result) if isinstance(v, Slot) and v.dtype == "bool" and text == str(v) else text
+            for v, text in zip((x, y), (a, b))
+        )
     if name in ("Maximum", "Minimum"):
         bound = "min" if name == "Maximum" else "max"
         for value, text, other in ((y, b, a), (x, a, b)):

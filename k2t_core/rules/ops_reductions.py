@@ -240,3 +240,36 @@ def top_k(call: Call) -> Mapping:
         keras="top_k(x, k)",
         torch="top_k(x, k, dim)",
     )
+
+
+@ops("Quantile", "Percentile", "Median", "Nanquantile", "Nanpercentile", "Nanmedian", demand=None)
+def quantile(call: Call) -> Mapping:
+    """What a share of the entries lies below, between entries by ``method``. Source: keras/src/ops/numpy.py."""
+    x, name, result = call.x, name_of(call), result_dtype(call)
+    share = 0.5 if name.endswith("edian") else call.argument("q")
+    call.refuse(isinstance(share, Slot), "its share is a tensor of the model; give a number")
+    share = np.asarray(share, "float64") / (100 if name.endswith("ercentile") else 1)
+    method = "linear" if name.endswith("edian") else call.option("method")
+    call.refuse(
+        name == "Quantile" and method != "linear", "Keras leaves out its method in a model; use keras.ops.percentile"
+    )
+    call.refuse(result not in ("float32", "float64"), f"it is computed in {result}; cast to float32 first")
+    axes, keepdims = axes_of(call, x.rank), call.option("keepdims")
+    call.refuse(1 < len(axes) < x.rank, "it is along several axes; reshape them into one")
+    call.refuse(keepdims and len(axes) == x.rank > 1, "it is along all axes and keeps them; reshape the result")
+    layout = x.layout if share.ndim == 0 else identity(x.rank)
+    arguments = [str(x) if x.dtype == result else cast(str(x), result)]
+    arguments.append(repr(share.item()) if share.ndim == 0 else f"{arguments[0]}.new_tensor({share.tolist()})")
+    arguments += [f"dim={layout.axis(axes[0])}"] if len(axes) < x.rank or x.rank == 1 else []
+    arguments += ["keepdim=True"] if keepdims else []
+    arguments += [f'interpolation="{method}"'] if method != "linear" else []
+    function = "nanquantile" if name.startswith("Nan") else "quantile"
+    rest = layout if keepdims else layout.drop(set(axes))
+    return Mapping(
+        f"torch.{function}({', '.join(arguments)})",
+        wants=(layout,),
+        gives=(rest if share.ndim == 0 else identity(len(call.outputs[0].shape)),),
+        why="Shares of one side by the same definition.",
+        keras=f"{name.lower()}(x, q)",
+        torch=f"torch.{function}(x, q)",
+    )

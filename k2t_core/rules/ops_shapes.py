@@ -431,3 +431,22 @@ def take_along_axis(call: Call) -> Mapping:
         keras=f"take_along_axis(x, indices, axis={axis})",
         torch=f"take_along_dim(x, indices, dim={axis})",
     )
+
+
+@ops("SliceUpdate", demand=LAST)
+def slice_update(call: Call) -> Mapping:
+    """A copy with a part replaced, from fixed places on."""
+    x, update, starts = call.argument("inputs"), call.argument("updates"), call.argument("start_indices")
+    call.refuse(not isinstance(x, Slot) or not isinstance(update, Slot), "one of its tensors is a constant")
+    call.refuse(
+        not all(isinstance(n, (int, np.integer)) for n in np.ravel(starts).tolist()),
+        "it starts where a tensor says; use keras.ops.where",
+    )
+    return Mapping(
+        f"slice_update({x}, {update}, {[int(n) for n in np.ravel(starts)]})",
+        wants=tuple(identity(slot.rank) for slot in call.inputs),
+        gives=(identity(x.rank),),
+        why="In Keras's order of axes.",
+        keras="slice_update(x, starts, update)",
+        torch="x[starts : …] = update",
+    )

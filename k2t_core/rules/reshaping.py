@@ -234,7 +234,7 @@ def _reshape_expression(x: Slot, layout: Layout, before: Shape, gives: Layout, a
             return f"{x}.flatten({start})" if stop == layout.rank - 1 else f"{x}.flatten({start}, {stop})"
     unknown = [i for i, n in enumerate(after) if n is None]
     if len(unknown) <= 1:
-        return f"{x}.reshape({_dims(after)})"
+        return f"{x}.reshape({_dims(after) or '()'})"
     batch = gives.perm.index(0)  # Keras allows one unknown size besides the batch
     sizes = [
         f"{x}.shape[{layout.perm.index(0)}]" if i == batch else "-1" if n is None else str(n)

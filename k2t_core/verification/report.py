@@ -336,8 +336,19 @@ class Report:
 
     @property
     def proves(self) -> bool:
-        """Whether the evidence tells a right mapping from a wrong one: weights without weaknesses, or random ones."""
-        return not self.weaknesses or any(run.weights == "randomised" for run in self.runs)
+        """Whether the evidence tells a right mapping from a wrong one: weights without weaknesses, or random ones, and
+        numbers to compare."""
+        random = any(run.weights == "randomised" for run in self.runs)
+        return (not self.weaknesses or random) and self.no_number is None
+
+    @property
+    def no_number(self) -> str | None:
+        """An output of which Keras gave NaN or infinity alone, in every run."""
+        seen = {
+            output.name for run in self.runs for output in run.outputs
+            if not output.keras.size or np.isfinite(output.keras.astype("float64")).any()
+        }  # fmt: skip
+        return next((output.name for output in self.outputs if output.name not in seen), None)
 
     @property
     def unseen(self) -> dict[str, str]:
@@ -392,6 +403,11 @@ class Report:
         """One line for a person."""
         if not self.passed:
             return f"differs {self._what_differs}"
+        if self.no_number is not None:
+            return (
+                f"agrees, but proves nothing: of output {self.no_number!r} Keras gives NaN or infinity alone; verify "
+                "with inputs of which it gives numbers (--inputs)"
+            )
         if not self.proves:
             return (
                 "agrees, but proves nothing: the weights cannot tell a right mapping from a wrong one "

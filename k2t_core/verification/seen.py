@@ -24,7 +24,12 @@ def unseen(inputs: Iterable[np.ndarray], output: np.ndarray) -> str:
     given = [array for array in inputs if is_float(array.dtype) and array.size]
     if given and not any(array.any() for array in given):
         return "what reaches it is 0 throughout"
-    if not is_float(output.dtype) or not output.size or not np.isfinite(output).all():
+    if not is_float(output.dtype) or not output.size:
+        return ""
+    finite = np.isfinite(output)
+    if not finite.any():
+        return "its output is NaN or infinite throughout"
+    if not finite.all():
         return ""
     values = output.astype("float64")
     still = STILL * 2**-23 * coarseness(output.dtype) * float(np.abs(values).max())

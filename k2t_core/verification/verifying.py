@@ -17,7 +17,7 @@ from k2t_core.difference import OUTPUT_TOLERANCE
 from k2t_core.emit import sandbox
 from k2t_core.emit.manifest import Manifest
 from k2t_core.emit.source import write_source
-from k2t_core.errors import InputError, K2TError
+from k2t_core.errors import InputError, K2TError, OutputError
 from k2t_core.graph import Graph
 from k2t_core.keras_side.batches import edge_batches, implied_batch, random_batch
 from k2t_core.keras_side.copying import randomised_copy, randomised_entry
@@ -141,8 +141,9 @@ def verify(
     _check_same_model(manifest, traced, folder)
     if weights != "randomised":
         _check_finite(manifest, traced)
-    arrays, described = _batch(options, traced.graph)
     recipe = _recipe(folder)
+    _check_interface(folder, manifest, whole, traced, recipe)
+    arrays, described = _batch(options, traced.graph)
     say(0.05, "Comparing the weights")
     weights_proof = prove_weights(folder, whole, recipe, manifest.variables)
     notes = _notes(folder, manifest, traced.graph)
@@ -393,6 +394,40 @@ def _check_same_model(manifest: Manifest, traced: Traced, folder: Path) -> None:
         raise K2TError(
             f"{folder}: converted from another model than {traced.source.name}: {detail}; convert this model again"
         )
+
+
+def _check_interface(folder: Path, manifest: Manifest, whole: Traced, traced: Traced, recipe: Recipe) -> None:
+    """Refuse a manifest that tells of other inputs and outputs than the model's, or of cuts that are not the recipe's.
+
+    What it leaves out would not be compared. The order of axes is that which k2t itself gives the model.
+    """
+    graph = traced.graph
+    try:
+        root = plan(whole, recipe).root
+        layouts: tuple[Any, Any] = (root.input_layouts, root.output_layouts)
+    except K2TError:  # which the proof of the weights tells
+        layouts = (None, None)
+    wrong = None
+    if set(manifest.cut) != set(recipe.cuts):
+        wrong = "layers are cut off that recipe.json does not cut off, or the other way round"
+    elif not set(manifest.closed) <= {override.layer for override in recipe.snippets}:
+        wrong = "layers are closed for which recipe.json has no snippet"
+    for what, sides, tensors, names, expected in (
+        ("inputs", manifest.inputs, graph.inputs, graph.input_names, layouts[0]),
+        ("outputs", manifest.outputs, graph.outputs, graph.output_names, layouts[1]),
+    ):
+        specs = [graph.tensors[t] for t in tensors]
+        known = [(name, spec.shape, spec.dtype) for name, spec in zip(names, specs)]
+        if wrong is None and [(side.name, side.keras_shape, side.dtype) for side in sides] != known:
+            wrong = f"its {what} are not the model's"
+        for index, side in enumerate(sides):
+            order = side.permutation or tuple(range(len(side.keras_shape)))
+            if wrong is None and expected is not None and order != expected[index].perm:
+                wrong = f"{side.name!r} is in another order of axes than k2t writes"
+            if wrong is None and sorted(order) != list(range(len(side.keras_shape))):
+                wrong = f"the permutation of {side.name!r} is none"
+    if wrong is not None:
+        raise OutputError(f"{folder / 'manifest.json'}: {wrong}; convert the model again")
 
 
 def _check_finite(manifest: Manifest, traced: Traced) -> None:

@@ -87,10 +87,14 @@ def test_no_other_module_touches_keras_inside():
     assert set(ALLOWED) - found == set()  # no reason for what is gone
 
 
+# Private to TensorFlow's graphs and to tf_keras's layers.
+OF_OTHERS = {"_functions", "_build_input_shape"}
+
+
 def test_the_search_sees_what_is_taken_here():
     found = touched(PACKAGE / HOME)
     assert {"keras.src.models.functional", "keras.src.backend", "_inbound_nodes", "_nodes_by_depth"} <= found
-    assert {name for name in found if name.startswith("_")} <= NAMES
+    assert {name for name in found if name.startswith("_")} <= NAMES | OF_OTHERS
 
 
 # --- patched ---

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from k2t_core.errors import UnsupportedError, one_line
+from k2t_core.errors import RAISED, UnsupportedError, one_line
 from k2t_core.keras_side import internals
 from k2t_core.keras_side.keras2 import running
-from k2t_core.keras_side.keras2.layers import Untranslatable, name_of, plain, translated
+from k2t_core.keras_side.keras2.layers import Untranslatable, name_of, options, plain, translated
 from k2t_core.keras_side.keras2.operations import OPERATIONS
 from k2t_core.keras_side.randomise import settle
 from k2t_core.names import unused
@@ -77,16 +77,23 @@ class _Builder:
                     f"{one_line(error)}"
                 )
                 continue
-            for x, y in zip(tf.nest.flatten(node.outputs), keras.tree.flatten(result)):
+            made = tf.nest.flatten(node.outputs)
+            if isinstance(result, running.Deferred) and len(made) > 1:
+                result = [running.Deferred(_nth, (result, k), {}) for k in range(len(made))]
+            for x, y in zip(made, keras.tree.flatten(result)):
                 values[id(x)] = y
-                found.append((layer.name, x, y))
+                if not isinstance(y, running.Deferred):
+                    found.append((layer.name, x, y))
         if self.problems:
             return None, []
         if isinstance(old, tf_keras.Sequential) and len(nodes) == len({id(node.layer) for node in nodes}):
             first = values[id(old.inputs[0])]
             new = keras.Sequential([first, *(self.made[id(node.layer)] for node in nodes)], name=name_of(old))
         else:
-            inputs, outputs = (plain(part, lambda x: values[id(x)]) for part in internals.structure_of_keras2(old))
+            inputs, outputs = (
+                plain(part, lambda x: self.computed(values[id(x)], taken))
+                for part in internals.structure_of_keras2(old)
+            )
             new = keras.Model(inputs, outputs, name=name_of(old))
         return new, found
 
@@ -106,11 +113,12 @@ class _Builder:
 
         if hasattr(layer, "symbol"):  # TFOpLambda, SlicingOpLambda
             return self.operation(layer, args, kwargs, taken)
+        args, kwargs = plain((args, kwargs), lambda x: self.computed(x, taken))
         if type(layer).__name__ in ("AddLoss", "AddMetric"):
             return args[0]
         known = self.made.get(id(layer))
         if known is None:
-            known = self.model(layer)[0] if isinstance(layer, tf_keras.Model) else translated(layer)
+            known = self.translated(layer)
             if known is None:
                 raise UnsupportedError(self.problems)
             self.made[id(layer)] = known
@@ -126,6 +134,15 @@ class _Builder:
         if not isinstance(layer, tf_keras.Model):
             self.weights(layer, known)
         return result
+
+    @staticmethod
+    def computed(value: Any, taken: set[str]) -> Any:
+        """A tensor of sizes that were read; any other value as it is."""
+        if not isinstance(value, running.Deferred):
+            return value
+        name = unused("sizes", taken, first=1)
+        taken.add(name)
+        return running.function("shape", lambda given: given, (value,), {}, name)
 
     def weights(self, old: Any, new: Any) -> None:
         """Copy the values, variable by variable, where both sides have the same in the same order."""
@@ -149,17 +166,35 @@ class _Builder:
             w.assign(np.asarray(v))
             self.variables.append((v, w))
 
+    def translated(self, layer: Any) -> Any:
+        """The counterpart of a layer, not yet called; None where that of a model has problems."""
+        import keras
+        import tf_keras
+
+        if isinstance(layer, tf_keras.Model):
+            return self.model(layer)[0]
+        if type(layer) is tf_keras.layers.TimeDistributed and isinstance(layer.layer, tf_keras.Model):
+            inner = self.model(layer.layer)[0]
+            self.filled.add(id(layer))  # by the layers in the model
+            target = keras.layers.TimeDistributed
+            return None if inner is None else target(inner, **options(layer, target, ("layer",)))
+        return translated(layer)
+
     def operation(self, layer: Any, args: tuple, kwargs: dict, taken: set[str]) -> Any:
+        import keras
+
+        if running.is_of_sizes(layer.symbol, (args, kwargs)):
+            return running.Deferred(layer.call, args, kwargs)
         run = OPERATIONS.get(layer.symbol)
         try:
-            if run is None:
+            if run is None or any(isinstance(x, running.Deferred) for x in keras.tree.flatten((args, kwargs))):
                 raise NotImplementedError
             given = signature(run).bind(*args, **kwargs)
             result = run(*given.args, **given.kwargs)
-        except (TypeError, NotImplementedError):  # keras.ops has not the same: what TensorFlow does is recorded
+        except RAISED:  # keras.ops has not the same, or not for such arguments: what TensorFlow does is recorded
             name = unused(layer.symbol.rsplit(".", 1)[-1], taken, first=1)
             taken.add(name)
-            return running.function(layer.symbol, layer.function, args, kwargs, name)
+            return running.function(layer.symbol, layer.call, args, kwargs, name)
         _name_operations(result, layer.symbol.rsplit(".", 1)[-1], taken, self.named)
         return result
 
@@ -183,6 +218,12 @@ def _name_operations(result: Any, name: str, taken: set[str], named: dict[int, A
         named[id(operation)] = operation
         taken.add(operation.name)
         stack.extend(x for node in internals.calls_to(operation) for x in node.input_tensors)
+
+
+def _nth(values: Any, index: int) -> Any:
+    import tensorflow as tf
+
+    return tf.nest.flatten(values)[index]
 
 
 def _basename(name: str) -> str:

@@ -34,6 +34,9 @@ def _classes() -> tuple[type, type]:
                     return {key: filled(one) for key, one in value.items()}
                 if isinstance(value, (list, tuple)):
                     return type(value)(map(filled, value))
+                if isinstance(value, Deferred):
+                    args, kwargs = filled((value.args, value.kwargs))
+                    return value.run(*args, **kwargs)
                 return tensors[value.index] if isinstance(value, Place) else value
 
             args, kwargs = filled((self.arguments.args, self.arguments.kwargs))
@@ -90,6 +93,13 @@ class Arguments:
         self.args, self.kwargs = args, kwargs
 
 
+class Deferred:
+    """A function of the sizes of tensors, which is run where its result is used: there a size stays a size."""
+
+    def __init__(self, run: Callable[..., Any], args: tuple, kwargs: dict):
+        self.run, self.args, self.kwargs = run, args, kwargs
+
+
 class Held:
     """A layer of Keras 2. An object of its own, so that Keras 3 does not look into it."""
 
@@ -108,6 +118,8 @@ def function(symbol: str, run: Callable[..., Any], args: tuple, kwargs: dict, na
             return {key: place(one) for key, one in value.items()}
         if isinstance(value, (list, tuple)):
             return type(value)(map(place, value))
+        if isinstance(value, Deferred):
+            return Deferred(value.run, *place((value.args, value.kwargs)))
         if not isinstance(value, KerasTensor):
             return value
         tensors.append(value)
@@ -115,6 +127,19 @@ def function(symbol: str, run: Callable[..., Any], args: tuple, kwargs: dict, na
 
     args, kwargs = place((args, kwargs))
     return _classes()[0](symbol, run, Arguments(args, kwargs), name)(tensors)
+
+
+# Functions that read the sizes of a tensor and nothing else of it.
+OF_SIZES = ("shape", "compat.v1.shape", "size", "compat.v1.size", "rank", "compat.v1.rank")
+
+
+def is_of_sizes(symbol: str, arguments: Any) -> bool:
+    """Whether a call computes with sizes alone: with what others have read, or by reading them."""
+    from keras import KerasTensor, tree
+
+    leaves = tree.flatten(arguments)
+    deferred = any(isinstance(leaf, Deferred) for leaf in leaves)
+    return symbol in OF_SIZES or deferred and not any(isinstance(leaf, KerasTensor) for leaf in leaves)
 
 
 def layer(theirs: Any) -> Any:

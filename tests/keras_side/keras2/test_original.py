@@ -64,13 +64,7 @@ REFUSED = {
         lambda x: tf_keras.layers.BatchNormalization(renorm=True, name="norm")(x),
         "layer 'norm'.*renorm",
     ),
-    "locally connected": (
-        SEQUENCE,
-        lambda x: L.LocallyConnected1D(3, 2, name="local")(x),
-        "layer 'local' is LocallyConnected1D",
-    ),
-    "an operation": (IMAGE, lambda x: tf.nn.max_pool2d(x, 2, 2, "VALID"), "tf.nn.max_pool2d"),
-    "an argument": (SEQUENCE, lambda x: tf.cumsum(x, axis=1, reverse=True), "with exclusive or reverse"),
+    "an operation": (IMAGE, lambda x: tf.io.encode_base64(tf.strings.as_string(x)), "tf.(io.encode|strings.as_string)"),
     "training": (
         VECTOR,
         lambda x: L.Dropout(0.5, name="always")(x, training=True),
