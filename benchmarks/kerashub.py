@@ -11,6 +11,7 @@ own and with random weights, without edge cases. Exit code 1 where one differs o
 from __future__ import annotations
 
 import argparse
+import importlib
 import inspect
 import os
 import sys
@@ -18,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
@@ -43,6 +44,38 @@ SMALL: dict[str, Any] = {
 VIT = {"image_shape": IMAGE, "patch_size": 8, "num_layers": 2, "num_heads": 2}
 GEMMA = {"vocabulary_size": 40, "num_layers": 2, "num_query_heads": 4, "num_key_value_heads": 2, "hidden_dim": 16,
          "intermediate_dim": 32, "head_dim": 4}  # fmt: skip
+
+
+class Part(NamedTuple):
+    """What is an option of another backbone: made where it stands, anew for every model."""
+
+    name: str  # of keras_hub.models or keras_hub.layers, or below keras_hub.src.models as "module:class"
+    options: dict[str, Any]
+
+
+RESNET = {"input_conv_filters": [8], "input_conv_kernel_sizes": [7], "block_type": "basic_block"}
+RESNET_3 = {**RESNET, "stackwise_num_filters": [64, 8, 8], "stackwise_num_blocks": [1, 1, 1],
+            "stackwise_num_strides": [1, 2, 2]}  # fmt: skip
+RESNET_4 = {**RESNET, "stackwise_num_filters": [64, 8, 8, 8], "stackwise_num_blocks": [1, 1, 1, 1],
+            "stackwise_num_strides": [1, 2, 2, 2]}  # fmt: skip
+ENCODER = {"num_layers": 2, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 16}
+TEXT = {**ENCODER, "vocabulary_size": 40, "embedding_dim": 8, "max_sequence_length": 16}
+IMAGES = {**ENCODER, "patch_size": 8, "image_shape": IMAGE}
+MIT = {"layerwise_depths": [1, 1], "num_layers": 2, "layerwise_num_heads": [1, 2], "layerwise_sr_ratios": [2, 1],
+       "max_drop_path_rate": 0.1, "layerwise_patch_sizes": [7, 3], "layerwise_strides": [4, 2],
+       "hidden_dims": [8, 8]}  # fmt: skip
+SMOLLM = {"vocabulary_size": 40, "hidden_dim": 8, "intermediate_dim": 16, "num_layers": 2, "num_attention_heads": 4,
+          "num_key_value_heads": 2, "attention_bias": False, "attention_dropout": 0.0,
+          "rope_layer_enabled_list": [True, False], "layer_types": ["attention"] * 2, "mlp_bias": False,
+          "layer_norm_epsilon": 1e-5, "max_position_embeddings": 24, "rope_theta": 10000.0,
+          "partial_rotary_factor": 1.0}  # fmt: skip
+T5GEMMA = {"vocabulary_size": 40, "sliding_window": 4} | {
+    f"{side}_{key}": value
+    for side in ("encoder", "decoder")
+    for key, value in {"hidden_dim": 8, "intermediate_dim": 16, "num_layers": 2, "num_attention_heads": 4,
+                       "num_key_value_heads": 2, "head_dim": 4,
+                       "layer_types": ["full_attention", "sliding_attention"]}.items()
+}  # fmt: skip
 # Options where those by name do not do.
 OWN: dict[str, dict[str, Any]] = {
     "ViTBackbone": {**VIT, "hidden_dim": 8, "mlp_dim": 16},
@@ -58,13 +91,73 @@ OWN: dict[str, dict[str, Any]] = {
                                 "num_heads": [2, 2], "window_size": 4},
     "XceptionBackbone": {"stackwise_conv_filters": [[8, 8], [8, 8]], "stackwise_pooling": [True, False],
                          "image_shape": IMAGE},
+    "ResNetBackbone": {**RESNET_3, "image_shape": IMAGE},
+    "CSPNetBackbone": {"stem_filters": 8, "stem_kernel_size": 3, "stem_strides": 1, "stackwise_depth": [1, 2],
+                       "stackwise_strides": [1, 2], "stackwise_num_filters": [8, 16], "block_type": "dark",
+                       "image_shape": IMAGE},
+    "HGNetV2Backbone": {"depths": [1, 2], "embedding_size": 8, "hidden_sizes": [16, 24], "stem_channels": [3, 8, 8],
+                        "hidden_act": "relu", "use_learnable_affine_block": True,
+                        "stackwise_stage_filters": [(8, 8, 16, 1, 2, 3), (16, 8, 24, 2, 2, 3)],
+                        "apply_downsample": [False, True], "use_lightweight_conv_block": [False, True],
+                        "image_shape": IMAGE},
+    "EfficientNetBackbone": {
+        "stackwise_kernel_sizes": [3, 5], "stackwise_num_repeats": [1, 2], "stackwise_input_filters": [8, 8],
+        "stackwise_output_filters": [8, 16], "stackwise_expansion_ratios": [1, 2], "stackwise_strides": [1, 2],
+        "stackwise_squeeze_and_excite_ratios": [0.0, 0.25], "stackwise_block_types": ["fused", "unfused"],
+        "stackwise_width_coefficients": [1.0, 1.0], "stackwise_depth_coefficients": [1.0, 1.0], "num_features": 16,
+        "input_shape": IMAGE},
+    "MobileNetBackbone": {
+        "stackwise_expansion": [[16], [16, 24]], "stackwise_num_blocks": [1, 2],
+        "stackwise_num_filters": [[8], [16, 16]], "stackwise_kernel_size": [[3], [5, 5]],
+        "stackwise_num_strides": [[2], [2, 1]], "stackwise_se_ratio": [[None], [0.25, 0.25]],
+        "stackwise_activation": [["relu"], ["hard_swish", "hard_swish"]], "stackwise_padding": [[1], [2, 2]],
+        "output_num_filters": 24, "depthwise_filters": 8, "depthwise_stride": 2, "depthwise_residual": False,
+        "last_layer_filter": 24, "squeeze_and_excite": 0.5, "input_num_filters": 8, "image_shape": IMAGE},
+    "MiTBackbone": {**MIT, "image_shape": IMAGE},
+    "ElectraBackbone": {**ENCODER, "vocab_size": 40, "embedding_dim": 8, "max_sequence_length": 24},
+    "EdRecBackbone": {"vocab_size": 40, "num_layers_enc": 1, "num_layers_dec": 1, "hidden_dim": 8,
+                      "intermediate_dim": 16, "num_heads": 2},
+    "SmolLMBackbone": SMOLLM,
+    "SmolLM3Backbone": SMOLLM,
+    "RWKV7Backbone": {"hidden_size": 8, "head_size": 4, "num_layers": 2, "vocabulary_size": 40,
+                      "intermediate_dim": 16, "gate_lora": 4, "mv_lora": 4, "aaa_lora": 4, "decay_lora": 4},
+    "RoformerV2Backbone": {**ENCODER, "vocabulary_size": 40, "head_size": 4},
+    "ViTDetBackbone": {"hidden_size": 8, "num_layers": 2, "intermediate_dim": 16, "num_heads": 2, "patch_size": 8,
+                       "global_attention_layer_indices": [1], "image_shape": IMAGE, "num_output_channels": 8,
+                       "window_size": 2},
+    "CLIPBackbone": {"vision_encoder": Part("CLIPVisionEncoder", IMAGES),
+                     "text_encoder": Part("CLIPTextEncoder", TEXT), "projection_dim": 8},
+    "MetaCLIP2Backbone": {"vision_encoder": Part("MetaCLIP2VisionEncoder", IMAGES),
+                          "text_encoder": Part("MetaCLIP2TextEncoder", TEXT), "projection_dim": 8},
+    "SigLIPBackbone": {"vision_encoder": Part("SigLIPVisionEncoder", IMAGES),
+                       "text_encoder": Part("SigLIPTextEncoder", TEXT)},
+    "T5GemmaBackbone": T5GEMMA,
+    "T5Gemma2Backbone": T5GEMMA,
+    "PaliGemmaBackbone": {**GEMMA, "image_size": 16, "vit_patch_size": 8, "vit_num_heads": 2, "vit_hidden_dim": 8,
+                          "vit_num_layers": 2, "vit_intermediate_dim": 16},
+    "MoonshineBackbone": {"vocabulary_size": 40, "filter_dim": 8, "encoder_num_layers": 1, "decoder_num_layers": 1,
+                          "hidden_dim": 8, "intermediate_dim": 16, "encoder_num_heads": 2, "decoder_num_heads": 2},
 }  # fmt: skip
 
 
 def backbones() -> list[str]:
     import keras_hub
 
-    return [name for name in dir(keras_hub.models) if name.endswith("Backbone") and name != "Backbone"]
+    bases = {"Backbone", "FeaturePyramidBackbone"}
+    return [name for name in dir(keras_hub.models) if name.endswith("Backbone") and name not in bases]
+
+
+def made(option: Any) -> Any:
+    import keras_hub
+
+    if not isinstance(option, Part):
+        return option
+    module, _, name = option.name.rpartition(":")
+    if module:
+        place = importlib.import_module(f"keras_hub.src.models.{module}")
+    else:
+        place = keras_hub.models if hasattr(keras_hub.models, name) else keras_hub.layers
+    return getattr(place, name)(**{key: made(value) for key, value in option.options.items()})
 
 
 def build(name: str) -> Any:
@@ -73,7 +166,8 @@ def build(name: str) -> Any:
 
     cls = getattr(keras_hub.models, name)
     taken = inspect.signature(cls.__init__).parameters
-    return cls(**OWN.get(name, {key: value for key, value in SMALL.items() if key in taken}))
+    options = OWN.get(name, {key: value for key, value in SMALL.items() if key in taken})
+    return cls(**{key: made(value) for key, value in options.items()})
 
 
 def measured(names: list[str]) -> Iterator[dict[str, Any]]:
