@@ -1,7 +1,7 @@
 """Convert and verify small backbones of KerasHub; write docs/kerashub.md.
 
     pip install -c constraints.txt --no-deps --target FOLDER keras-hub kagglehub kagglesdk sentencepiece tokenizers
-    PYTHONPATH=FOLDER python benchmarks/kerashub.py                 those that `SMALL` builds
+    PYTHONPATH=FOLDER python benchmarks/kerashub.py                 all of them
     PYTHONPATH=FOLDER python benchmarks/kerashub.py BertBackbone    these; prints, leaves the page alone
 
 Each is made small from the options that its constructor takes, every variable random, converted, and verified with its
@@ -316,7 +316,8 @@ def measured(names: list[str]) -> Iterator[dict[str, Any]]:
 
 def reason(end: str) -> str:
     """Why one was refused, without the ways out."""
-    inner = end.partition("k2t could not open it: ")[2] or end.removeprefix("refused: ")
+    line = " ".join(end.replace("\x1b[1m", "").replace("\x1b[0m", "").split())
+    inner = line.partition("k2t could not open it: ")[2] or line.removeprefix("refused: ")
     return inner.strip(" )").replace("|", "/")[:160]
 
 
@@ -324,14 +325,14 @@ def table(rows: list[dict[str, Any]]) -> str:
     import keras_hub
 
     built = [row for row in rows if row["end"] != "not built"]
+    left = [row["name"] for row in rows if row["end"] == "not built"]
     agree = [row for row in built if row["end"] == "agrees"]
     lines = [
         "# KerasHub",
         "",
         f"Written by `python benchmarks/kerashub.py`, keras-hub {keras_hub.__version__}. Small backbones with random "
         "variables, converted and verified with their own and with random weights. Of "
-        f"{len(rows)} backbones {len(built)} are built here (the others need options that the script does not know); "
-        f"**{len(agree)} of {len(built)} convert and agree**, the others are refused by name.",
+        f"{len(rows)} backbones {len(built)} are built here; **{len(agree)} of {len(built)} convert and agree**.",
         "",
         "| backbone | layers | parameters | lines | largest relative difference | seconds |",
         "|---|--:|--:|--:|--:|--:|",
@@ -341,9 +342,10 @@ def table(rows: list[dict[str, Any]]) -> str:
             f"| {row['name']} | {row['layers']} | {row['parameters']:,} | {row['lines']} | {row['worst']:.1e} | "
             f"{row['seconds']:.1f} |"
         )
-    lines += ["", "## Refused", "", *(f"- {row['name']}: {reason(row['end'])}" for row in built if row not in agree)]
-    left = ", ".join(row["name"] for row in rows if row["end"] == "not built")
-    return "\n".join([*lines, "", "## Not built here", "", f"{left}.", ""])
+    lines += ["", "## The others", "", *(f"- {row['name']}: {reason(row['end'])}" for row in built if row not in agree)]
+    if left:
+        lines += ["", "## Not built here, for want of options that the script knows", "", f"{', '.join(left)}."]
+    return "\n".join([*lines, ""])
 
 
 def main() -> int:
