@@ -414,6 +414,28 @@ def shape_of_keras2(layer: Any) -> Any:
     return layer._build_input_shape
 
 
+@contextmanager
+def inferring() -> Iterator[None]:
+    """While this is in force the calls in a call are of inference, whatever one of them has by default.
+
+    Augmentation layers default to training=True, which Keras would hand on to the layers called after them
+    (keras/src/layers/layer.py, CallContext).
+    """
+    from keras.src.backend.common import global_state
+
+    context = global_state.get_global_attribute("current_call_ctx")
+    if context is None:
+        yield
+        return
+    with patched(context, training=False):
+        yield
+
+
+def set_shape(tensor: Any, shape: tuple) -> None:
+    """Let a symbolic tensor have another shape: what is known of its sizes besides."""
+    tensor._shape = shape
+
+
 def function_graph(op: Any, attribute: str) -> Any:
     """The graph of a function that an operation of TensorFlow calls, by the attribute that names it."""
     name, graph = op.get_attr(attribute).name, op.graph

@@ -151,9 +151,12 @@ def _check(op: Any, one: Opened, again: Opened) -> None:
             raise CannotOpen("it draws random numbers")
     used = {id(v) for node in one.nodes() for v in internals.variables_of(node.operation)}
     used |= {id(s.variable) for _, s in one.sources}
-    lost = [v.path for v in internals.variables_of(op) if id(v) not in used and not is_generator(v.path)]
-    if lost:
-        raise CannotOpen(f"what becomes of its variable {lost[0]!r} cannot be followed")
+    for variable in internals.variables_of(op):  # of what is not read in inference nothing is lost
+        if id(variable) in used or is_generator(variable.path):
+            continue
+        value = np.asarray(variable)
+        if any(value.shape == a.shape and value.size > 1 and np.array_equal(value, a) for a in _constants(one)):
+            raise CannotOpen(f"it takes its variable {variable.path!r} for plain numbers, which cannot be followed")
 
 
 def _constants(one: Opened) -> list[np.ndarray]:
@@ -233,7 +236,7 @@ def _traced(op: Any, args: tuple, kwargs: dict, arriving: dict[int, Any], record
             if mask_of(x) is not None:
                 set_mask(by_id[key], by_id[id(mask_of(x))])
         given, named_ones = tree.map_structure(lambda leaf: by_id.get(id(leaf), leaf), (args, kwargs))
-        with recorder.recording():
+        with recorder.recording(), internals.inferring():
             result = recorder.split(op, given, named_ones) if own_activation(op) else op.call(*given, **named_ones)
         if not tree.flatten(result) or not all(internals.is_graph_tensor(y) for y in tree.flatten(result)):
             raise CannotOpen("it returns something else than tensors computed from its input")

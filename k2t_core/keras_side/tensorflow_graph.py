@@ -82,6 +82,8 @@ class Replay:
                 without.add(id(refused.piece))
             else:
                 break
+        if any(isinstance(values[y.name], complex_operations.Pair) for y in tree.flatten(self.trace.result)):
+            raise CannotOpen("it gives complex numbers; let it give their parts, or their size")
         return tree.map_structure(lambda y: self._tensor(values[y.name], y.dtype.name), self.trace.result)
 
     def _once(self, inputs: Sequence[Any], without: set[int]) -> dict[str, Any]:

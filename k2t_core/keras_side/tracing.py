@@ -16,7 +16,7 @@ from typing import Any
 from k2t_core.errors import RAISED, UnsupportedError, one_line
 from k2t_core.graph import Graph
 from k2t_core.keras_side import internals
-from k2t_core.keras_side.calls import RecordedCall, bind, replaced, symbolic_call
+from k2t_core.keras_side.calls import RecordedCall, bind, replaced, symbolic_call, tensors_in
 from k2t_core.keras_side.describing import Describer, children, kind_of, name_inside, own_activation, own_steps
 from k2t_core.keras_side.graph_builder import FORMS, build
 from k2t_core.keras_side.internals import mask_of, set_mask
@@ -168,10 +168,12 @@ class _Tracer:
                 ):
                     opened[id(node)], produced, more = inside
                     calls += more
+                    for x, y in zip(node.outputs, produced):
+                        _refine(y, x.shape)
                     live.update(zip(map(id, node.outputs), produced))
                     continue
                 else:
-                    call = symbolic_call(operation, args, kwargs)
+                    call = _called(operation, args, kwargs)
                 call.keras_node = node
                 calls.append(call)
                 live.update(zip(map(id, node.outputs), call.outputs))
@@ -190,7 +192,7 @@ class _Tracer:
     ) -> tuple[Opened, list[Any], list[RecordedCall]] | None:
         """(what is inside a layer, its outputs, the calls in it); None where it stays closed."""
         try:
-            one, outputs = open_layer(layer, args, kwargs, symbolic_call, bind, _is_known_leaf)
+            one, outputs = open_layer(layer, args, kwargs, _called, bind, _is_known_leaf)
         except CannotOpen as reason:
             self.describer.notes[id(layer)] = str(reason)
             return None
@@ -250,6 +252,39 @@ class _Tracer:
             set_mask(outputs[index], mask)
         arguments = {"inputs": list(inputs) + [m for m in masks if m is not None]}
         return RecordedCall(model, arguments, outputs + mask_outputs, scope=scope)
+
+
+def _called(operation: Any, args: tuple, kwargs: dict) -> RecordedCall:
+    """The call of what a rule knows. Raises UnsupportedError where Keras does not take what comes before it."""
+    try:
+        call = symbolic_call(operation, args, kwargs)
+    except UnsupportedError:
+        raise
+    except RAISED as error:
+        raise UnsupportedError(
+            [
+                f"layer {operation.name!r} ({type(operation).__name__}): Keras does not take the shapes of what comes "
+                f"before it as k2t follows them ({one_line(error, 200)}); give sizes that are fixed, or a snippet for "
+                "the layer before it"
+            ]
+        ) from error
+    if kind_of(operation) in MERGED:
+        free = any(x.shape[:1] == (None,) for x in tensors_in(call.arguments))
+        for y in call.outputs:
+            if free and y.shape[:1] == (1,):
+                internals.set_shape(y, (None, *y.shape[1:]))
+    return call
+
+
+# Layers that Keras takes for of one sample where one of their inputs is, though the others have as many as the batch
+# (keras/src/layers/merging/base_merge.py).
+MERGED = {"Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"}
+
+
+def _refine(tensor: Any, declared: tuple) -> None:
+    """Let a tensor have the sizes that its layer declares, where it has them free."""
+    if len(tensor.shape) == len(declared):
+        internals.set_shape(tensor, tuple(m if n is None else n for n, m in zip(tensor.shape, declared)))
 
 
 def _is_known(operation: Any) -> bool:

@@ -54,7 +54,7 @@ CASES = {
         lambda x: tf.image.extract_patches(x, [1, 2, 2, 1], [1, 2, 2, 1], [1, 2, 1, 1], "SAME"),
     ],
     "FusedBatchNorm": [normalised("FusedBatchNorm", is_training=False, epsilon=0.01)],
-    "FusedBatchNormV2": [normalised("FusedBatchNormV2", is_training=False, U=tf.float32)],
+    "FusedBatchNormV2": [normalised("FusedBatchNormV2", is_training=False)],
     "FusedBatchNormV3": [
         normalised("FusedBatchNormV3", is_training=False, epsilon=0.1),
         lambda x: tf.compat.v1.nn.fused_batch_norm(x, np.ones(3, "f"), np.arange(3, dtype="f"), is_training=True)[0],

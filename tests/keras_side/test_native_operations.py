@@ -121,14 +121,14 @@ def test_every_operation_has_a_case():
 @pytest.mark.parametrize("case", EACH, ids=[f"{case[0]}-{k}" for k, case in enumerate(EACH)])
 def test_it_is_what_tensorflow_computes(case):
     kind, function, shapes, *dtype = case
-    agrees(kind, function, shapes, *dtype, tolerance=1e-4 if kind in ("Zeta", "Digamma") else 2e-5)
+    agrees(kind, function, shapes, *dtype, tolerance=1e-4 if kind in ("Zeta", "Digamma", "RGBToHSV") else 2e-5)
 
 
 @pytest.mark.parametrize(
     "function, words",
     [
         (lambda x: tf.linalg.svd(x)[1], "Svd with compute_uv=True"),
-        (lambda x: tf.linalg.diag(tf.stack([x, x], 1), k=(0, 1)), "a matrix of several diagonals"),
+        (lambda x: tf.linalg.diag(tf.stack([x, x], -2), k=(0, 1)), "a matrix of several diagonals"),
         (lambda x: tf.linalg.inv(x[:, :, :4], adjoint=True), "MatrixInverse with adjoint=True"),
     ],
 )
