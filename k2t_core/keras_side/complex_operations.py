@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -141,13 +142,44 @@ def _cast(bare: Bare) -> Result:
 
 
 def _fourier(name: str) -> Callable[[Bare], Result]:
-    return lambda bare: Pair(*_keras(name)(_pair(bare)))
+    return lambda bare: Pair(*_spectrum(name, _pair(bare)))
+
+
+def _spectrum(name: str, parts: tuple[Any, Any]) -> Any:
+    """Keras's function, or where it wants the sizes and they are free, an operation of our own that computes it."""
+    if None in parts[0].shape[-2 if name.endswith("2") else -1 :]:
+        return _operation()(name)(list(parts))
+    return _keras(name)(parts)
+
+
+@cache  # of the process: a class is one and the same to every model
+def _operation() -> type:
+    import keras
+
+    class Spectrum(keras.Operation):
+        """``keras.ops.fft``, ``fft2`` or ``ifft2`` of a pair of tensors of free sizes."""
+
+        def __init__(self, function: str):
+            super().__init__()
+            self._function = function
+
+        @property
+        def k2t_kind(self) -> str:
+            return f"ops.{self._function.upper()}"
+
+        def call(self, x: Any) -> Any:
+            return _keras(self._function)(tuple(x))
+
+        def compute_output_spec(self, x: Any) -> Any:
+            return tuple(keras.KerasTensor(part.shape, dtype=part.dtype) for part in x)
+
+    return Spectrum
 
 
 def _inverse(bare: Bare) -> Result:
     """conj(fft(conj(x))) / n."""
     a, b = _pair(bare)
-    real, imag = _keras("fft")((a, _keras("negative")(b)))
+    real, imag = _spectrum("fft", (a, _keras("negative")(b)))
     n = Size.of(a, len(a.shape) - 1)
     count = bare.tensor(np.asarray(n, object), str(a.dtype)) if isinstance(n, Size) else float(n)
     return Pair(real / count, _keras("negative")(imag) / count)

@@ -154,11 +154,34 @@ def _number(x: Any, sizes: Any, kind: str, **_: Any) -> Any:
     return ops.cast(ops.convert_to_tensor(sizes[0]), kind)
 
 
+def _band(lower: Any, upper: Any, x: Any) -> Any:
+    import tensorflow as tf
+
+    return tf.linalg.band_part(x, lower, upper)
+
+
+def _tril(x: Any, sizes: Any, **_: Any) -> Any:
+    return _band(-1, sizes[0], x)
+
+
+def _triu(x: Any, sizes: Any, **_: Any) -> Any:
+    return _band(sizes[0], -1, x)
+
+
+def _pad(x: Any, sizes: Any, value: Any) -> Any:
+    import tensorflow as tf
+
+    return tf.pad(x, sizes, constant_values=value)
+
+
 FORMS: dict[str, Callable[..., Any]] = {
     "Reshape": _reshape,
     "Broadcast": _broadcast,
     "Tile": _tile,
     "Slice": _slice,
+    "Tril": _tril,
+    "Triu": _triu,
+    "Pad": _pad,
     "Arange": _arange,
     "Full": _full,
     "Number": _number,

@@ -122,6 +122,8 @@ class Bare:
                 if a.name not in counts | types and not a.name.startswith("_")
             }
             function = getattr(tf.raw_ops, self.op.type, None)
+            if function is None and self.op.type == "XlaDynamicUpdateSlice":
+                return np.asarray(_keras("slice_update")(inputs["input"], inputs["indices"], inputs["update"]))
             if function is None:
                 raise CannotOpen(f"its call() uses TensorFlow's operation {self.op.type}, which nobody else may call")
             # A few go by another name there: ExpandDims's `dim` and Squeeze's `squeeze_dims` are its `axis`.
@@ -173,7 +175,7 @@ UNARY = {
     "Atanh": "arctanh", "Ceil": "ceil", "Cos": "cos", "Cosh": "cosh", "Elu": "elu", "Erf": "erf", "Exp": "exp",
     "Expm1": "expm1", "Floor": "floor", "IsFinite": "isfinite", "IsInf": "isinf",
     "IsNan": "isnan", "Log": "log", "Log1p": "log1p", "LogSoftmax": "log_softmax", "LogicalNot": "logical_not",
-    "Neg": "negative", "Relu": "relu", "Relu6": "relu6", "Rint": "round", "Round": "round",
+    "Relu": "relu", "Relu6": "relu6", "Rint": "round", "Round": "round",
     "Rsqrt": "rsqrt", "Selu": "selu", "Sigmoid": "sigmoid", "Sign": "sign", "Sin": "sin", "Sinh": "sinh",
     "Softmax": "softmax", "Softplus": "softplus", "Softsign": "softsign", "Sqrt": "sqrt", "Square": "square",
     "Tan": "tan", "Tanh": "tanh",
@@ -232,6 +234,11 @@ def _identity(bare: Bare) -> Result:
 @operation("IdentityN")
 def _identities(bare: Bare) -> Result:
     return list(bare.given)
+
+
+@operation("Neg")
+def _neg(bare: Bare) -> Result:
+    return np.asarray(np.negative(bare.given[0]), object) if bare.of_sizes else _keras("negative")(bare.x())
 
 
 @operation("Cast")
@@ -664,6 +671,10 @@ def _strided_slice(bare: Bare) -> Result:
 def _pad(bare: Bare) -> Result:
     value = float(bare.numbers(2, "a value")) if bare.op.type == "PadV2" else 0.0
     value = value if bare.dtype.startswith(("float", "bfloat")) else int(value)
+    if isinstance(bare.given[1], np.ndarray) and bare.given[1].dtype == object:
+        flat = bare.sizes(1, "a padding")
+        pairs = tuple(zip(flat[::2], flat[1::2]))
+        return sized("Pad", pairs, bare.shape, bare.dtype, bare.x(), value=value)
     return _keras("pad")(bare.x(), _pairs(bare), mode="constant", constant_values=value)
 
 
@@ -680,14 +691,15 @@ def _pairs(bare: Bare) -> list[tuple[int, int]]:
 @operation("MatrixBandPart")
 def _band(bare: Bare) -> Result:
     """Rows and columns around the diagonal; a width that is negative keeps all (tf.linalg.band_part)."""
-    (lower,), (upper,) = bare.ints(1, "a width"), bare.ints(2, "a width")
-    if lower < 0 <= upper:
-        return _keras("tril")(bare.x(), k=upper)
-    if upper < 0 <= lower:
-        return _keras("triu")(bare.x(), k=-lower)
-    if lower < 0 and upper < 0:
-        return bare.x()
-    return _keras("triu")(_keras("tril")(bare.x(), k=upper), k=-lower)
+    x = bare.x()
+    (lower,), (upper,) = bare.sizes(1, "a width"), bare.sizes(2, "a width")
+    if isinstance(upper, Size):
+        x = sized("Tril", (upper,), tuple(x.shape), bare.dtype, x)
+    elif upper >= 0:
+        x = _keras("tril")(x, k=upper)
+    if isinstance(lower, Size):
+        return sized("Triu", (lower,), tuple(x.shape), bare.dtype, x)
+    return _keras("triu")(x, k=-lower) if lower >= 0 else x
 
 
 @operation("XlaDynamicUpdateSlice")

@@ -103,6 +103,29 @@ def sized_slice(call: Call) -> Mapping:
     return _of_tensor(call, text, "As many as computed.", "x[:n]", "x[:n]")
 
 
+@rule("k2t.SizedTril", "k2t.SizedTriu", demand=LAST)
+def sized_band(call: Call) -> Mapping:
+    """A matrix up to so many diagonals above the main one, or below it."""
+    (size,) = call.option("sizes")
+    likes = _likes(call)
+    upper = call.layer.kind.endswith("Tril")
+    text = size_text(size, likes) if upper else f"-{size_text(size, likes, 3)}"
+    name = "tril" if upper else "triu"
+    return _of_tensor(call, f"{call.argument('x')}.{name}({text})", "As many as computed.", "band_part(x, …)", name)
+
+
+@rule("k2t.SizedPad", demand=LAST)
+def sized_pad(call: Call) -> Mapping:
+    """A tensor with as many entries before and behind as computed; torch counts from the last axis."""
+    likes, value = _likes(call), call.option("value")
+    pads = [size_text(size, likes) for pair in reversed(call.option("sizes")) for size in pair]
+    while len(pads) > 2 and pads[-2:] == ["0", "0"]:
+        del pads[-2:]
+    more = f", value={value!r}" if value else ""
+    text = f"F.pad({call.argument('x')}, ({', '.join(pads)}){more})"
+    return _of_tensor(call, text, "As many as computed.", "pad(x, pads)", "F.pad(x, pads)")
+
+
 @rule("k2t.SizedArange")
 def sized_arange(call: Call) -> Mapping:
     """Numbers from a computed start, up to a computed stop."""
