@@ -37,6 +37,7 @@ GROUND = {
     "tensors",
     "progress",
     "nests",
+    "parsing",
     "names",
     "errors",
     "words",

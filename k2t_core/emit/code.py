@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from k2t_core.layout import Flat, Layout
+from k2t_core.parsing import parse
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def forward_hashes(source: str) -> dict[str, str]:
 
     Taps hold as long as that is unchanged, whatever else was edited: a changed expression is then named by its layer.
     """
-    return {item.name: forward_hash(function) for item, function in forwards(ast.parse(source))}
+    return {item.name: forward_hash(function) for item, function in forwards(parse(source))}
 
 
 def forward_hash(function: ast.FunctionDef) -> str:
@@ -108,7 +109,7 @@ def forward_hash(function: ast.FunctionDef) -> str:
 
 def lines_by_layer(code: Code) -> dict[str, list[int]]:
     """Layer path → 1-based lines: the statements of forward that compute it and the constructors that they use."""
-    tree = ast.parse(code.text)
+    tree = parse(code.text)
     steps = {item.name: statements(function) for item, function in forwards(tree)}
     constructors = _constructors(tree)
     kept: dict[str, set[str]] = {}  # the variables of each class that hold a Keras tensor

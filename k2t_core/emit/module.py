@@ -13,6 +13,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from k2t_core.errors import RAISED, OutputError, named, one_line
+from k2t_core.parsing import parse
 from k2t_core.tensors import torch_to_itself
 
 _count = itertools.count()  # of the whole process: two imports never share a name
@@ -102,7 +103,7 @@ class Double(ast.NodeTransformer):
 
 def compile_module(source: str, double: bool = False) -> dict[str, Any]:
     """The namespace of a generated file's text; ``double``: with every floating-point dtype widened to float64."""
-    tree = ast.parse(source)
+    tree = parse(source)
     module = ModuleType("k2t_generated")
     exec(
         compile(ast.fix_missing_locations(Double().visit(tree) if double else tree), "model.py", "exec"),

@@ -5,7 +5,6 @@ Long because names, constructors and statements are written on one walk, which s
 
 from __future__ import annotations
 
-import ast
 import re
 import subprocess
 from collections.abc import Sequence, Set
@@ -15,6 +14,7 @@ from typing import Any
 from k2t_core.emit.code import Code, Tap
 from k2t_core.errors import K2TError
 from k2t_core.layout import Layout, permute_expression, shape_text
+from k2t_core.parsing import parse
 from k2t_core.planning.blocks import Block, BlockModule, Use
 from k2t_core.planning.constructors import REQUIRED, changed_arguments, literal, module_source
 from k2t_core.planning.helper_sources import helpers_for, names_in
@@ -67,7 +67,7 @@ def write_source(plan: Plan) -> Code:
 def _mentioned(code: str) -> Set[str]:
     """The names that code mentions: what it needs of the helpers, and of imports."""
     try:
-        return names_in(ast.parse(code))
+        return names_in(parse(code))
     except SyntaxError as error:
         raise K2TError(f"internal: the generated source is not valid Python: {error}") from error
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from k2t_core.graph import Layer, Node, Ref
 from k2t_core.nests import leaves
+from k2t_core.parsing import parse
 from k2t_core.rules.registry import INERT_OPTIONS
 
 # Options that say nothing about what the layer computes, besides those that no rule reads.
@@ -90,7 +91,7 @@ def documentation_of_keras(layer: Layer) -> Documentation | None:
 
 def documentation_of_torch(source: str, lines: Iterable[int]) -> list[Documentation]:
     """The docstrings of what the ``lines`` (from 1) of a generated file use: torch's, modules first, and helpers'."""
-    tree, wanted = ast.parse(source), set(lines)
+    tree, wanted = parse(source), set(lines)
     helpers = {
         item.name: text
         for item in tree.body

@@ -2,6 +2,8 @@
 
 What each of TensorFlow's operations is on such tensors stands in `tensorflow_operations`. Numbers are computed while
 the graph is read; so is what is computed from shapes, where it stays a formula of sizes (`sized_operations.Size`).
+
+Long because pieces, bare operations and the functions that these call are three ways through one graph.
 """
 
 from __future__ import annotations

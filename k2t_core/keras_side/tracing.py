@@ -3,6 +3,8 @@
 The graph is re-run once on symbolic tensors, node by node in Keras's order, because masks travel as attributes of
 tensors and reach a layer only when it is called (`Layer.__call__`, step 6, in keras/src/layers/layer.py). What each
 layer then receives, masks included, is what the graph records. The model itself is left as it was.
+
+Long because all of one run of a model stands together: what is known, opened or nested.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from k2t_core.keras_side.loading import Source
 from k2t_core.keras_side.opened import CannotOpen, Opened
 from k2t_core.keras_side.recording import open_layer
 from k2t_core.keras_side.traced import LiveScope, Traced
+from k2t_core.keras_side.trial import is_taken
 from k2t_core.names import unused
 from k2t_core.rules import registry
 
@@ -193,6 +196,8 @@ class _Tracer:
         """(what is inside a layer, its outputs, the calls in it); None where it stays closed."""
         try:
             one, outputs = open_layer(layer, args, kwargs, _called, bind, _is_known_leaf)
+            if registry.find(kind_of(layer)) is not None and not all(_is_known(n.operation) for n in one.nodes()):
+                raise CannotOpen("what is inside is refused as well")
         except CannotOpen as reason:
             self.describer.notes[id(layer)] = str(reason)
             return None
@@ -294,13 +299,22 @@ def _is_known(operation: Any) -> bool:
     """
     import keras
 
+    if not isinstance(operation, keras.Layer):
+        return is_taken(operation)
     return (
         registry.find(kind_of(operation)) is not None
         and not isinstance(operation, keras.layers.Lambda)
         and not own_activation(operation)
         and not own_steps(operation)
-        and all(_is_known(child) or internals.functional(child) is not None for child in children(operation).values())
+        and all(map(_is_known_inside, children(operation).values()))
     )
+
+
+def _is_known_inside(layer: Any) -> bool:
+    """Whether the rule of a wrapper, or of a recurrent layer, knows what it holds: a layer, a model or a cell."""
+    if internals.home(type(layer)) == "layers" and kind_of(layer).endswith(("Cell", "Cells")):
+        return not own_steps(layer) and all(map(_is_known_inside, children(layer).values()))
+    return _is_known(layer) or internals.functional(layer) is not None
 
 
 def _is_known_leaf(layer: Any) -> bool:

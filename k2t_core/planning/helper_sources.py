@@ -9,6 +9,7 @@ from functools import cache
 from importlib import resources
 
 from k2t_core.errors import K2TError
+from k2t_core.parsing import parse
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ def helper_sources() -> dict[str, _Helper]:
         if not file.name.endswith(".py") or file.name == "__init__.py":
             continue
         text = file.read_text(encoding="utf-8")
-        for item in ast.parse(text).body:
+        for item in parse(text).body:
             if isinstance(item, (ast.FunctionDef, ast.ClassDef)):
                 if item.name in found:
                     raise K2TError(f"internal: helper {item.name} is defined twice")

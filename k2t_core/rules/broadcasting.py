@@ -206,7 +206,7 @@ def _short(value: np.ndarray, exact: bool = False) -> float:
     Of the largest of a dtype the shortest is larger still, and torch takes it for an overflow.
     """
     short = float(str(value[()])) if value.dtype.kind == "f" and not exact else value.item()
-    return value.item() if value.dtype.kind == "f" and abs(short) > np.finfo(value.dtype).max else short
+    return value.item() if value.dtype.kind == "f" and abs(short) > float(np.finfo(value.dtype).max) else short
 
 
 def _nested(array: np.ndarray) -> str:

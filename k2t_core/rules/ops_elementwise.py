@@ -330,10 +330,6 @@ def arithmetic(call: Call) -> Mapping:
     x, y = map(constant, pair(call))
     taken_for_bias = name == "Add" and static_bias(shape_of(x), shape_of(y))
     operands = _with_bias(call, x, y) if taken_for_bias else align(call, [x, y])
-    call.refuse(
-        name in TENSORS_ONLY and (is_scalar(x) or is_scalar(y)),
-        "one of its arguments is a Python number; use an array or a tensor",
-    )
     if name == "Mod":
         # Keras makes a strongly typed float32 or int32 of a number here, so the declared dtype of a smaller one is not
         # what comes out.
@@ -355,6 +351,8 @@ def arithmetic(call: Call) -> Mapping:
         a, b = operands.texts  # torch divides integers into float32, too
     else:
         a, b = promoted(operands, result)
+    if name in TENSORS_ONLY:
+        a, b = (text if has_slots(text) else f"torch.tensor({text}, dtype={torch_dtype(result)})" for text in (a, b))
     if name == "Subtract":  # torch subtracts no bool
         a, b = (
             cast(text, result) if isinstance(v, Slot) and v.dtype == "bool" and text == str(v) else text
@@ -378,7 +376,7 @@ def _with_bias(call: Call, x: Any, y: Any) -> Operands:
     """x, and what Keras takes for a bias of it, as a tensor that broadcasts along the axis it is added to."""
     shape = shape_of(x)
     call.refuse(len(shape_of(y)) > len(shape), BIAS_ADD)
-    axis, count = bias_axis(shape, shape_of(y)), max(shape_of(y))
+    axis, count = bias_axis(shape, shape_of(y)), int(np.max(np.array(shape_of(y), dtype=int)))
     column = (count, *[1] * (len(shape) - 1 - axis))
     if not isinstance(y, Slot):
         return align(call, [x, np.reshape(y, column)])

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from k2t_core.errors import K2TError, OverrideError
+from k2t_core.parsing import parse
 
 SELF = "__k2t_self__"  # the layer's module in the generated forward
 OUT = "__k2t_out{}__"  # output k, for rules that write statements of their own
@@ -170,7 +171,7 @@ def with_keyword(code: str, name: str, value: Any) -> str:
 
 def _parsed(code: str) -> ast.Module:
     try:
-        return ast.parse(code)
+        return parse(code)
     except (SyntaxError, ValueError) as error:
         raise K2TError(f"internal: {code!r} is not valid Python: {error}") from error
 

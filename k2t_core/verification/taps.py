@@ -18,6 +18,7 @@ from k2t_core.emit.manifest import Manifest
 from k2t_core.emit.module import Double, does_not_import
 from k2t_core.errors import RAISED, OutputError
 from k2t_core.layout import Layout
+from k2t_core.parsing import parse
 from k2t_core.progress import check
 from k2t_core.tensors import default_dtype, unfilled
 
@@ -130,7 +131,7 @@ def _compile(
     """The names that the tapped file defines, and the classes with taps: those whose forward() k2t wrote."""
     classes = set()
     try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        tree = parse(path.read_text(encoding="utf-8"))
     except (SyntaxError, UnicodeDecodeError) as error:
         raise does_not_import(path, error) from error
     for item, function in forwards(tree):
@@ -142,7 +143,7 @@ def _compile(
             body.append(statement)
             for name in places.get((item.name, index), ()):
                 _tap_before(statement, index, name)
-                body += ast.parse(f"{name} = {TAP}(self, {index}, {name!r}, {name})").body
+                body += parse(f"{name} = {TAP}(self, {index}, {name!r}, {name})").body
         function.body = body
     if double:
         tree = Double().visit(tree)

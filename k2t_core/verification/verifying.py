@@ -412,13 +412,12 @@ def _check_interface(folder: Path, manifest: Manifest, whole: Traced, traced: Tr
         wrong = "layers are cut off that recipe.json does not cut off, or the other way round"
     elif not set(manifest.closed) <= {override.layer for override in recipe.snippets}:
         wrong = "layers are closed for which recipe.json has no snippet"
-    for what, sides, tensors, names, expected in (
-        ("inputs", manifest.inputs, graph.inputs, graph.input_names, layouts[0]),
-        ("outputs", manifest.outputs, graph.outputs, graph.output_names, layouts[1]),
+    for what, sides, tensors, expected in (
+        ("inputs", manifest.inputs, graph.inputs, layouts[0]),
+        ("outputs", manifest.outputs, graph.outputs, layouts[1]),
     ):
-        specs = [graph.tensors[t] for t in tensors]
-        known = [(name, spec.shape, spec.dtype) for name, spec in zip(names, specs)]
-        if wrong is None and [(side.name, side.keras_shape, side.dtype) for side in sides] != known:
+        known = [(graph.tensors[t].shape, graph.tensors[t].dtype) for t in tensors]
+        if wrong is None and [(side.keras_shape, side.dtype) for side in sides] != known:
             wrong = f"its {what} are not the model's"
         for index, side in enumerate(sides):
             order = side.permutation or tuple(range(len(side.keras_shape)))

@@ -111,14 +111,27 @@ def test_layer_as_activation(instance):
     check_layer(layers.Activation(instance), (5, 3))
 
 
-def test_a_custom_activation_is_refused():
+def test_a_function_of_a_users_own_is_opened():
     def triple(x):
-        return 3 * x
+        return 3 * keras.ops.tanh(x)
 
-    for activation in (triple, lambda x: 2 * x, layers.PReLU()):
-        model = functional(layers.Dense(3, activation=activation, name="odd"), (4,))
-        with pytest.raises(k2t.UnsupportedError, match="odd"):
-            k2t.plan(model).raise_for_problems()
+    makers = {
+        "dense": (lambda f: layers.Dense(3, activation=f), (4,)),
+        "convolution": (lambda f: layers.Conv2D(3, 2, activation=f), (5, 6, 2)),
+        "separable": (lambda f: layers.SeparableConv1D(3, 2, activation=f), (5, 2)),
+        "activation": (lambda f: layers.Activation(f), (5, 2)),
+        "sequence": (lambda f: layers.LSTM(3, activation=f), (4, 2)),
+        "gates": (lambda f: layers.GRU(3, recurrent_activation=f, return_sequences=True), (4, 2)),
+        "both ways": (lambda f: layers.Bidirectional(layers.SimpleRNN(3, activation=f)), (4, 2)),
+        "each step": (lambda f: layers.TimeDistributed(layers.Dense(3, activation=f)), (4, 2)),
+    }
+    for name, (make, shape) in makers.items():
+        for function in (triple, lambda x: keras.ops.sigmoid(x) * 2):
+            with keras.saving.custom_object_scope({"triple": triple}):
+                layer = make(function) if name != "both ways" else make(triple)
+            check(functional(layer, shape))
+    with pytest.raises(k2t.UnsupportedError, match="odd"):
+        k2t.plan(functional(layers.Dense(3, activation=layers.PReLU(), name="odd"), (4,))).raise_for_problems()
 
 
 @pytest.mark.parametrize("max_value", [None, 6.0, 2.5, 0.0])

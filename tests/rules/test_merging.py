@@ -175,8 +175,6 @@ def test_mixed_precision():
     check(keras.Model([x, y], layers.Add(dtype="mixed_float16")([x, y])))
 
 
-def test_bias_add_of_keras_is_refused_not_copied():
+def test_what_keras_takes_for_a_bias_is_added_along_the_channels():
     x = keras.Input((5, 4, 5))
-    model = keras.Model(x, keras.ops.add(x, np.arange(5, dtype="float32").reshape(5, 1, 1)))
-    with pytest.raises(UnsupportedError, match="another axis"):
-        plan(model).raise_for_problems()
+    check(keras.Model(x, keras.ops.add(x, np.arange(5, dtype="float32").reshape(5, 1, 1))))

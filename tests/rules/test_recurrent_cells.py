@@ -5,7 +5,7 @@ import pytest
 from keras import layers
 
 from k2t_core.planning.planner import plan
-from tests.harness import check_layer
+from tests.harness import check, check_layer
 from tests.rules.sequences import CELLS, KINDS, LAYERS, check_masked, text
 
 
@@ -92,7 +92,8 @@ def test_stacked_cells_by_name_with_equal_names():
     )
 
 
-def test_a_cell_of_ones_own_is_refused_by_name():
+@pytest.mark.parametrize("options", [{}, {"return_sequences": True}, {"go_backwards": True}, {"return_state": True}])
+def test_a_cell_of_ones_own_is_opened(options):
     class Minimal(layers.Layer):
         state_size = 3
 
@@ -104,5 +105,7 @@ def test_a_cell_of_ones_own_is_refused_by_name():
             return y, [y]
 
     x = keras.Input((5, 4))
+    check(keras.Model(x, layers.RNN(Minimal(), **options)(x)))
+    x = keras.Input((None, 4))
     (problem,) = plan(keras.Model(x, layers.RNN(Minimal())(x))).problems
     assert "Minimal" in problem and "LSTMCell" in problem
