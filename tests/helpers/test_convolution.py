@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
+import torch
 from keras import layers
 
-from k2t_core.helpers.convolution import SeparableConv1d, SeparableConv2d
+from k2t_core.helpers.convolution import SeparableConv1d, SeparableConv2d, conv2d_transpose
 from k2t_core.keras_side.compiling import run
 from tests.helpers.comparing import close, first, last, load, numbers, randomised, variables
 
@@ -67,3 +69,15 @@ def test_separable_by_default(keras_class, torch_class, rank):
         pointwise__bias=found["bias"],
     )
     close(last(module(first(x))), run(layer, (x,), {}))
+
+
+@pytest.mark.parametrize(
+    ("size", "stride", "padding"),
+    [((16, 12), 2, "SAME"), ((15, 11), 2, "SAME"), ((18, 14), 2, "VALID"), ((8, 6), 1, "SAME"), ((24, 18), 3, "SAME")],
+)
+def test_a_transposed_convolution_to_a_size(size, stride, padding):
+    x, kernel = numbers(2, 8, 6, 3), numbers(3, 3, 4, 3, seed=1)
+    wanted = tf.nn.conv2d_transpose(x, kernel, (2, *size, 4), stride, padding)
+    whole = [(n - 1) * stride + 3 - m for n, m in zip((8, 6), size)]
+    before = tuple(max(more, 0) // 2 if padding == "SAME" else 0 for more in whole)
+    close(conv2d_transpose(torch.from_numpy(x), torch.from_numpy(kernel), size, (stride, stride), before), wanted)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from keras import ops
 
-from k2t_core.helpers.spectra import fft, rfft
+from k2t_core.helpers.spectra import fft, ifft, rfft
 from tests.helpers.comparing import close, numbers
 
 
@@ -27,3 +27,10 @@ def test_rfft(length, size):
     for actual, wanted in zip(rfft(torch.from_numpy(x), length), ops.rfft(x, length)):
         assert actual.shape[-1] == (size if length is None else length) // 2 + 1
         close(actual + 0, np.asarray(wanted), 1e-5)
+
+
+@pytest.mark.parametrize("shape", [(2, 6, 5), (3, 1, 1), (7, 3)])
+def test_ifft(shape):
+    real, imag = numbers(*shape), numbers(*shape, seed=1)
+    for actual, wanted in zip(ifft(torch.from_numpy(real), torch.from_numpy(imag)), ops.ifft2((real, imag))):
+        close(actual, wanted)
