@@ -83,19 +83,19 @@ def image_input(call: Call, rank: int) -> None:
     call.refuse("float" not in call.x.dtype, f"its input is {call.x.dtype}; give the model's Input a float dtype")
 
 
-def bias_on_channels(call: Call, filters: int) -> None:
-    """Refuse the case in which Keras on TensorFlow adds a channels-first bias along the width.
+def bias_along_width(call: Call, filters: int) -> bool:
+    """Whether Keras on TensorFlow adds a channels-first bias along the width.
 
     keras/src/backend/tensorflow/numpy.py:add takes any vector for a bias of the last axis where the sizes fit.
     """
-    wrong = (
-        call.option("data_format") == "channels_first"
-        and call.option("use_bias")
-        and filters > 1
-        and call.outputs[0].shape[-1] == filters
-    )
+    first = call.option("data_format") == "channels_first"
+    return first and call.option("use_bias") and filters > 1 and call.outputs[0].shape[-1] == filters
+
+
+def bias_on_channels(call: Call, filters: int) -> None:
+    """Refuse the case of `bias_along_width`."""
     call.refuse(
-        wrong,
+        bias_along_width(call, filters),
         f"its output is {filters} wide and has {filters} channels in channels_first order, "
         "where Keras on TensorFlow adds the bias along the width; "
         "use channels_last or another number of filters",
@@ -133,8 +133,14 @@ def convolution(call: Call) -> Mapping:
     layout = image_layout(call)
     kernel, stride, dilation = (ntuple(call.option(name), rank) for name in ("kernel_size", "strides", "dilation_rate"))
     groups, filters = call.option("groups"), call.option("filters")
-    bias_on_channels(call, filters)
     x, padding = padded(call, kernel, stride, dilation, layout)
+    expression, why = f"{SELF}({x})", "Kernel axes: Keras ends with (in, out), torch begins with (out, in)."
+    if bias_along_width(call, filters):
+        options = {"stride": (compact(stride), 1), "padding": (padding, 0), "dilation": (compact(dilation), 1)}
+        options["groups"] = (groups, 1)
+        told = "".join(f", {name}={value!r}" for name, (value, default) in options.items() if value != default)
+        expression = f"F.conv{rank}d({x}, {SELF}.weight{told}) + {SELF}.bias"
+        why += f" Its output is {filters} wide, and Keras on TensorFlow takes the {filters} biases for the width's."
     module = Module(
         f"nn.Conv{rank}d",
         {
@@ -153,9 +159,9 @@ def convolution(call: Call) -> Mapping:
         call,
         module,
         [Weight("weight", "kernel", (Permute((rank + 1, rank, *range(rank))),))],
-        f"{SELF}({x})",
+        expression,
         layout,
-        "Kernel axes: Keras ends with (in, out), torch begins with (out, in)." + _same_note(call, padding, kernel),
+        why + _same_note(call, padding, kernel),
         "conv(x, kernel, strides, padding) + bias",
         other_paddings(call, x),
     )

@@ -27,6 +27,7 @@ from k2t_core.keras_side.reading import read
 from k2t_core.keras_side.running import compiled_layers
 from k2t_core.keras_side.traced import Traced
 from k2t_core.keras_side.tracing import with_closed
+from k2t_core.planning.plan import Plan
 from k2t_core.planning.planner import plan
 from k2t_core.progress import Progress, silent
 from k2t_core.recipe import Recipe, read_recipe
@@ -142,11 +143,11 @@ def verify(
     if weights != "randomised":
         _check_finite(manifest, traced)
     recipe = _recipe(folder)
-    _check_interface(folder, manifest, whole, traced, recipe)
+    planned = _check_interface(folder, manifest, whole, traced, recipe)
     arrays, described = _batch(options, traced.graph)
     say(0.05, "Comparing the weights")
     weights_proof = prove_weights(folder, whole, recipe, manifest.variables)
-    notes = _notes(folder, manifest, traced.graph)
+    notes = _notes(folder, manifest, traced.graph, planned)
     with TorchSide(folder, manifest) as written:
         sides = _Sides(written, whole, traced, recipe, seed)
         report = _report(options, sides, weights_proof, arrays, described, notes, say)
@@ -365,14 +366,24 @@ def _batch(options: Options, graph: Graph) -> tuple[list[np.ndarray], str]:
     return check_inputs([inputs] if isinstance(inputs, np.ndarray) else list(inputs), graph), "arrays"
 
 
-def _notes(folder: Path, manifest: Manifest, graph: Graph) -> list[str]:
-    """What is to be known before anything is compared."""
+def _notes(folder: Path, manifest: Manifest, graph: Graph, planned: Plan | None) -> list[str]:
+    """What is to be known before anything is compared.
+
+    planned: the model under the folder's recipe, None where there is no plan.
+    """
     notes = []
     if not is_untouched(folder, manifest):
         notes.append(
             "model.py was edited by hand since k2t wrote it: outputs are compared, and layers where forward() still "
             "assigns what it did."
         )
+    elif planned is not None and (folder / "model.py").read_bytes() != write_source(planned).text.encode():
+        notes.append(
+            "model.py is not what this version of k2t writes of this model under this recipe, whatever manifest.json "
+            "says of it."
+        )
+    if not manifest.taps and graph.nodes:
+        notes.append("manifest.json names no tensor of model.py, so that outputs alone are compared and no layer.")
     if odd := bias_of_one_sample(graph):
         notes.append(
             f"Given a single sample, Keras on TensorFlow takes what layer {odd!r} adds for a bias, along another axis "
@@ -396,18 +407,21 @@ def _check_same_model(manifest: Manifest, traced: Traced, folder: Path) -> None:
         )
 
 
-def _check_interface(folder: Path, manifest: Manifest, whole: Traced, traced: Traced, recipe: Recipe) -> None:
+def _check_interface(folder: Path, manifest: Manifest, whole: Traced, traced: Traced, recipe: Recipe) -> Plan | None:
     """Refuse a manifest that tells of other inputs and outputs than the model's, or of cuts that are not the recipe's.
 
-    What it leaves out would not be compared. The order of axes is that which k2t itself gives the model.
+    What it leaves out would not be compared. The order of axes is that which k2t itself gives the model: by the plan,
+    which is given back, None where the recipe allows none.
     """
-    graph = traced.graph
+    graph, wrong = traced.graph, None
+    layouts: tuple[Any, Any] = (None, None)
+    planned: Plan | None = None
     try:
-        root = plan(whole, recipe).root
-        layouts: tuple[Any, Any] = (root.input_layouts, root.output_layouts)
+        planned = plan(whole, recipe)
+        planned.raise_for_problems()
+        layouts = (planned.root.input_layouts, planned.root.output_layouts)
     except K2TError:  # which the proof of the weights tells
-        layouts = (None, None)
-    wrong = None
+        planned = None
     if set(manifest.cut) != set(recipe.cuts):
         wrong = "layers are cut off that recipe.json does not cut off, or the other way round"
     elif not set(manifest.closed) <= {override.layer for override in recipe.snippets}:
@@ -427,6 +441,7 @@ def _check_interface(folder: Path, manifest: Manifest, whole: Traced, traced: Tr
                 wrong = f"the permutation of {side.name!r} is none"
     if wrong is not None:
         raise OutputError(f"{folder / 'manifest.json'}: {wrong}; convert the model again")
+    return planned
 
 
 def _check_finite(manifest: Manifest, traced: Traced) -> None:

@@ -121,11 +121,12 @@ def test_dtype_policies(dtype, cls):
     )
 
 
-def test_bias_that_keras_adds_along_the_width_is_refused():
+def test_bias_that_keras_adds_along_the_width_is_refused_where_it_is_no_plain_convolution():
     layer = layers.Conv2D(6, 3, data_format="channels_first", bias_initializer="uniform")
     model = functional(layer, (3, 8, 8))
     (bias,) = outputs(model, [np.zeros((1, 3, 8, 8), "float32")])
     assert np.array_equal(bias[0, 0, 0], layer.bias.numpy())  # Keras itself: along the width
+    model = functional(layers.SeparableConv2D(6, 3, data_format="channels_first"), (3, 8, 8))
     with pytest.raises(UnsupportedError, match="along the width"):
         plan(model).raise_for_problems()
     check_layer(layers.Conv2D(6, 3, data_format="channels_first", use_bias=False), (3, 8, 8))
@@ -400,3 +401,15 @@ def test_a_convolution_of_a_users_own_stays_channels_first():
     y = layers.Conv2D(2, 3)(owning(lambda x, k: ops.conv(x, k), (3, 3, 3, 4))(x))
     conversion, _ = check(keras.Model(x, y))
     assert "F.conv2d(x, y.permute(3, 2, 0, 1))" in conversion.code.text
+
+
+@pytest.mark.parametrize(
+    ("options", "width"),
+    [({}, 7), ({"strides": 2}, 11), ({"padding": "same"}, 5), ({"dilation_rate": 2}, 9), ({"activation": "relu"}, 7)],
+)
+def test_a_bias_that_keras_adds_along_the_width(options, width):
+    """Channels first, and as many channels as columns: Keras on TensorFlow takes the bias for that of the last axis."""
+    layer = layers.Conv2D(5, 3, data_format="channels_first", **options)
+    assert layer.compute_output_shape((None, 2, 12, width))[-1] == 5
+    conversion, _ = check_layer(layer, (2, 12, width))
+    assert "F.conv2d(" in conversion.code.text

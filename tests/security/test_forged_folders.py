@@ -97,6 +97,20 @@ def test_a_manifest_leaves_nothing_out(change, tmp_path):
     assert "\n" not in str(refused.value)
 
 
+def test_a_rehashed_edit_is_told(tmp_path):
+    path = model_of(tmp_path / "m.keras")
+    k2t.convert(path, tmp_path / "out")
+    assert not k2t.verify(tmp_path / "out", path, edge_cases=False).notes
+
+    def no_taps(data):
+        data["taps"] = []
+
+    rewritten(tmp_path / "out", no_taps, lambda text: text.replace("x = x / 255", "x = x * (1 / 255)"))
+    report = k2t.verify(tmp_path / "out", path, edge_cases=False)
+    assert report.passed and any("not what this version of k2t writes" in note for note in report.notes)
+    assert any("no layer" in note for note in report.notes)
+
+
 @pytest.mark.parametrize(
     "step",
     [
