@@ -17,6 +17,7 @@ import os
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +43,13 @@ def work(part: int, names: list[str]) -> None:
 
 def results(names: list[str]) -> list[list[Any]]:
     command = [sys.executable, __file__, *names]
-    running = [
-        subprocess.Popen([*command, "--part", str(part)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        for part in range(PROCESSES)
-    ]
-    return [json.loads(line) for process in running for line in process.communicate()[0].splitlines()]
+
+    def part(number: int) -> str:
+        done = subprocess.run([*command, "--part", str(number)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        return done.stdout.decode()
+
+    with ThreadPoolExecutor(PROCESSES) as pool:  # each reads its process, which would wait for a full pipe
+        return [json.loads(line) for text in pool.map(part, range(PROCESSES)) for line in text.splitlines()]
 
 
 def reason(message: str) -> str:
