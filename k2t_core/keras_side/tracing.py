@@ -226,6 +226,7 @@ class _Tracer:
 
         inner = internals.functional(model)
         inputs = tree.flatten(args[0] if args else kwargs[next(iter(kwargs))])
+        inputs = [_of_rank(x, len(reference.shape)) for x, reference in zip(inputs, inner.inputs)]
         masks = [mask_of(x) for x in inputs]
         for x, reference in zip(inputs, inner.inputs):
             if len(x.shape) != len(reference.shape) or x.dtype != reference.dtype:
@@ -284,6 +285,18 @@ def _called(operation: Any, args: tuple, kwargs: dict) -> RecordedCall:
 # Layers that Keras takes for of one sample where one of their inputs is, though the others have as many as the batch
 # (keras/src/layers/merging/base_merge.py).
 MERGED = {"Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"}
+
+
+def _of_rank(x: Any, rank: int) -> Any:
+    """A tensor as a nested model takes it: with an axis of one entry more or less at its end, as its input has.
+
+    Source: keras/src/models/functional.py, _adjust_input_rank.
+    """
+    from keras import ops
+
+    if len(x.shape) == rank - 1:
+        return ops.expand_dims(x, axis=-1)
+    return ops.squeeze(x, axis=-1) if len(x.shape) == rank + 1 and x.shape[-1] == 1 else x
 
 
 def _refine(tensor: Any, declared: tuple) -> None:

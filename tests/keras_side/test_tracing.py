@@ -9,6 +9,7 @@ import k2t_core as k2t
 from k2t_core.graph import Ref
 from k2t_core.keras_side import running
 from k2t_core.keras_side.tracing import trace
+from tests.harness import check
 
 
 def graph_of(model):
@@ -152,3 +153,13 @@ def test_a_variable_without_a_name_is_called_alike_in_every_process(tmp_path):
     found = [trace(k2t.load(keras.saving.load_model(tmp_path / "m.keras"))).variables for _ in range(2)]
     assert list(found[0]) == list(found[1]) == ["one/variable", "one/variable_1", "two/variable", "two/variable_1"]
     keras.saving.get_custom_objects().pop("tracing>Scale")
+
+
+@pytest.mark.parametrize("shapes", [((), (1,)), ((5, 1), (5,))])
+def test_a_nested_model_is_given_the_axis_that_its_input_has(shapes):
+    """Keras adds an axis of one entry, or takes it away (functional.py, _adjust_input_rank)."""
+    given, taken = shapes
+    inner_input = keras.Input(taken)
+    inner = keras.Model(inner_input, layers.Dense(3)(inner_input), name="inner")
+    x = keras.Input(given)
+    check(keras.Model(x, inner(x)))
