@@ -10,6 +10,8 @@ from k2t_core.keras_side.opened import CannotOpen
 from k2t_core.keras_side.sized_operations import Size
 from k2t_core.keras_side.tensorflow_operations import Bare, Result, operation
 
+MOST = 4096  # entries along an axis that is resized by a matrix
+
 
 def _keras(name: str) -> Any:
     from keras import ops
@@ -182,6 +184,8 @@ def _units(size: int, axis: int) -> Any:
     """Images of one entry each that is 1: all that a linear function along an axis can be told by."""
     import tensorflow as tf
 
+    if size > MOST:
+        raise CannotOpen(f"its call() resizes an axis of {size:,}, and k2t writes such a resize up to {MOST:,}")
     return tf.eye(size)[:, :, None, None] if axis == 1 else tf.eye(size)[:, None, :, None]
 
 

@@ -24,6 +24,7 @@ from k2t_core.keras_side.tensorflow_operations import OPERATIONS, REFUSED, Bare
 # Operations that call functions of the graph; a loop is written out, up to so many times.
 FUNCTIONS = ("PartitionedCall", "StatefulPartitionedCall", "If", "StatelessIf", "While", "StatelessWhile")
 MAX_UNROLLED = 256
+MOST_NUMBERS = 2**27  # that are computed while a graph is read: they would stand in the weights file
 
 
 @dataclass(eq=False)
@@ -202,6 +203,8 @@ class Replay:
         plain = plain and all(y.dtype.name not in ("variant", "resource") for y in op.outputs)
         complex_numbers = complex_operations.is_complex(bare)
         if plain and op.type not in REFUSED and not op.op_def.is_stateful:  # a stateful one gives something else next
+            if any(y.shape.is_fully_defined() and y.shape.num_elements() > MOST_NUMBERS for y in op.outputs):
+                raise CannotOpen(f"its call() makes more than {MOST_NUMBERS:,} numbers by {op.type}{_where(op)}")
             made = bare.computed()
         elif op.type in OPERATIONS or complex_numbers:
             try:

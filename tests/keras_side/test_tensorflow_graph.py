@@ -53,3 +53,20 @@ def test_a_refusal_names_the_line():
     model = keras.Model(x, Own(lambda x: tf.math.special.dawsn(x), name="own")(x))
     with pytest.raises(k2t.UnsupportedError, match=r"operation Dawsn, .*test_tensorflow_graph.py, line"):
         k2t.plan(model).raise_for_problems()
+
+
+@pytest.mark.parametrize(
+    "function, words",
+    [
+        (lambda x: x + tf.reduce_sum(tf.zeros((2**14, 2**14))), "more than 134,217,728 numbers by Fill"),
+        (lambda x: tf.compat.v1.image.resize_bilinear(x[:, None, :, None], (1, 9000)), None),
+        (
+            lambda x: tf.compat.v1.image.resize_bilinear(tf.tile(x, [1, 2000])[:, None, :, None], (1, 9)),
+            "resizes an axis",
+        ),
+    ],
+)
+def test_no_more_is_computed_than_can_be_written(function, words):
+    x = keras.Input((4,))
+    plan = k2t.plan(keras.Model(x, Own(function, name="own")(x)))
+    assert plan.problems == [] if words is None else words in plan.problems[0]
