@@ -20,6 +20,7 @@ from k2t_core.keras_side.internals import set_mask
 from k2t_core.keras_side.opened import CannotOpen, StandIn, is_variable
 from k2t_core.keras_side.sized_operations import Size
 from k2t_core.keras_side.tensorflow_operations import OPERATIONS, REFUSED, Bare
+from k2t_core.rules.registry import is_generator
 
 # Operations that call functions of the graph; a loop is written out, up to so many times.
 FUNCTIONS = ("PartitionedCall", "StatefulPartitionedCall", "If", "StatelessIf", "While", "StatelessWhile")
@@ -257,6 +258,8 @@ class Replay:
     def _captured(self, tensor: Any) -> Any:
         """What stands behind a tensor that the graph takes from outside: a variable, or numbers."""
         variable = self.trace.variables.get(tensor.name)
+        if variable is not None and is_generator(variable.path):
+            raise CannotOpen("it draws random numbers")
         if variable is not None:
             return self._variable(variable, internals.stored_dtype(variable))
         constant = internals.constants_in(self.trace.graph).get(tensor.name)

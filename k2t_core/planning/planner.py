@@ -155,6 +155,8 @@ class _Planner:
             raise
         except Exception as error:  # an option that makes no sense to a rule (an axis of words) is no fault of k2t's
             problem = str(error) if isinstance(error, Unconvertible) else unreadable(error)
+            if layer.note and layer.note not in problem:  # a rule knows it, and it was to be opened all the same
+                problem = f"{problem} (it could not be opened: {layer.note})"
             outputs = tuple(identity(len(graph.tensors[t].shape)) for t in node.outputs)
             return PlannedNode(node, None, problem, arriving, outputs, None, None, choice)
         outputs = mapping.gives or tuple(identity(len(graph.tensors[t].shape)) for t in node.outputs)

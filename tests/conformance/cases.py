@@ -57,7 +57,7 @@ ACTIVATIONS = [None, "relu", "softmax", "gelu", "leaky_relu", "hard_sigmoid", "s
 
 
 def lost(options):
-    """Convolutions that are refused: LoRA, and Keras's bias along the width."""
+    """Convolutions that are refused: LoRA, and Keras's bias along the width of one that is no plain convolution."""
     if (
         options.get("data_format") == "channels_first"
         and options.get("filters") == options["shape"][-1]
@@ -283,7 +283,7 @@ for rank, space in SPACE.items():
         steps,
         groups,
         each(filters=[1], lora_rank=[2]),
-        refused=lost,
+        refused=lora,
     )
     transposed = product(
         kernel_size=[2, 3],
@@ -1257,7 +1257,7 @@ def saved_model():
     return layers.TFSMLayer(folder, call_endpoint="serve")
 
 
-define("TFSMLayer", (4,), {}, make=saved_model, **foreign)
+define("TFSMLayer", (4,), {}, make=saved_model, policies=False)
 
 
 # --- masks that pass through, are used or are dropped ------------------------------------------------------------

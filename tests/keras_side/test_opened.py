@@ -8,6 +8,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers, ops
 
 import k2t_core as k2t
@@ -217,16 +218,35 @@ def test_what_cannot_be_followed_stays_closed_and_says_why(call, reason):
         k2t.plan(model_of(odd(name="odd"))).raise_for_problems()
 
 
-def test_weights_that_cannot_be_followed_are_named():
-    class Hidden(layers.Layer):
-        def build(self, shape):
-            self.many = [self.add_weight(name=f"w{k}", shape=(shape[-1],)) for k in range(2)]
+class Hidden(layers.Layer):
+    def __init__(self, use, **kwargs):
+        super().__init__(**kwargs)
+        self.use = use
 
-        def call(self, x):
-            return x * self.many[0]
+    def build(self, shape):
+        self.many = [self.add_weight(name=f"w{k}", shape=(shape[-1],)) for k in range(2)]
 
-    with pytest.raises(k2t.UnsupportedError, match="'hidden'.*could not open it.*w1"):
-        k2t.plan(model_of(Hidden(name="hidden"))).raise_for_problems()
+    def call(self, x):
+        return self.use(x, self.many)
+
+    def get_config(self):
+        return {**super().get_config(), "use": None}
+
+
+def test_a_weight_that_inference_does_not_read_is_left_out(tmp_path):
+    """KerasHub's mask tokens are such."""
+    result, _ = verified(model_of(Hidden(lambda x, w: x * w[0], name="hidden")), tmp_path)
+    assert [weight.source for weight in result.plan.weights if "hidden" in weight.key] == ["hidden/w0"]
+
+
+def test_weights_that_are_read_as_plain_numbers_are_named():
+    def use(x, many):
+        with tf.init_scope():
+            numbers = many[1].value + 0.0
+        return x * many[0] + numbers
+
+    with pytest.raises(k2t.UnsupportedError, match="'hidden'.*could not open it.*'hidden.*w1' for plain numbers"):
+        k2t.plan(model_of(Hidden(use, name="hidden"))).raise_for_problems()
 
 
 def test_the_layers_inside_are_left_as_they_were():

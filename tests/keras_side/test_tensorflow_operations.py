@@ -54,6 +54,7 @@ def free(x):
 SHAPE = (6, 5)
 ONE = {  # of one tensor (N, 6, 5)
     "Identity": [lambda x: tf.identity(x) * tf.sin(x)],
+    "Neg": [lambda x: -tf.sin(x), lambda x: x + tf.cast(-free(x), "float32")],
     "StopGradient": [lambda x: tf.stop_gradient(tf.sin(x))],
     "PreventGradient": [lambda x: raw.PreventGradient(input=tf.sin(x))],
     "Snapshot": [lambda x: raw.Snapshot(input=tf.sin(x))],

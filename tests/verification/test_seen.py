@@ -67,7 +67,8 @@ def test_a_batch_of_one_or_of_equal_samples_is_no_reason():
 def test_whole_numbers_and_what_is_no_number_are_left_to_the_comparison():
     ids = np.array([[1, 2, 0]])
     assert unseen([ids], np.asarray(layers.Embedding(4, 3)(ids))) == ""
-    assert unseen([X], np.full((4, 2), np.nan, "float32")) == ""
+    assert unseen([X], np.array([[1, np.nan]] * 4, "float32")) == ""
+    assert unseen([X], np.full((4, 2), np.nan, "float32")) == "its output is NaN or infinite throughout"
     assert unseen([X], np.zeros((4, 0), "float32")) == ""
     assert unseen([], np.zeros((2, 2), "int32")) == ""
 
