@@ -146,7 +146,8 @@ def _check(op: Any, one: Opened, again: Opened) -> None:
 
     again: the same layer opened once more. Raises CannotOpen.
     """
-    for a, b in zip(_constants(one), _constants(again)):  # random numbers would be others
+    constants = _constants(one)
+    for a, b in zip(constants, _constants(again)):  # random numbers would be others
         if a.shape != b.shape or not np.array_equal(a, b, equal_nan=a.dtype.kind in "fc"):
             raise CannotOpen("it draws random numbers")
     used = {id(v) for node in one.nodes() for v in internals.variables_of(node.operation)}
@@ -155,7 +156,7 @@ def _check(op: Any, one: Opened, again: Opened) -> None:
         if id(variable) in used or is_generator(variable.path):
             continue
         value = np.asarray(variable)
-        if any(value.shape == a.shape and value.size > 1 and np.array_equal(value, a) for a in _constants(one)):
+        if any(value.shape == a.shape and value.size > 1 and np.array_equal(value, a) for a in constants):
             raise CannotOpen(f"it takes its variable {variable.path!r} for plain numbers, which cannot be followed")
 
 

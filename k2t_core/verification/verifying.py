@@ -149,7 +149,7 @@ def verify(
     weights_proof = prove_weights(folder, whole, recipe, manifest.variables)
     notes = _notes(folder, manifest, traced.graph, planned)
     with TorchSide(folder, manifest) as written:
-        sides = _Sides(written, whole, traced, recipe, seed)
+        sides = _Sides(written, traced, recipe, planned, seed)
         report = _report(options, sides, weights_proof, arrays, described, notes, say)
     say(1.0, "Done")
     return report
@@ -196,9 +196,9 @@ class _Sides:
     """Both frameworks with one set of weights at a time: the torch side holds three copies of it."""
 
     written: TorchSide
-    whole: Traced  # the model as the user has it
-    traced: Traced  # the same as it was converted: cut, or with layers closed
+    traced: Traced  # the model as it was converted: cut, or with layers closed
     recipe: Recipe
+    planned: Plan | None  # the model under the recipe
     seed: int
     weights: tuple[str, int] = ("", 0)
     keras: Traced = field(init=False)
@@ -228,14 +228,12 @@ class _Sides:
     @cached_property
     def ours(self) -> bool:
         """Whether model.py is what k2t writes of this model under this recipe, and holds no code of the recipe's."""
-        if self.recipe.snippets:
-            return False
-        try:
-            planned = plan(self.whole, self.recipe)
-            planned.raise_for_problems()
-        except K2TError:  # which the proof of the weights tells
-            return False
-        return (self.written.folder / "model.py").read_bytes() == write_source(planned).text.encode()
+        return not self.recipe.snippets and self.planned is not None and _as_planned(self.written.folder, self.planned)
+
+
+def _as_planned(folder: Path, planned: Plan) -> bool:
+    """Whether model.py is what k2t writes of a plan."""
+    return (folder / "model.py").read_bytes() == write_source(planned).text.encode()
 
 
 @dataclass(frozen=True, eq=False)
@@ -377,7 +375,7 @@ def _notes(folder: Path, manifest: Manifest, graph: Graph, planned: Plan | None)
             "model.py was edited by hand since k2t wrote it: outputs are compared, and layers where forward() still "
             "assigns what it did."
         )
-    elif planned is not None and (folder / "model.py").read_bytes() != write_source(planned).text.encode():
+    elif planned is not None and not _as_planned(folder, planned):
         notes.append(
             "model.py is not what this version of k2t writes of this model under this recipe, whatever manifest.json "
             "says of it."
